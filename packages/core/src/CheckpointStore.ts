@@ -1,0 +1,491 @@
+/**
+ * The small interface that a backend implements, and the one kept in memory.
+ *
+ * A store puts encoded records away and finds them again. Schemas, retries,
+ * spans, metrics and the checking of input are above it, in `Checkpointer`, so
+ * that two stores cannot differ in them. `@effect-checkpoint/testing` has the
+ * laws that every store must keep.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Order from "effect/Order"
+import type * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { StoreError } from "./CheckpointError.ts"
+import * as Json from "./internal/json.ts"
+
+/**
+ * How the `state` of a record is written. A reader that meets a number it does
+ * not know fails; it never guesses.
+ *
+ * **Details**
+ *
+ * `escaped` says that strings in it hold what Postgres' `jsonb` cannot, written
+ * as U+001A and four hex digits.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Format = {
+  keyframe: 1,
+  keyframeEscaped: 2
+} as const
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface ThreadKey {
+  readonly threadId: string
+  readonly namespace: string
+}
+
+/**
+ * What a writer takes for the newest version: `Any` appends whatever it is;
+ * `Version` appends only after it, 0 meaning that the thread does not exist. With
+ * a `checkpointId` the head must also be that checkpoint, which a thread deleted
+ * and begun anew never is.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Expected =
+  | { readonly _tag: "Any" }
+  | { readonly _tag: "Version"; readonly version: number; readonly checkpointId: string | undefined }
+
+/**
+ * A checkpoint on its way into a store. JSON parts are text, already in a form
+ * that every store can hold.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface NewRecord extends ThreadKey {
+  readonly checkpointId: string
+  /** `undefined`: the head that it is put upon, if there is one. */
+  readonly parent: ParentRef | undefined
+  readonly format: number
+  readonly state: string
+  /** The UTF-8 bytes of `state`. */
+  readonly bytes: number
+  /** A JSON array of strings. */
+  readonly nextNodes: string
+  /** A JSON object, or the text `null`. */
+  readonly pendingInterrupt: string
+  /** A JSON object. */
+  readonly metadata: string
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface ParentRef {
+  readonly threadId: string
+  readonly version: number
+  readonly checkpointId: string
+}
+
+/**
+ * A stored checkpoint without its state.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StoredInfo extends ThreadKey {
+  readonly version: number
+  readonly checkpointId: string
+  readonly parent: ParentRef | undefined
+  readonly nextNodes: Schema.Json
+  readonly pendingInterrupt: Schema.Json
+  readonly metadata: Schema.Json
+  readonly tags: Schema.Json
+  /** Milliseconds since the epoch, by the store's clock. */
+  readonly createdAt: number
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface StoredRecord extends StoredInfo {
+  readonly format: number
+  readonly state: Schema.Json
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface StoredThread extends ThreadKey {
+  readonly createdAt: number
+  readonly head: StoredInfo
+}
+
+/**
+ * What became of a put.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type PutResult =
+  | {
+    readonly _tag: "Saved"
+    readonly version: number
+    readonly parent: ParentRef | undefined
+    readonly createdAt: number
+  }
+  | { readonly _tag: "Conflict"; readonly actual: number }
+  /** The thread has a checkpoint with this id. */
+  | { readonly _tag: "Taken" }
+
+/**
+ * Which versions to read: the newest that fits. `Before` leaves out its own version.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Selector =
+  | { readonly _tag: "Latest" }
+  | { readonly _tag: "Version"; readonly version: number }
+  | { readonly _tag: "Id"; readonly checkpointId: string }
+  | { readonly _tag: "Tag"; readonly tag: string }
+  | { readonly _tag: "Time"; readonly epochMillis: number }
+  | { readonly _tag: "Before"; readonly version: number }
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface ThreadCursor extends ThreadKey {
+  /** The last activity of the thread that the last page ended with. */
+  readonly updatedAt: number
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface ThreadQuery {
+  readonly namespace: string | undefined
+  /** A JSON object that the head's metadata must contain, as Postgres' `@>` means it. */
+  readonly metadata: string | undefined
+  readonly interrupted: boolean | undefined
+  readonly unfinished: boolean | undefined
+  readonly after: ThreadCursor | undefined
+  readonly limit: number
+}
+
+/**
+ * A retention policy with its durations in milliseconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PruneQuery {
+  readonly namespace: string | undefined
+  readonly maxVersions: number | undefined
+  readonly maxAge: number | undefined
+  readonly idleThreads: number | undefined
+  readonly dryRun: boolean
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface PrunedThread extends ThreadKey {
+  /** How many of its versions went. */
+  readonly versions: number
+  /** The bytes of stored JSON that went with them. */
+  readonly bytes: number
+  /** Whether the whole thread went. */
+  readonly deleted: boolean
+}
+
+/**
+ * What a backend implements.
+ *
+ * **Details**
+ *
+ * Every operation is atomic. A version that was pruned is not found by any of
+ * them from that moment.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class CheckpointStore extends Context.Service<CheckpointStore, {
+  /** Saves the record as the thread's newest version. Idempotent by checkpoint id. */
+  readonly put: (record: NewRecord, expected: Expected) => Effect.Effect<PutResult, StoreError>
+  /**
+   * The newest `count` versions that the selector fits, oldest first. What comes
+   * back can be folded from its first record on, which is a keyframe.
+   */
+  readonly read: (
+    key: ThreadKey,
+    selector: Selector,
+    count: number
+  ) => Effect.Effect<ReadonlyArray<StoredRecord>, StoreError>
+  /** Versions below `before`, newest first, without reading a state. */
+  readonly list: (
+    key: ThreadKey,
+    options: { readonly before: number | undefined; readonly limit: number }
+  ) => Effect.Effect<ReadonlyArray<StoredInfo>, StoreError>
+  /** Threads, newest activity first, then by namespace and id, without reading a state. */
+  readonly threads: (query: ThreadQuery) => Effect.Effect<ReadonlyArray<StoredThread>, StoreError>
+  /** Replaces the tags (a JSON array of strings) of one version. `None`: there is no such version. */
+  readonly setTags: (
+    key: ThreadKey,
+    version: number,
+    tags: string
+  ) => Effect.Effect<Option.Option<StoredInfo>, StoreError>
+  /** Removes a thread and says how many versions it had. Not idempotent: never retried blindly. */
+  readonly deleteThread: (key: ThreadKey) => Effect.Effect<number, StoreError>
+  /** Applies a policy in bounded batches, one element each. Only one runs at a time against one database. */
+  readonly prune: (query: PruneQuery) => Stream.Stream<ReadonlyArray<PrunedThread>, StoreError>
+  /** Succeeds when the backend answers and its tables are of the version that is needed. */
+  readonly health: Effect.Effect<void, StoreError>
+  /** Whether the calling fiber is inside a transaction of its own, so that nothing may be retried or queued. */
+  readonly inTransaction: Effect.Effect<boolean>
+}>()("@effect-checkpoint/core/CheckpointStore") {}
+
+interface MemoryThread extends ThreadKey {
+  readonly createdAt: number
+  version: number
+  /** Versions up to here are gone, unless they are pinned. */
+  floor: number
+  /** Ascending by version; the newest is always there. */
+  readonly records: Array<MemoryRecord>
+}
+
+interface MemoryRecord extends NewRecord {
+  readonly version: number
+  readonly createdAt: number
+  tags: string
+}
+
+/**
+ * A store in this process's memory, which is gone with it.
+ *
+ * **When to use**
+ *
+ * Use in unit tests. It keeps the same laws as the others. Its times come from
+ * `Clock`, so `TestClock` moves them.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() => {
+  const threads = new Map<string, MemoryThread>()
+
+  // Ids hold no U+0000, so two keys never meet.
+  const keyOf = (key: ThreadKey): string => `${key.namespace}\u0000${key.threadId}`
+
+  const put = (record: NewRecord, expected: Expected, now: number): PutResult => {
+    const key = keyOf(record)
+    const thread = threads.get(key)
+    const head = thread?.records.at(-1)
+    if (thread?.records.some((stored) => stored.checkpointId === record.checkpointId)) {
+      return { _tag: "Taken" }
+    }
+    const actual = thread?.version ?? 0
+    if (
+      expected._tag === "Version" &&
+      (expected.version !== actual ||
+        (expected.checkpointId !== undefined && expected.checkpointId !== head?.checkpointId))
+    ) {
+      return { _tag: "Conflict", actual }
+    }
+    const saved: MemoryRecord = {
+      ...record,
+      parent: record.parent ?? (head === undefined ? undefined : refOf(head)),
+      version: actual + 1,
+      createdAt: Math.max(now, head?.createdAt ?? now),
+      tags: "[]"
+    }
+    if (thread === undefined) {
+      threads.set(key, {
+        threadId: record.threadId,
+        namespace: record.namespace,
+        createdAt: saved.createdAt,
+        version: 1,
+        floor: 0,
+        records: [saved]
+      })
+    } else {
+      thread.version = saved.version
+      thread.records.push(saved)
+    }
+    return { _tag: "Saved", version: saved.version, parent: saved.parent, createdAt: saved.createdAt }
+  }
+
+  const prune = (query: PruneQuery, now: number): ReadonlyArray<PrunedThread> => {
+    const pruned: Array<PrunedThread> = []
+    for (const thread of Array.from(threads.values()).toSorted(byKey)) {
+      if (query.namespace !== undefined && query.namespace !== thread.namespace) continue
+      const head = thread.records.at(-1)!
+      const idle = query.idleThreads !== undefined && head.createdAt < now - query.idleThreads
+      const deleted = idle && !thread.records.some(isPinned)
+      const floor = Math.max(
+        thread.floor,
+        idle ? thread.version - 1 : 0,
+        query.maxVersions === undefined ? 0 : thread.version - query.maxVersions,
+        query.maxAge === undefined ? 0 : firstSince(thread, now - query.maxAge) - 1
+      )
+      const isGone = (record: MemoryRecord): boolean => deleted || (record.version <= floor && !isPinned(record))
+      const gone = thread.records.filter(isGone)
+      if (gone.length > 0) {
+        pruned.push({
+          threadId: thread.threadId,
+          namespace: thread.namespace,
+          versions: gone.length,
+          bytes: gone.reduce((sum, record) => sum + record.bytes, 0),
+          deleted
+        })
+      }
+      if (query.dryRun) continue
+      if (deleted) threads.delete(keyOf(thread))
+      thread.floor = floor
+      remove(thread, isGone)
+    }
+    return pruned
+  }
+
+  return CheckpointStore.of({
+    put: (record, expected) => Effect.map(Clock.currentTimeMillis, (now) => put(record, expected, now)),
+    read: (key, selector, count) =>
+      Effect.sync(() => {
+        const fitting = (threads.get(keyOf(key))?.records ?? []).filter((record) => fits(record, selector))
+        return fitting.slice(-count).map(toStored)
+      }),
+    list: (key, { before, limit }) =>
+      Effect.sync(() =>
+        (threads.get(keyOf(key))?.records ?? [])
+          .filter((record) => before === undefined || record.version < before)
+          .toReversed()
+          .slice(0, limit)
+          .map(toInfo)
+      ),
+    threads: (query) =>
+      Effect.sync(() => {
+        const metadata = query.metadata === undefined ? undefined : JSON.parse(query.metadata)
+        return Array.from(threads.values(), toThread)
+          .filter((thread) =>
+            (query.namespace === undefined || thread.namespace === query.namespace) &&
+            (metadata === undefined || Json.contains(thread.head.metadata, metadata)) &&
+            (query.interrupted === undefined || (thread.head.pendingInterrupt !== null) === query.interrupted) &&
+            (query.unfinished === undefined ||
+              ((thread.head.nextNodes as ReadonlyArray<unknown>).length > 0) === query.unfinished)
+          )
+          .toSorted((a, b) => newestFirst(cursorOf(a), cursorOf(b)))
+          .filter((thread) => query.after === undefined || newestFirst(query.after, cursorOf(thread)) < 0)
+          .slice(0, query.limit)
+      }),
+    setTags: (key, version, tags) =>
+      Effect.sync(() => {
+        const thread = threads.get(keyOf(key))
+        const record = thread?.records.find((stored) => stored.version === version)
+        if (record === undefined) return Option.none()
+        record.tags = tags
+        if (record.version <= thread!.floor) remove(thread!, (stored) => stored === record && !isPinned(stored))
+        return Option.some(toInfo(record))
+      }),
+    deleteThread: (key) =>
+      Effect.sync(() => {
+        const versions = threads.get(keyOf(key))?.records.length ?? 0
+        threads.delete(keyOf(key))
+        return versions
+      }),
+    prune: (query) => Stream.fromEffect(Effect.map(Clock.currentTimeMillis, (now) => prune(query, now))),
+    health: Effect.void,
+    inTransaction: Effect.succeed(false)
+  })
+})
+
+/**
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerMemory: Layer.Layer<CheckpointStore> = Layer.effect(CheckpointStore, makeMemory)
+
+const byKey: Order.Order<ThreadKey> = Order.combine(
+  Order.mapInput(Order.String, (key: ThreadKey) => key.namespace),
+  Order.mapInput(Order.String, (key: ThreadKey) => key.threadId)
+)
+
+const newestFirst: Order.Order<ThreadCursor> = Order.combine(
+  Order.mapInput(Order.flip(Order.Number), (cursor: ThreadCursor) => cursor.updatedAt),
+  byKey
+)
+
+/** Retention leaves these alone. */
+const isPinned = (record: MemoryRecord): boolean => record.tags !== "[]" || record.pendingInterrupt !== "null"
+
+/** The first version that is not older than `since`; the head counts as one. */
+const firstSince = (thread: MemoryThread, since: number): number =>
+  thread.records.find((record) => record.createdAt >= since)?.version ?? thread.version
+
+const remove = (thread: MemoryThread, isGone: (record: MemoryRecord) => boolean): void => {
+  const kept = thread.records.filter((record) => !isGone(record))
+  thread.records.splice(0, thread.records.length, ...kept)
+}
+
+const fits = (record: MemoryRecord, selector: Selector): boolean => {
+  switch (selector._tag) {
+    case "Latest":
+      return true
+    case "Version":
+      return record.version === selector.version
+    case "Id":
+      return record.checkpointId === selector.checkpointId
+    case "Tag":
+      return (JSON.parse(record.tags) as Array<string>).includes(selector.tag)
+    case "Time":
+      return record.createdAt <= selector.epochMillis
+    case "Before":
+      return record.version < selector.version
+  }
+}
+
+const refOf = (record: MemoryRecord): ParentRef => ({
+  threadId: record.threadId,
+  version: record.version,
+  checkpointId: record.checkpointId
+})
+
+const toInfo = (record: MemoryRecord): StoredInfo => ({
+  threadId: record.threadId,
+  namespace: record.namespace,
+  version: record.version,
+  checkpointId: record.checkpointId,
+  parent: record.parent,
+  nextNodes: JSON.parse(record.nextNodes),
+  pendingInterrupt: JSON.parse(record.pendingInterrupt),
+  metadata: JSON.parse(record.metadata),
+  tags: JSON.parse(record.tags),
+  createdAt: record.createdAt
+})
+
+const toStored = (record: MemoryRecord): StoredRecord => ({
+  ...toInfo(record),
+  format: record.format,
+  state: JSON.parse(record.state)
+})
+
+const toThread = (thread: MemoryThread): StoredThread => ({
+  threadId: thread.threadId,
+  namespace: thread.namespace,
+  createdAt: thread.createdAt,
+  head: toInfo(thread.records.at(-1)!)
+})
+
+const cursorOf = (thread: StoredThread): ThreadCursor => ({
+  threadId: thread.threadId,
+  namespace: thread.namespace,
+  updatedAt: thread.head.createdAt
+})

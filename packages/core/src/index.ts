@@ -1,0 +1,30 @@
+/**
+ * Durable, versioned, schema-checked state for Effect programs.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * @since 0.1.0
+ */
+export * as Checkpoint from "./Checkpoint.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as Checkpointer from "./Checkpointer.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as CheckpointError from "./CheckpointError.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as CheckpointStore from "./CheckpointStore.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as Retention from "./Retention.ts"

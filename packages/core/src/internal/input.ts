@@ -1,0 +1,125 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Schema from "effect/Schema"
+import type { Interrupt } from "../Checkpoint.ts"
+import { InvalidInput } from "../CheckpointError.ts"
+import * as Json from "./json.ts"
+
+/**
+ * The checks that every argument passes before anything is read or written. All
+ * of them are here, so that every store is given the same.
+ */
+
+/** The longest id, in UTF-8 bytes. */
+const maxIdBytes = 1024
+
+/** What the three ids of a checkpoint may have together: a row of a Postgres btree holds 2,704 bytes. */
+const maxKeyBytes = 2560
+
+const maxTags = 64
+const maxPage = 10_000
+const maxPartBytes = 1024 * 1024
+
+const fail = (field: string, reason: string): Effect.Effect<never, InvalidInput> =>
+  Effect.fail(new InvalidInput({ field, reason }))
+
+const idProblem = (value: unknown): string | undefined => {
+  if (typeof value !== "string") return `expected a string, got ${value === null ? "null" : typeof value}`
+  if (value.includes("\u0000")) return "it holds U+0000, which Postgres cannot store"
+  if (!value.isWellFormed()) return "it holds a lone surrogate, which is not text"
+  const bytes = Json.utf8Bytes(value)
+  return bytes > maxIdBytes ? `it is ${bytes} bytes of UTF-8, at most ${maxIdBytes} are allowed` : undefined
+}
+
+export const id = (field: string, value: unknown): Effect.Effect<string, InvalidInput> => {
+  const problem = value === "" ? "it is empty" : idProblem(value)
+  return problem === undefined ? Effect.succeed(value as string) : fail(field, problem)
+}
+
+export const namespace = (value: unknown): Effect.Effect<void, InvalidInput> => {
+  const problem = idProblem(value)
+  return problem === undefined ? Effect.void : fail("namespace", problem)
+}
+
+export const key = (
+  key: { readonly threadId: string; readonly namespace: string }
+): Effect.Effect<void, InvalidInput> => id("threadId", key.threadId)
+
+export const checkpointId = (
+  key: { readonly threadId: string; readonly namespace: string },
+  value: string
+): Effect.Effect<void, InvalidInput> =>
+  Effect.andThen(
+    id("checkpointId", value),
+    Effect.suspend(() => {
+      const bytes = Json.utf8Bytes(key.threadId) + Json.utf8Bytes(key.namespace) + Json.utf8Bytes(value)
+      return bytes <= maxKeyBytes ? Effect.void : fail(
+        "checkpointId",
+        `thread id, namespace and checkpoint id are ${bytes} bytes of UTF-8 together, at most ${maxKeyBytes} are allowed`
+      )
+    })
+  )
+
+export const version = (field: string, value: unknown, least: 0 | 1 = 1): Effect.Effect<void, InvalidInput> =>
+  typeof value === "number" && Number.isSafeInteger(value) && value >= least
+    ? Effect.void
+    : fail(field, `expected a whole number from ${least} to ${Number.MAX_SAFE_INTEGER}, got ${String(value)}`)
+
+export const limit = (value: unknown): Effect.Effect<void, InvalidInput> =>
+  typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= maxPage
+    ? Effect.void
+    : fail("limit", `expected a whole number from 1 to ${maxPage}, got ${String(value)}`)
+
+export const count = (field: string, value: unknown): Effect.Effect<void, InvalidInput> => version(field, value)
+
+/** Without repetitions, in the order given. */
+export const tags = (values: ReadonlyArray<string>): Effect.Effect<string, InvalidInput> =>
+  Effect.suspend(() => {
+    const unique = Array.from(new Set(values))
+    return unique.length > maxTags
+      ? fail("tags", `there are ${unique.length}, at most ${maxTags} are allowed`)
+      : Effect.andThen(
+        Effect.forEach(unique, (value, i) => id(`tags[${i}]`, value), { discard: true }),
+        json("tags", unique)
+      )
+  })
+
+/** A small JSON part of a checkpoint, as text that every store can hold. */
+export const json = (field: string, value: Schema.Json): Effect.Effect<string, InvalidInput> =>
+  Effect.suspend(() => {
+    const encoded = Json.encode(value)
+    if (encoded._tag === "Failure") return fail(field, encoded.failure)
+    return encoded.success.bytes > maxPartBytes
+      ? fail(
+        field,
+        `it is ${encoded.success.bytes} bytes of JSON, at most ${maxPartBytes} are allowed; keep it in the state`
+      )
+      : Effect.succeed(encoded.success.text)
+  })
+
+export const jsonObject = (field: string, value: Schema.JsonObject): Effect.Effect<string, InvalidInput> =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+    ? json(field, value)
+    : fail(field, "expected a JSON object")
+
+export const nodes = (values: ReadonlyArray<string>): Effect.Effect<string, InvalidInput> =>
+  Array.isArray(values) && values.every((value) => typeof value === "string")
+    ? json("nextNodes", values)
+    : fail("nextNodes", "expected an array of strings")
+
+export const interrupt = (value: Option.Option<Interrupt>): Effect.Effect<string, InvalidInput> =>
+  Option.isNone(value)
+    ? Effect.succeed("null")
+    : Effect.andThen(
+      id("pendingInterrupt.interruptId", value.value.interruptId),
+      json("pendingInterrupt", { interruptId: value.value.interruptId, request: value.value.request })
+    )
+
+/** A duration in milliseconds, above zero and below ten thousand years. */
+export const duration = (field: string, value: Duration.Input): Effect.Effect<number, InvalidInput> => {
+  const millis = Option.map(Duration.fromInput(value), Duration.toMillis)
+  return Option.isSome(millis) && millis.value >= 1 && millis.value < 3.2e14
+    ? Effect.succeed(Math.floor(millis.value))
+    : fail(field, `expected a duration of at least a millisecond, got ${String(value)}`)
+}

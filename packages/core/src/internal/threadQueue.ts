@@ -1,0 +1,29 @@
+import * as Effect from "effect/Effect"
+import * as Semaphore from "effect/Semaphore"
+import type { ThreadKey } from "../CheckpointStore.ts"
+
+/**
+ * Lets one effect a thread through at a time, in order of arrival. Writers of one
+ * thread in this process so wait here, rather than each on a database connection
+ * for the same row.
+ */
+export const make = (): <A, E, R>(key: ThreadKey, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> => {
+  const entries = new Map<string, { readonly semaphore: Semaphore.Semaphore; users: number }>()
+  return (key, effect) =>
+    Effect.suspend(() => {
+      const name = `${key.namespace}\u0000${key.threadId}`
+      let entry = entries.get(name)
+      if (entry === undefined) {
+        entry = { semaphore: Semaphore.makeUnsafe(1), users: 0 }
+        entries.set(name, entry)
+      }
+      const { semaphore } = entry
+      entry.users++
+      return Effect.ensuring(
+        semaphore.withPermit(effect),
+        Effect.sync(() => {
+          if (--entry.users === 0) entries.delete(name)
+        })
+      )
+    })
+}

@@ -1,0 +1,170 @@
+import { StoreError } from "@effect-checkpoint/core/CheckpointError"
+import type { PgClient } from "@effect/sql-pg/PgClient"
+import * as Effect from "effect/Effect"
+import * as Migrator from "effect/sql/Migrator"
+import * as SqlClient from "effect/sql/SqlClient"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { toStoreError } from "./errors.ts"
+import type { Session } from "./session.ts"
+import type { Tables } from "./tables.ts"
+
+/** The newest migration below. Databases beyond it belong to a newer version of the library. */
+export const newest = 1
+
+const migrations = (sql: PgClient, tables: Tables) =>
+  Migrator.fromRecord({
+    "0001_create_tables": Effect.gen(function*() {
+      // One row a thread and namespace. Narrow, with room to be updated in place: nothing that every put changes is
+      // indexed (active_at moves once a minute), so that updates stay heap-only.
+      yield* sql`
+        CREATE TABLE ${tables.threads} (
+          thread_id        text COLLATE "C" NOT NULL,
+          namespace        text COLLATE "C" NOT NULL,
+          version          bigint           NOT NULL,
+          floor            bigint           NOT NULL DEFAULT 0,
+          checkpoint_id    text COLLATE "C" NOT NULL,
+          previous_id      text COLLATE "C",
+          keyframe_version bigint           NOT NULL,
+          keyframe_bytes   integer          NOT NULL,
+          delta_bytes      integer          NOT NULL,
+          unfinished       boolean          NOT NULL,
+          interrupted      boolean          NOT NULL,
+          active_at        timestamptz      NOT NULL,
+          updated_at       timestamptz      NOT NULL,
+          created_at       timestamptz      NOT NULL,
+          PRIMARY KEY (thread_id, namespace)
+        ) WITH (fillfactor = 70)`
+      yield* sql`
+        CREATE INDEX checkpoint_threads_by_activity ON ${tables.threads} (active_at)`
+      yield* sql`
+        CREATE INDEX checkpoint_threads_by_namespace ON ${tables.threads} (namespace, active_at)`
+      yield* sql`
+        CREATE INDEX checkpoint_threads_open ON ${tables.threads} (active_at) WHERE unfinished OR interrupted`
+
+      // Rows never change, except for their tags.
+      yield* sql`
+        CREATE TABLE ${tables.checkpoints} (
+          thread_id         text COLLATE "C" NOT NULL,
+          namespace         text COLLATE "C" NOT NULL,
+          version           bigint           NOT NULL,
+          keyframe_version  bigint           NOT NULL,
+          parent_version    bigint,
+          created_at        timestamptz      NOT NULL,
+          bytes             integer          NOT NULL,
+          schema_version    integer          NOT NULL DEFAULT 1,
+          format            smallint         NOT NULL,
+          checkpoint_id     text COLLATE "C" NOT NULL,
+          parent_id         text COLLATE "C",
+          parent_thread_id  text COLLATE "C",
+          next_nodes        jsonb            NOT NULL,
+          pending_interrupt jsonb,
+          metadata          jsonb            NOT NULL,
+          tags              jsonb            NOT NULL DEFAULT '[]',
+          state             jsonb            NOT NULL,
+          PRIMARY KEY (thread_id, namespace, version)
+        )`
+      yield* sql`
+        CREATE UNIQUE INDEX checkpoints_by_id ON ${tables.checkpoints} (thread_id, namespace, checkpoint_id)`
+      // What retention leaves alone, and what tags are looked up in.
+      yield* sql`
+        CREATE INDEX checkpoints_pinned ON ${tables.checkpoints} (thread_id, namespace, version)
+          WHERE tags <> '[]' OR pending_interrupt IS NOT NULL`
+
+      // Who prunes. A lease and not a lock of the session, so that it works through a pooler.
+      yield* sql`
+        CREATE TABLE ${tables.leases} (
+          name       text        PRIMARY KEY,
+          holder     text        NOT NULL,
+          expires_at timestamptz NOT NULL
+        )`
+
+      yield* sql`
+        CREATE VIEW ${tables.states} AS
+          SELECT c.thread_id, c.namespace, c.version, c.checkpoint_id, c.parent_id, c.state, c.next_nodes,
+                 c.pending_interrupt, c.metadata, c.tags, c.created_at
+            FROM ${tables.checkpoints} c
+            JOIN ${tables.threads} t ON t.thread_id = c.thread_id AND t.namespace = c.namespace
+           WHERE c.version > t.floor OR c.tags <> '[]' OR c.pending_interrupt IS NOT NULL`
+    })
+  })
+
+/** The newest migration that the database has; 0 when it has none of the tables. */
+export const applied = (sql: PgClient, tables: Tables): Effect.Effect<number, SqlError> =>
+  Effect.flatMap(
+    sql<{ readonly present: boolean }>`SELECT to_regclass(${tables.migrationsName}) IS NOT NULL AS present`,
+    ([row]) =>
+      row?.present !== true ? Effect.succeed(0) : Effect.map(
+        sql<{ readonly newest: number | null }>`SELECT max(migration_id)::float8 AS newest FROM ${tables.migrations}`,
+        ([row]) => row?.newest ?? 0
+      )
+  )
+
+/** Fails unless the tables are those that this version of the library works with. */
+export const check = (sql: PgClient, tables: Tables): Effect.Effect<void, SqlError | StoreError> =>
+  Effect.flatMap(applied(sql, tables), (version) => {
+    if (version === newest) return Effect.void
+    return Effect.fail(
+      version > newest ? tooNew(tables, version) : new StoreError({
+        operation: "check",
+        reason: "SchemaMissing",
+        description: version === 0
+          ? `schema "${tables.schema}" has no checkpoint tables; run the migrations, or check the schema's name`
+          : `schema "${tables.schema}" is at migration ${version} of ${newest}; run the migrations`,
+        isRetryable: false,
+        outcome: "NotApplied"
+      })
+    )
+  })
+
+/**
+ * Brings the tables up to date. Any number of processes may do so at once: they
+ * wait for each other, and all but the first find nothing left to do.
+ */
+export const run = Effect.fnUntraced(function*(
+  sql: PgClient,
+  session: Session,
+  tables: Tables
+): Effect.fn.Return<void, StoreError> {
+  const version = yield* session.run("migrate", applied(sql, tables))
+  if (version > newest) return yield* tooNew(tables, version)
+  // A role that may create nothing can start on a database that is up to date.
+  if (version === newest) return
+  yield* session.transaction(
+    "migrate",
+    Effect.gen(function*() {
+      // CREATE ... IF NOT EXISTS fails when two do it at the same time, so they take turns. The lock ends with the
+      // transaction.
+      yield* sql`SELECT pg_advisory_xact_lock(hashtext(${`effect-checkpoint migrations of ${tables.schema}`}))`
+      const [schema] = yield* sql`SELECT FROM pg_catalog.pg_namespace WHERE nspname = ${tables.schema}`
+      if (schema === undefined) yield* sql`CREATE SCHEMA ${sql(tables.schema)}`
+      yield* migrate({ loader: migrations(sql, tables), table: tables.migrationsTable }).pipe(
+        Effect.provideService(SqlClient.SqlClient, sql),
+        Effect.catchTag("MigrationError", (error) => Effect.fail(fromMigrationError(error)))
+      )
+    })
+  )
+})
+
+/** Without the dump of the schema, which would ask for child processes and files. */
+const migrate = Migrator.make({})
+
+/** What the migrator says of a failed statement is in its cause. */
+const fromMigrationError = (error: Migrator.MigrationError): StoreError =>
+  isSqlError(error.cause) ? toStoreError("migrate", error.cause) : new StoreError({
+    operation: "migrate",
+    reason: "Unknown",
+    description: error.message,
+    isRetryable: false,
+    outcome: "NotApplied",
+    cause: error
+  })
+
+const tooNew = (tables: Tables, version: number): StoreError =>
+  new StoreError({
+    operation: "check",
+    reason: "SchemaTooNew",
+    description:
+      `schema "${tables.schema}" is at migration ${version}, this version of the library knows ${newest}; upgrade it`,
+    isRetryable: false,
+    outcome: "NotApplied"
+  })

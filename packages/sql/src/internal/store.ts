@@ -1,0 +1,619 @@
+import { StoreError } from "@effect-checkpoint/core/CheckpointError"
+import type {
+  CheckpointStore,
+  Expected,
+  NewRecord,
+  ParentRef,
+  PrunedThread,
+  PruneQuery,
+  PutResult,
+  Selector,
+  StoredInfo,
+  StoredRecord,
+  StoredThread,
+  ThreadKey,
+  ThreadQuery
+} from "@effect-checkpoint/core/CheckpointStore"
+import type { PgClient } from "@effect/sql-pg/PgClient"
+import * as SecureRandom from "effect/crypto/SecureRandom"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Schema from "effect/Schema"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Fragment } from "effect/sql/Statement"
+import * as Stream from "effect/Stream"
+import * as Migrations from "./migrations.ts"
+import type { Session } from "./session.ts"
+import type { Tables } from "./tables.ts"
+
+/*
+ * All statements but those of the migrations. Values are bound as text and cast
+ * in the statement, so that each statement is prepared once, whatever it is given.
+ */
+
+interface InfoRow {
+  readonly thread_id: string
+  readonly namespace: string
+  readonly version: number
+  readonly checkpoint_id: string
+  readonly parent_thread_id: string | null
+  readonly parent_version: number | null
+  readonly parent_id: string | null
+  readonly next_nodes: Schema.Json
+  readonly pending_interrupt: Schema.Json
+  readonly metadata: Schema.Json
+  readonly tags: Schema.Json
+  readonly created_at: number
+}
+
+interface RecordRow extends InfoRow {
+  readonly format: number
+  readonly state: Schema.Json
+}
+
+interface DueRow {
+  readonly thread_id: string
+  readonly namespace: string
+  /** Whether anything is due of it. */
+  readonly due: boolean
+  /** Whether the thread goes whole. */
+  readonly whole: boolean
+  /** Whether more is due than one transaction may remove. */
+  readonly more: boolean
+  readonly versions: number
+  readonly bytes: number
+}
+
+/** Threads that a prune looks at in one transaction. */
+const pruneThreads = 100
+
+/** Versions of one thread that a prune removes in one transaction. */
+const pruneVersions = 1000
+
+/** How long a prune may be silent before another may take over. */
+const leaseTime = "interval '1 minute'"
+
+export const make = (sql: PgClient, session: Session, tables: Tables): CheckpointStore["Service"] => {
+  const { checkpoints, leases, threads } = tables
+
+  const thread = (alias: Fragment, key: ThreadKey): Fragment =>
+    sql`${alias}.thread_id = ${key.threadId} AND ${alias}.namespace = ${key.namespace}`
+  const c = sql.literal("c")
+  const t = sql.literal("t")
+
+  const pinned = sql.literal("(c.tags <> '[]' OR c.pending_interrupt IS NOT NULL)")
+  const visible = sql.literal("(c.version > t.floor OR c.tags <> '[]' OR c.pending_interrupt IS NOT NULL)")
+  const millis = (column: string): Fragment => sql.literal(`(extract(epoch FROM ${column}) * 1000)::float8`)
+  const info = sql.literal(`
+    c.thread_id, c.namespace, c.version::float8 AS version, c.checkpoint_id, c.parent_thread_id,
+    c.parent_version::float8 AS parent_version, c.parent_id, c.next_nodes, c.pending_interrupt, c.metadata, c.tags,
+    (extract(epoch FROM c.created_at) * 1000)::float8 AS created_at`)
+
+  // ---------------------------------------------------------------------------
+  // put
+  // ---------------------------------------------------------------------------
+
+  const notTaken = (record: NewRecord): Fragment =>
+    sql`NOT EXISTS (
+          SELECT FROM ${checkpoints} c WHERE ${thread(c, record)} AND c.checkpoint_id = ${record.checkpointId}
+        )`
+
+  const unfinished = (record: NewRecord): Fragment => sql`jsonb_array_length(${record.nextNodes}::jsonb) > 0`
+  const interrupted = (record: NewRecord): Fragment => sql`${record.pendingInterrupt}::jsonb <> 'null'`
+
+  /** The head row of a thread's first version. */
+  const insertHead = (record: NewRecord): Fragment =>
+    sql`INSERT INTO ${threads} AS t (
+          thread_id, namespace, version, checkpoint_id, keyframe_version, keyframe_bytes, delta_bytes,
+          unfinished, interrupted, active_at, updated_at, created_at
+        )
+        SELECT ${record.threadId}, ${record.namespace}, 1, ${record.checkpointId}, 1, ${
+      String(record.bytes)
+    }::integer, 0,
+               ${unfinished(record)}, ${interrupted(record)},
+               date_trunc('minute', now()), date_trunc('milliseconds', now()), date_trunc('milliseconds', now())`
+
+  // Both forms that move a head set the same columns; only one has EXCLUDED to take them from. The time is never
+  // earlier than that of the version before, whatever the server's clock does.
+  const moveHead = sql.literal(`
+          version = t.version + 1,
+          checkpoint_id = EXCLUDED.checkpoint_id,
+          previous_id = t.checkpoint_id,
+          keyframe_version = t.version + 1,
+          keyframe_bytes = EXCLUDED.keyframe_bytes,
+          delta_bytes = 0,
+          unfinished = EXCLUDED.unfinished,
+          interrupted = EXCLUDED.interrupted,
+          active_at = GREATEST(t.active_at, EXCLUDED.active_at),
+          updated_at = GREATEST(t.updated_at, EXCLUDED.updated_at)`)
+
+  const returningHead = sql.literal("RETURNING t.version, t.previous_id, t.updated_at")
+
+  const append = (record: NewRecord): Fragment =>
+    sql`${insertHead(record)}
+        WHERE ${notTaken(record)}
+        ON CONFLICT (thread_id, namespace) DO UPDATE SET ${moveHead}
+        WHERE t.checkpoint_id <> EXCLUDED.checkpoint_id
+        ${returningHead}`
+
+  const create = (record: NewRecord): Fragment =>
+    sql`${insertHead(record)}
+        WHERE ${notTaken(record)}
+        ON CONFLICT (thread_id, namespace) DO NOTHING
+        ${returningHead}`
+
+  const compareAndSet = (record: NewRecord, version: number, checkpointId: string | undefined): Fragment =>
+    sql`UPDATE ${threads} AS t SET ${moveHead}
+          FROM (
+            VALUES (
+              ${record.checkpointId}, ${String(record.bytes)}::integer, ${unfinished(record)}, ${interrupted(record)},
+              date_trunc('minute', now()), date_trunc('milliseconds', now())
+            )
+          ) AS EXCLUDED (checkpoint_id, keyframe_bytes, unfinished, interrupted, active_at, updated_at)
+         WHERE ${thread(t, record)}
+           AND t.version = ${String(version)}::bigint
+           AND ${checkpointId ?? ""} IN ('', t.checkpoint_id)
+           AND ${notTaken(record)}
+        ${returningHead}`
+
+  const head = (record: NewRecord, expected: Expected): Fragment =>
+    expected._tag === "Any"
+      ? append(record)
+      : expected.version === 0
+      ? create(record)
+      : compareAndSet(record, expected.version, expected.checkpointId)
+
+  interface SavedRow {
+    readonly version: number
+    readonly parent_thread_id: string | null
+    readonly parent_version: number | null
+    readonly parent_id: string | null
+    readonly created_at: number
+  }
+
+  /** Moves the head and inserts the checkpoint, in one statement. No row: the head was not what was expected. */
+  const insert = (record: NewRecord, expected: Expected) => {
+    const parent = record.parent
+    const parentColumns = parent === undefined
+      ? sql.literal("NULL, NULLIF(head.version - 1, 0), head.previous_id")
+      : sql`${parent.threadId === record.threadId ? null : parent.threadId}, ${
+        String(parent.version)
+      }::bigint, ${parent.checkpointId}`
+    return sql<SavedRow>`
+      WITH head AS (
+        ${head(record, expected)}
+      )
+      INSERT INTO ${checkpoints} AS c (
+        thread_id, namespace, version, keyframe_version, created_at, bytes, format, checkpoint_id,
+        parent_thread_id, parent_version, parent_id, next_nodes, pending_interrupt, metadata, state
+      )
+      SELECT ${record.threadId}, ${record.namespace}, head.version, head.version, head.updated_at,
+             ${String(record.bytes)}::integer, ${String(record.format)}::smallint, ${record.checkpointId},
+             ${parentColumns},
+             ${record.nextNodes}::jsonb, NULLIF(${record.pendingInterrupt}::jsonb, 'null'), ${record.metadata}::jsonb,
+             ${record.state}::jsonb
+        FROM head
+      RETURNING c.version::float8 AS version, c.parent_thread_id, c.parent_version::float8 AS parent_version, c.parent_id,
+                ${millis("c.created_at")} AS created_at`
+  }
+
+  const whyNot = (record: NewRecord) =>
+    sql<{ readonly actual: number; readonly taken: boolean }>`
+      SELECT COALESCE((SELECT version FROM ${threads} t WHERE ${thread(t, record)}), 0)::float8 AS actual,
+             NOT ${notTaken(record)} AS taken`
+
+  const put = (record: NewRecord, expected: Expected): Effect.Effect<PutResult, StoreError> =>
+    Effect.flatMap(
+      session.run(
+        "put",
+        // The same id put by two at the same time passes both checks; one of them meets the index.
+        Effect.catchIf(insert(record, expected), isIdViolation, () => Effect.succeed([]))
+      ),
+      ([saved]) =>
+        saved !== undefined
+          ? Effect.succeed<PutResult>({
+            _tag: "Saved",
+            version: saved.version,
+            parent: toParent(record.threadId, saved),
+            createdAt: saved.created_at
+          })
+          : Effect.flatMap(
+            session.run("put", whyNot(record)),
+            ([row]) => refusal(row!, expected)
+          )
+    )
+
+  // ---------------------------------------------------------------------------
+  // read
+  // ---------------------------------------------------------------------------
+
+  const selected = (selector: Selector): Fragment => {
+    switch (selector._tag) {
+      case "Latest":
+        return sql.literal("c.version <= t.version")
+      case "Version":
+        return sql`c.version = ${String(selector.version)}::bigint`
+      case "Id":
+        return sql`c.checkpoint_id = ${selector.checkpointId}`
+      case "Tag":
+        return sql`c.tags <> '[]' AND c.tags @> jsonb_build_array(${selector.tag}::text)`
+      case "Time": {
+        // What lies outside of what both sides can express is before or after everything.
+        const epochMillis = Math.min(Math.max(selector.epochMillis, 0), 8.64e15)
+        return sql`c.created_at <= timestamptz 'epoch' + ${String(epochMillis)}::float8 * interval '1 millisecond'`
+      }
+      case "Before":
+        return sql`c.version < ${String(selector.version)}::bigint`
+    }
+  }
+
+  const read = (key: ThreadKey, selector: Selector, count: number) => {
+    const which = selector._tag === "Latest" && count === 1 ? sql.literal("c.version = t.version") : selected(selector)
+    return session.run(
+      "read",
+      sql<RecordRow>`
+        SELECT ${info}, c.format, c.state
+          FROM ${threads} t
+          JOIN ${checkpoints} c ON c.thread_id = t.thread_id AND c.namespace = t.namespace
+         WHERE ${thread(t, key)} AND ${thread(c, key)} AND ${visible} AND ${which}
+         ORDER BY c.version DESC
+         LIMIT ${String(count)}::integer`
+    ).pipe(Effect.map((rows) => rows.map(toRecord).toReversed()))
+  }
+
+  const list = (key: ThreadKey, options: { readonly before: number | undefined; readonly limit: number }) =>
+    session.run(
+      "list",
+      sql<InfoRow>`
+        SELECT ${info}
+          FROM ${threads} t
+          JOIN ${checkpoints} c ON c.thread_id = t.thread_id AND c.namespace = t.namespace
+         WHERE ${thread(t, key)} AND ${thread(c, key)} AND ${visible}
+           AND ${
+        options.before === undefined ? sql.literal("TRUE") : selected({ _tag: "Before", version: options.before })
+      }
+         ORDER BY c.version DESC
+         LIMIT ${String(options.limit)}::integer`
+    ).pipe(Effect.map((rows) => rows.map(toInfo)))
+
+  // ---------------------------------------------------------------------------
+  // threads
+  // ---------------------------------------------------------------------------
+
+  const listThreads = ({ after, interrupted, limit, metadata, namespace, unfinished }: ThreadQuery) => {
+    const conditions: Array<Fragment> = []
+    if (namespace !== undefined) conditions.push(sql`t.namespace = ${namespace}`)
+    if (interrupted !== undefined) conditions.push(sql.literal(interrupted ? "t.interrupted" : "NOT t.interrupted"))
+    if (unfinished !== undefined) conditions.push(sql.literal(unfinished ? "t.unfinished" : "NOT t.unfinished"))
+    if (interrupted === true || unfinished === true) {
+      // Implied by what is above, and what the planner must see to use the partial index.
+      conditions.push(sql.literal("(t.unfinished OR t.interrupted)"))
+    }
+    if (metadata !== undefined) conditions.push(sql`c.metadata @> ${metadata}::jsonb`)
+    if (after !== undefined) {
+      const time = sql`(timestamptz 'epoch' + ${String(after.updatedAt)}::float8 * interval '1 millisecond')`
+      conditions.push(sql`
+        t.active_at <= date_trunc('minute', ${time})
+        AND (t.updated_at < ${time}
+             OR (t.updated_at = ${time} AND (t.namespace, t.thread_id) > (${after.namespace}, ${after.threadId})))`)
+    }
+    return session.run(
+      "threads",
+      // Both keys in the order: the index has the first, and the rest is sorted minute by minute.
+      sql<InfoRow & { readonly thread_created_at: number }>`
+        SELECT ${info}, ${millis("t.created_at")} AS thread_created_at
+          FROM ${threads} t
+          JOIN ${checkpoints} c ON c.thread_id = t.thread_id AND c.namespace = t.namespace AND c.version = t.version
+         WHERE ${conditions.length === 0 ? sql.literal("TRUE") : sql.and(conditions)}
+         ORDER BY t.active_at DESC, t.updated_at DESC, t.namespace, t.thread_id
+         LIMIT ${String(limit)}::integer`
+    ).pipe(Effect.map((rows) =>
+      rows.map((row): StoredThread => ({
+        threadId: row.thread_id,
+        namespace: row.namespace,
+        createdAt: row.thread_created_at,
+        head: toInfo(row)
+      }))
+    ))
+  }
+
+  // ---------------------------------------------------------------------------
+  // tags and deletion
+  // ---------------------------------------------------------------------------
+
+  // The lock on the head keeps a prune from deciding about the version at the same time.
+  const setTags = (key: ThreadKey, version: number, tags: string) =>
+    session.run(
+      "setTags",
+      sql<InfoRow>`
+        WITH target AS (
+          SELECT c.thread_id, c.namespace, c.version,
+                 c.version <= t.floor AND ${tags}::jsonb = '[]' AND c.pending_interrupt IS NULL AS gone
+            FROM ${threads} t
+            JOIN ${checkpoints} c ON c.thread_id = t.thread_id AND c.namespace = t.namespace
+           WHERE ${thread(t, key)} AND ${thread(c, key)} AND c.version = ${String(version)}::bigint AND ${visible}
+             FOR SHARE OF t
+        ), changed AS (
+          UPDATE ${checkpoints} c SET tags = ${tags}::jsonb FROM target
+           WHERE ${thread(c, key)} AND c.version = target.version AND NOT target.gone
+          RETURNING ${info}
+        ), removed AS (
+          DELETE FROM ${checkpoints} c USING target
+           WHERE ${thread(c, key)} AND c.version = target.version AND target.gone
+          RETURNING ${info}
+        )
+        SELECT * FROM changed
+        UNION ALL
+        SELECT thread_id, namespace, version, checkpoint_id, parent_thread_id, parent_version, parent_id, next_nodes,
+               pending_interrupt, metadata, '[]'::jsonb, created_at
+          FROM removed`
+    ).pipe(Effect.map(([row]) => Option.map(Option.fromUndefinedOr(row), toInfo)))
+
+  // Not one statement: the rows of a put that commits while it waits for the head would be invisible to it, and
+  // outlive their thread.
+  const deleteThread = (key: ThreadKey) =>
+    session.transaction(
+      "deleteThread",
+      Effect.gen(function*() {
+        yield* sql`SELECT FROM ${threads} t WHERE ${thread(t, key)} FOR UPDATE`
+        const [row] = yield* sql<{ readonly versions: number }>`
+          WITH head AS (
+            DELETE FROM ${threads} t WHERE ${thread(t, key)}
+          ), gone AS (
+            DELETE FROM ${checkpoints} c WHERE ${thread(c, key)} RETURNING 1
+          )
+          SELECT count(*)::float8 AS versions FROM gone`
+        return row!.versions
+      })
+    )
+
+  // ---------------------------------------------------------------------------
+  // retention
+  // ---------------------------------------------------------------------------
+
+  /**
+   * What is due of some threads: how far the floor rises, at most by `step`, and
+   * whether they go whole. Versions above the floor have no gaps, so that the
+   * newest n are found by arithmetic on the head row; those that are too old are
+   * the first ones above it.
+   */
+  const plan = (query: PruneQuery, which: Fragment, step: number): Fragment => {
+    const ago = (millis: number) => sql`now() - ${String(millis)}::float8 * interval '1 millisecond'`
+    const steps = sql`${String(step)}::bigint`
+    const byCount = query.maxVersions === undefined
+      ? sql.literal("0")
+      : sql`t.version - ${String(query.maxVersions)}::bigint`
+    const byAge = query.maxAge === undefined ? sql.literal("0") : sql`COALESCE((
+             SELECT c.version
+               FROM ${checkpoints} c
+              WHERE c.thread_id = t.thread_id AND c.namespace = t.namespace
+                AND c.version > t.floor AND c.version <= t.floor + ${steps}
+                AND c.created_at >= ${ago(query.maxAge)}
+              ORDER BY c.version
+              LIMIT 1
+           ), t.floor + ${steps} + 2) - 1`
+    const idle = query.idleThreads === undefined ? sql.literal("FALSE") : sql`t.updated_at < ${ago(query.idleThreads)}`
+    const candidates = [
+      ...(query.maxVersions === undefined ? [] : [sql`${byCount} > t.floor`]),
+      ...(query.maxAge === undefined ? [] : [sql`t.version - 1 > t.floor AND t.created_at < ${ago(query.maxAge)}`]),
+      ...(query.idleThreads === undefined ? [] : [idle])
+    ]
+    return sql`
+      SELECT d.thread_id, d.namespace,
+             LEAST(d.floor, d.before + ${steps}) AS floor,
+             d.floor > d.before + ${steps} AS more,
+             d.floor <= d.before + ${steps} AND d.idle AND NOT EXISTS (
+               SELECT FROM ${checkpoints} c
+                WHERE c.thread_id = d.thread_id AND c.namespace = d.namespace AND ${pinned}
+             ) AS whole,
+             d.before
+        FROM (
+          SELECT t.thread_id, t.namespace, t.floor AS before, ${idle} AS idle,
+                 LEAST(
+                   t.version - 1,
+                   GREATEST(t.floor, ${byCount}, ${byAge}, CASE WHEN ${idle} THEN t.version - 1 ELSE 0 END)
+                 ) AS floor
+            FROM ${threads} t
+           WHERE (${sql.or(candidates)}) AND ${which}
+           ORDER BY t.thread_id, t.namespace
+           LIMIT ${String(pruneThreads)}::integer
+        ) d`
+  }
+
+  // A range on the key, so that what stays is not visited.
+  const gone = sql`c.thread_id = d.thread_id AND c.namespace = d.namespace
+           AND c.version <= CASE WHEN d.whole THEN 9223372036854775807 ELSE d.floor END
+           AND (d.whole OR NOT ${pinned})`
+
+  const planned = (query: PruneQuery, after: ThreadKey | undefined, step: number) =>
+    sql<DueRow>`
+      SELECT d.thread_id, d.namespace, d.floor > d.before OR d.whole AS due, d.whole, d.more,
+             ${
+      query.dryRun
+        ? sql`g.versions, g.bytes
+        FROM (${plan(query, scope(query, after), step)}) d
+       CROSS JOIN LATERAL (
+              SELECT count(*)::float8 AS versions, COALESCE(sum(c.bytes), 0)::float8 AS bytes
+                FROM ${checkpoints} c
+               WHERE ${gone}
+             ) g`
+        : sql`0::float8 AS versions, 0::float8 AS bytes
+        FROM (${plan(query, scope(query, after), step)}) d`
+    }
+       ORDER BY d.thread_id, d.namespace`
+
+  const scope = (query: PruneQuery, after: ThreadKey | undefined): Fragment =>
+    sql.and([
+      ...(query.namespace === undefined ? [] : [sql`t.namespace = ${query.namespace}`]),
+      ...(after === undefined ? [] : [sql`(t.thread_id, t.namespace) > (${after.threadId}, ${after.namespace})`]),
+      "TRUE"
+    ])
+
+  /** Decides again under the locks: what was planned may have been put upon or tagged since. */
+  const apply = (query: PruneQuery, due: ReadonlyArray<DueRow>, holder: string) => {
+    const keys = sql`(t.thread_id, t.namespace) IN (
+      SELECT * FROM unnest(${due.map((row) => row.thread_id)}::text[], ${due.map((row) => row.namespace)}::text[])
+    )`
+    return session.transaction(
+      "prune",
+      Effect.gen(function*() {
+        yield* renewLease(holder)
+        yield* sql`SELECT FROM ${threads} t WHERE ${keys} ORDER BY t.thread_id, t.namespace FOR UPDATE`
+        return yield* sql<DueRow>`
+          WITH d AS MATERIALIZED (
+            ${plan(query, keys, pruneVersions)}
+          ), removed AS (
+            DELETE FROM ${checkpoints} c USING d WHERE ${gone} RETURNING c.thread_id, c.namespace, c.bytes
+          ), raised AS (
+            UPDATE ${threads} t SET floor = d.floor
+              FROM d
+             WHERE t.thread_id = d.thread_id AND t.namespace = d.namespace AND NOT d.whole
+          ), ended AS (
+            DELETE FROM ${threads} t USING d
+             WHERE t.thread_id = d.thread_id AND t.namespace = d.namespace AND d.whole
+          )
+          SELECT d.thread_id, d.namespace, TRUE AS due, d.whole, d.more,
+                 count(r.bytes)::float8 AS versions, COALESCE(sum(r.bytes), 0)::float8 AS bytes
+            FROM d
+            LEFT JOIN removed r ON r.thread_id = d.thread_id AND r.namespace = d.namespace
+           GROUP BY d.thread_id, d.namespace, d.whole, d.more
+           ORDER BY d.thread_id, d.namespace`
+      })
+    ).pipe(
+      // A deadlock with a transaction that puts on several threads is over when one of the two has gone back.
+      Effect.retry({ times: 5, while: (error) => error.reason === "Contention" })
+    )
+  }
+
+  const takeLease = (holder: string) =>
+    session.run(
+      "prune",
+      sql`
+        INSERT INTO ${leases} AS l (name, holder, expires_at)
+        VALUES ('prune', ${holder}, now() + ${sql.literal(leaseTime)})
+        ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder, expires_at = EXCLUDED.expires_at
+        WHERE l.expires_at < now()
+        RETURNING name`
+    ).pipe(Effect.flatMap(([row]) => row === undefined ? Effect.fail(pruneRunning()) : Effect.void))
+
+  const renewLease = (holder: string) =>
+    Effect.flatMap(
+      sql`UPDATE ${leases} SET expires_at = now() + ${
+        sql.literal(leaseTime)
+      } WHERE name = 'prune' AND holder = ${holder} RETURNING name`,
+      ([row]) => row === undefined ? Effect.fail(pruneRunning()) : Effect.void
+    )
+
+  // What is not released is over soon by itself.
+  const releaseLease = (holder: string) =>
+    Effect.ignore(session.run("prune", sql`DELETE FROM ${leases} WHERE name = 'prune' AND holder = ${holder}`))
+
+  /** All that is due of the threads after a key, up to a number of them, and where to go on. */
+  const prunePage = Effect.fnUntraced(function*(query: PruneQuery, after: ThreadKey | undefined, holder: string) {
+    const pruned = new Map<string, PrunedThread>()
+    while (true) {
+      const rows = yield* session.run(
+        "prune",
+        planned(query, after, query.dryRun ? Number.MAX_SAFE_INTEGER : pruneVersions)
+      )
+      const due = rows.filter((row) => row.due)
+      const done = query.dryRun || due.length === 0 ? due : yield* apply(query, due, holder)
+      for (const row of done) {
+        const name = `${row.namespace}\u0000${row.thread_id}`
+        const before = pruned.get(name)
+        const versions = (before?.versions ?? 0) + row.versions
+        if (versions === 0) continue
+        pruned.set(name, {
+          threadId: row.thread_id,
+          namespace: row.namespace,
+          versions,
+          bytes: (before?.bytes ?? 0) + row.bytes,
+          deleted: row.whole
+        })
+      }
+      if (done.some((row) => row.more)) continue
+      const last = rows.length < pruneThreads ? undefined : rows[rows.length - 1]
+      return [
+        [Array.from(pruned.values())],
+        Option.map(
+          Option.fromUndefinedOr(last),
+          (row): ThreadKey | undefined => ({ threadId: row.thread_id, namespace: row.namespace })
+        )
+      ] as const
+    }
+  })
+
+  const prune = (query: PruneQuery): Stream.Stream<ReadonlyArray<PrunedThread>, StoreError> =>
+    Stream.unwrap(Effect.gen(function*() {
+      const holder = SecureRandom.uuidV4Unsafe()
+      if (!query.dryRun) yield* Effect.acquireRelease(takeLease(holder), () => releaseLease(holder))
+      return Stream.paginate(undefined as ThreadKey | undefined, (after) => prunePage(query, after, holder))
+    }))
+
+  return {
+    put,
+    read,
+    list,
+    threads: listThreads,
+    setTags,
+    deleteThread,
+    prune,
+    health: session.run("health", Migrations.check(sql, tables)),
+    inTransaction: session.inTransaction
+  }
+}
+
+const pruneRunning = (): StoreError =>
+  new StoreError({
+    operation: "prune",
+    reason: "PruneRunning",
+    description:
+      "another prune runs against this database; it is over when that one ends, or dies and is silent for a minute",
+    isRetryable: true,
+    outcome: "NotApplied"
+  })
+
+const isIdViolation = (error: SqlError): boolean =>
+  error.reason._tag === "UniqueViolation" && error.reason.constraint === "checkpoints_by_id"
+
+/** Why a put moved no head. */
+const refusal = (
+  row: { readonly actual: number; readonly taken: boolean },
+  expected: Expected
+): Effect.Effect<PutResult, StoreError> => {
+  if (row.taken) return Effect.succeed({ _tag: "Taken" })
+  if (expected._tag === "Version") return Effect.succeed({ _tag: "Conflict", actual: row.actual })
+  // The checkpoint that stood in the way has been deleted since.
+  return Effect.fail(
+    new StoreError({
+      operation: "put",
+      reason: "Contention",
+      description: "the thread was deleted at the same moment, try again",
+      isRetryable: true,
+      outcome: "NotApplied"
+    })
+  )
+}
+
+const toParent = (
+  threadId: string,
+  row: Pick<InfoRow, "parent_thread_id" | "parent_version" | "parent_id">
+): ParentRef | undefined =>
+  row.parent_id === null || row.parent_version === null
+    ? undefined
+    : { threadId: row.parent_thread_id ?? threadId, version: row.parent_version, checkpointId: row.parent_id }
+
+const toInfo = (row: InfoRow): StoredInfo => ({
+  threadId: row.thread_id,
+  namespace: row.namespace,
+  version: row.version,
+  checkpointId: row.checkpoint_id,
+  parent: toParent(row.thread_id, row),
+  nextNodes: row.next_nodes,
+  pendingInterrupt: row.pending_interrupt,
+  metadata: row.metadata,
+  tags: row.tags,
+  createdAt: row.created_at
+})
+
+const toRecord = (row: RecordRow): StoredRecord => ({ ...toInfo(row), format: row.format, state: row.state })

@@ -1,0 +1,30 @@
+import type { PgClient } from "@effect/sql-pg/PgClient"
+import type { Fragment } from "effect/sql/Statement"
+
+/** The qualified names. `search_path` is never relied upon: a pooler may have changed it. */
+export interface Tables {
+  readonly schema: string
+  readonly threads: Fragment
+  readonly checkpoints: Fragment
+  readonly leases: Fragment
+  readonly states: Fragment
+  readonly migrations: Fragment
+  /** As the migrator wants it, which quotes it as an identifier. */
+  readonly migrationsTable: string
+  /** As `to_regclass` wants it. */
+  readonly migrationsName: string
+}
+
+export const make = (sql: PgClient, schema: string): Tables => {
+  const table = (name: string): Fragment => sql`${sql(`${schema}.${name}`)}`
+  return {
+    schema,
+    threads: table("checkpoint_threads"),
+    checkpoints: table("checkpoints"),
+    leases: table("checkpoint_leases"),
+    states: table("checkpoint_states"),
+    migrations: table("checkpoint_migrations"),
+    migrationsTable: `${schema}.checkpoint_migrations`,
+    migrationsName: `"${schema.replaceAll("\"", "\"\"")}"."checkpoint_migrations"`
+  }
+}

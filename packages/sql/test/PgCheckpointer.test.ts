@@ -1,0 +1,626 @@
+import { Checkpointer } from "@effect-checkpoint/core"
+import { PgCheckpointer } from "@effect-checkpoint/sql"
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, layer } from "@effect/vitest"
+import {
+  ConfigProvider,
+  Effect,
+  Exit,
+  Fiber,
+  Latch,
+  Layer,
+  Logger,
+  Redacted,
+  Schedule,
+  Schema,
+  Scope,
+  Stream
+} from "effect"
+import { inspect } from "node:util"
+import { age, clientLayer, Database, pgLayer, some, statementsOf, withUser } from "./support.ts"
+
+const neverAgain = Schedule.recurs(0)
+
+/** The plan of a statement as prepared once and for all values. */
+const explain = Effect.fnUntraced(function*(statement: string) {
+  const sql = yield* PgClient.PgClient
+  const connection = yield* sql.reserve
+  const run = (text: string) => connection.executeUnprepared(text, [], undefined)
+  yield* run("SET plan_cache_mode = force_generic_plan")
+  yield* run(`PREPARE explained AS ${statement}`)
+  const parameters = new Set(statement.match(/\$\d+/g)).size
+  const values = parameters === 0 ? "" : `(${Array(parameters).fill("NULL").join(", ")})`
+  const rows = yield* run(`EXPLAIN EXECUTE explained${values}`)
+  yield* run("DEALLOCATE explained")
+  yield* run("RESET plan_cache_mode")
+  return rows.map((row) => String(Object.values(row)[0])).join("\n")
+}, Effect.scoped)
+
+/** Asks again until there is a row. */
+const waitFor = <E, R>(query: Effect.Effect<ReadonlyArray<unknown>, E, R>) =>
+  Effect.repeat(query, { until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") })
+
+class Counters extends Checkpointer.Service<Counters>()("test/Counters", {
+  state: Schema.Struct({ count: Schema.Int }),
+  namespace: "counters"
+}) {}
+
+// Servers answer in real time.
+layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
+  const inSchema = (schema: string, options?: PgCheckpointer.Options, config?: Partial<PgClient.PgPoolConfig>) =>
+    Counters.layer.pipe(Layer.provideMerge(pgLayer({ ...options, schema }, config)))
+
+  describe("statements", () => {
+    it.effect("a put and a get are one statement each, and a listing reads no state", () =>
+      Effect.gen(function*() {
+        const counters = yield* Counters
+        const [first, put] = yield* statementsOf(counters.put({ threadId: "one", state: { count: 1 } }))
+        const [second, append] = yield* statementsOf(counters.put({ threadId: "one", state: { count: 2 } }))
+        const [, compareAndSet] = yield* statementsOf(counters.put({ parent: second, state: { count: 3 } }))
+        const [, create] = yield* statementsOf(
+          counters.put({ threadId: "new", expectedVersion: 0, state: { count: 1 } })
+        )
+        const [, latest] = yield* statementsOf(counters.get("one"))
+        const [, byVersion] = yield* statementsOf(counters.get("one", { version: 1 }))
+        const [, byTime] = yield* statementsOf(counters.getAtTime("one", first.createdAt))
+        const [versions, list] = yield* statementsOf(counters.listVersions("one"))
+        const [threads, listThreads] = yield* statementsOf(Stream.runCollect(counters.threads()))
+        for (const statements of [put, append, compareAndSet, create, latest, byVersion, byTime, list, listThreads]) {
+          assert.strictEqual(statements.length, 1, statements.join("\n"))
+        }
+        assert.strictEqual(put[0], append[0], "one prepared statement serves every append")
+        assert.strictEqual(versions.length, 3)
+        assert.strictEqual(threads.length, 2)
+        for (const [statement] of [list, listThreads]) {
+          assert.notMatch(statement!, /\bstate\b/)
+        }
+      }).pipe(Effect.provide(inSchema("statements"))))
+
+    it.effect("no hot read scans a table", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const counters = yield* Counters
+        const base = yield* Checkpointer.Checkpointer
+        // 20,000 threads of one version, and one of 20,000.
+        yield* sql`
+          INSERT INTO plans.checkpoint_threads (
+            thread_id, namespace, version, checkpoint_id, keyframe_version, keyframe_bytes, delta_bytes, unfinished,
+            interrupted, active_at, updated_at, created_at
+          )
+          SELECT 'thread ' || i, 'counters', CASE WHEN i = 1 THEN 20000 ELSE 1 END, 'id ' || i, 1, 11, 0, i % 1000 = 0,
+                 i % 2000 = 0, date_trunc('minute', now() - i * interval '1 second'), now() - i * interval '1 second',
+                 now() - interval '1 day'
+            FROM generate_series(1, 20000) i`
+        yield* sql`
+          INSERT INTO plans.checkpoints (
+            thread_id, namespace, version, keyframe_version, created_at, bytes, format, checkpoint_id, next_nodes,
+            metadata, tags, state
+          )
+          SELECT 'thread ' || i, 'counters', v, v, now() - interval '1 day' + v * interval '1 second', 11, 1,
+                 'id ' || CASE WHEN v = 1 THEN '' ELSE v || ' of ' END || i, '[]', '{}',
+                 CASE WHEN v = 100 THEN '["tagged"]'::jsonb ELSE '[]' END, '{"count": 1}'
+            FROM generate_series(1, 20000) i, LATERAL generate_series(1, CASE WHEN i = 1 THEN 20000 ELSE 1 END) v`
+        yield* sql`ANALYZE plans.checkpoint_threads`
+        yield* sql`ANALYZE plans.checkpoints`
+
+        const middle = some(yield* counters.get("thread 1", { version: 10_000 }))
+        const page = { limit: 50 }
+        const reads: Record<string, Effect.Effect<unknown, unknown>> = {
+          latest: counters.get("thread 1"),
+          version: counters.get("thread 1", { version: 77 }),
+          id: counters.get("thread 1", { checkpointId: "id 77 of 1" }),
+          tag: counters.get("thread 1", { tag: "tagged" }),
+          time: counters.getAtTime("thread 1", middle.createdAt),
+          list: counters.listVersions("thread 1", page),
+          listBefore: counters.listVersions("thread 1", { ...page, before: 10_000 }),
+          history: Stream.runDrain(Stream.take(counters.history("thread 1"), 1)),
+          threads: Stream.runDrain(Stream.take(counters.threads(), 150)),
+          allThreads: Stream.runDrain(Stream.take(base.threads(), 150)),
+          interrupted: Stream.runDrain(counters.threads({ interrupted: true })),
+          unfinished: Stream.runDrain(counters.threads({ unfinished: true })),
+          put: counters.put({ threadId: "thread 2", state: { count: 2 } }),
+          compareAndSet: counters.put({ parent: some(yield* counters.get("thread 2")), state: { count: 3 } })
+        }
+        for (const [name, read] of Object.entries(reads)) {
+          const [, statements] = yield* statementsOf(read.pipe(Effect.catch(() => Effect.void)))
+          assert.isAbove(statements.length, 0, name)
+          for (const statement of statements) {
+            const plan = yield* explain(statement)
+            assert.notInclude(plan, "Seq Scan", `${name}: ${plan}`)
+          }
+        }
+      }).pipe(Effect.provide(inSchema("plans"))))
+  })
+
+  describe("transactions", () => {
+    it.effect("a put within the caller's transaction is committed with it, or rolled back with it", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const counters = yield* Counters
+        yield* sql`CREATE TABLE transactions.orders (id text)`
+        const both = (id: string, outcome: Effect.Effect<void, string>) =>
+          sql.withTransaction(Effect.gen(function*() {
+            yield* sql`INSERT INTO transactions.orders VALUES (${id})`
+            yield* counters.put({ threadId: id, state: { count: 1 } })
+            yield* counters.update(id, ({ count }) => ({ count: count + 1 }))
+            yield* outcome
+          }))
+        yield* both("kept", Effect.void)
+        assert.strictEqual(yield* Effect.flip(both("undone", Effect.fail("changed my mind"))), "changed my mind")
+        const orders = yield* sql<{ readonly id: string }>`SELECT id FROM transactions.orders`
+        assert.deepStrictEqual(orders.map(({ id }) => id), ["kept"])
+        assert.strictEqual(some(yield* counters.get("kept")).state.count, 2)
+        assert.strictEqual((yield* counters.get("undone"))._tag, "None")
+      }).pipe(Effect.provide(inSchema("transactions"))))
+
+    it.effect("a conflict and a repeated id do not spoil the caller's transaction", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const counters = yield* Counters
+        const first = yield* counters.put({ threadId: "t", checkpointId: "first", state: { count: 1 } })
+        yield* counters.put({ parent: first, state: { count: 2 } })
+        yield* sql.withTransaction(Effect.gen(function*() {
+          const conflict = yield* Effect.flip(counters.put({ parent: first, state: { count: 3 } }))
+          assert.strictEqual(conflict._tag, "VersionConflict")
+          const same = yield* counters.put({ threadId: "t", checkpointId: "first", state: { count: 1 } })
+          assert.strictEqual(same.version, 1)
+          const taken = yield* Effect.flip(counters.put({ threadId: "t", checkpointId: "first", state: { count: 9 } }))
+          assert.strictEqual(taken._tag, "CheckpointIdTaken")
+          yield* counters.put({ threadId: "t", state: { count: 3 } })
+        }))
+        assert.strictEqual(some(yield* counters.get("t")).state.count, 3)
+      }).pipe(Effect.provide(inSchema("transaction_conflicts"))))
+
+    it.effect("a writer in a transaction does not wait for one outside that waits for it", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const counters = yield* Counters
+        yield* counters.put({ threadId: "t", state: { count: 0 } })
+        const holding = yield* Latch.make()
+        const inside = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
+          yield* counters.put({ threadId: "t", state: { count: 1 } })
+          yield* holding.open
+          // The other one is in the database by now, waiting for the head row.
+          yield* waitFor(sql`SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))`)
+          yield* counters.put({ threadId: "t", state: { count: 2 } })
+        })))
+        yield* holding.await
+        const outside = yield* counters.put({ threadId: "t", state: { count: 3 } })
+        yield* Fiber.join(inside)
+        assert.strictEqual(outside.version, 4)
+      }).pipe(Effect.provide(inSchema("transaction_queue"))))
+
+    it.effect("deleting a thread while it is put upon leaves nothing behind", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const counters = yield* Counters
+        yield* counters.put({ threadId: "t", state: { count: 1 } })
+        const holding = yield* Latch.make()
+        const put = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
+          yield* counters.put({ threadId: "t", state: { count: 2 } })
+          yield* holding.open
+          yield* waitFor(sql`SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))`)
+        })))
+        yield* holding.await
+        assert.strictEqual(yield* counters.deleteThread("t"), 2)
+        yield* Fiber.join(put)
+        const rows = yield* sql`SELECT FROM deletion.checkpoints`
+        assert.strictEqual(rows.length, 0)
+        assert.strictEqual((yield* counters.put({ threadId: "t", state: { count: 3 } })).version, 1)
+      }).pipe(Effect.provide(inSchema("deletion"))))
+  })
+
+  describe("migrations", () => {
+    it.effect("16 instances that start at once on an empty database all start", () =>
+      Effect.gen(function*() {
+        const instances = yield* Effect.forEach(
+          Array.from({ length: 16 }, (_, i) => i),
+          (i) =>
+            Effect.gen(function*() {
+              const counters = yield* Counters
+              return yield* counters.put({ threadId: `instance ${i}`, state: { count: i } })
+            }).pipe(Effect.provide(Layer.fresh(inSchema("sixteen", {}, { maxConnections: 2 })))),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(instances.map(({ version }) => version), Array(16).fill(1))
+      }))
+
+    it.effect("a database that a newer version of the library migrated is refused, by every layer", () =>
+      Effect.gen(function*() {
+        yield* PgCheckpointer.migrate({ schema: "newer" })
+        const sql = yield* PgClient.PgClient
+        yield* sql`INSERT INTO newer.checkpoint_migrations (migration_id, name) VALUES (9999, 'from_the_future')`
+        for (const build of [PgCheckpointer.layer, PgCheckpointer.layerStorage]) {
+          const error = yield* Effect.flip(Effect.scoped(Layer.build(build({ schema: "newer" }))))
+          assert.strictEqual(error._tag, "StoreError")
+          assert.include(error, { reason: "SchemaTooNew", isRetryable: false })
+          assert.match(error.message, /newer.*9999.*upgrade/)
+        }
+      }).pipe(Effect.provide(clientLayer())))
+
+    it.effect("storage without its tables says that the migrations have not run", () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(
+          Effect.scoped(Layer.build(PgCheckpointer.layerStorage({ schema: "nothing_here" })))
+        )
+        assert.include(error, { _tag: "StoreError", reason: "SchemaMissing" })
+        assert.match(error.message, /nothing_here.*migrations/)
+      }).pipe(Effect.provide(clientLayer())))
+
+    it.effect("health tells when the tables are gone", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const sql = yield* PgClient.PgClient
+        yield* checkpointer.health
+        yield* sql`DROP SCHEMA health CASCADE`
+        assert.strictEqual((yield* Effect.flip(checkpointer.health)).reason, "SchemaMissing")
+      }).pipe(Effect.provide(inSchema("health"))))
+
+    it.effect("a role that may create nothing works with tables that an owner made", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Database
+        const sql = yield* PgClient.PgClient
+        yield* PgCheckpointer.migrate({ schema: "owned" })
+        yield* sql`CREATE ROLE least_privileged LOGIN PASSWORD 'secret word'`
+        yield* sql`GRANT USAGE ON SCHEMA owned TO least_privileged`
+        yield* sql`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA owned TO least_privileged`
+        const asRole = PgClient.layer({ url: withUser(url, "least_privileged", "secret word") })
+        yield* Effect.gen(function*() {
+          const counters = yield* Counters
+          const checkpointer = yield* Checkpointer.Checkpointer
+          const first = yield* counters.put({ threadId: "t", state: { count: 1 } })
+          yield* counters.put({ parent: first, state: { count: 2 } })
+          yield* counters.setTags(first, ["kept"])
+          yield* checkpointer.prune({ maxVersions: 1 })
+          yield* checkpointer.health
+          assert.strictEqual(yield* counters.deleteThread("t"), 2)
+        }).pipe(
+          Effect.provide(Counters.layer),
+          Effect.provide(PgCheckpointer.layerStorage({ schema: "owned" })),
+          Effect.provide(asRole)
+        )
+        // Starting with migrations is fine while there are none to run, and a typed error otherwise.
+        yield* Effect.scoped(Layer.build(PgCheckpointer.layer({ schema: "owned" }))).pipe(Effect.provide(asRole))
+        const error = yield* Effect.flip(
+          Effect.scoped(Layer.build(PgCheckpointer.layer({ schema: "not_owned" }))).pipe(Effect.provide(asRole))
+        )
+        assert.include(error, { _tag: "StoreError", reason: "Permission", outcome: "NotApplied" })
+        yield* sql`DROP OWNED BY least_privileged`
+        yield* sql`DROP ROLE least_privileged`
+      }).pipe(Effect.provide(clientLayer())))
+
+    it.effect("the schema's name may be anything that Postgres can quote", () =>
+      Effect.forEach(
+        ["Mixed Case", "quo\"te", "'; DROP SCHEMA public; --", "ünïcode", "select"],
+        (schema) =>
+          Effect.gen(function*() {
+            const counters = yield* Counters
+            const checkpointer = yield* Checkpointer.Checkpointer
+            const sql = yield* PgClient.PgClient
+            yield* counters.put({ threadId: "t", state: { count: 1 } })
+            yield* checkpointer.prune({ maxVersions: 1 })
+            const [found] = yield* sql`SELECT FROM pg_namespace WHERE nspname = ${schema}`
+            assert.isDefined(found)
+          }).pipe(Effect.provide(Layer.fresh(inSchema(schema))))
+      ))
+
+    it.effect("an impossible schema name, timeout or state size is refused before anything is done", () =>
+      Effect.gen(function*() {
+        const refused = (options: PgCheckpointer.Options) =>
+          Effect.map(Effect.flip(Effect.scoped(Layer.build(PgCheckpointer.layer(options)))), (error) => {
+            assert.strictEqual(error._tag, "InvalidInput")
+            return error._tag === "InvalidInput" ? error.field : ""
+          })
+        for (const schema of ["", "a.b", "nul\u0000", "\ud800", "x".repeat(64)]) {
+          assert.strictEqual(yield* refused({ schema }), "schema")
+        }
+        assert.strictEqual(yield* refused({ acquireTimeout: 0 }), "acquireTimeout")
+        assert.strictEqual(yield* refused({ statementTimeout: -1 }), "statementTimeout")
+        assert.strictEqual(yield* refused({ maxStateBytes: 12 * 1024 * 1024 }), "maxStateBytes")
+        assert.strictEqual(yield* refused({ maxStateBytes: 0.5 }), "maxStateBytes")
+      }).pipe(Effect.provide(clientLayer())))
+  })
+
+  describe("limits", () => {
+    it.effect(
+      "the largest state that may be written can be read, whatever Postgres makes of it",
+      () =>
+        Effect.gen(function*() {
+          const checkpointer = yield* Checkpointer.Checkpointer
+          // The text of jsonb has a space after each comma, and 301 digits for this number.
+          const dense = Array.from({ length: 4 * 1024 * 1024 - 1 }, () => 1)
+          yield* checkpointer.put({ threadId: "dense", state: dense })
+          assert.deepStrictEqual(some(yield* checkpointer.get("dense")).state, dense)
+          const big = Array.from({ length: 27_000 }, () => 1e300)
+          yield* checkpointer.put({ threadId: "big", state: big })
+          assert.deepStrictEqual(some(yield* checkpointer.get("big")).state, big)
+          const tooBig = yield* Effect.flip(
+            checkpointer.put({ threadId: "too big", state: Array.from({ length: 28_000 }, () => 1e300) })
+          )
+          assert.strictEqual(tooBig._tag, "StateTooLarge")
+          assert.strictEqual((yield* checkpointer.get("too big"))._tag, "None")
+        }).pipe(Effect.provide(pgLayer({ schema: "limits" }))),
+      60_000
+    )
+
+    it.effect("a state that holds what jsonb cannot is kept readable in SQL as far as it can be", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const sql = yield* PgClient.PgClient
+        const state = { plain: "text", "k\u0000": "\ud800", sub: "\u001a" }
+        yield* checkpointer.put({ threadId: "t", state, nextNodes: ["next"], metadata: { "m\u0000": 1 } })
+        assert.deepStrictEqual(some(yield* checkpointer.get("t")).state, state)
+        const rows = yield* sql`
+          SELECT thread_id, version::float8 AS version, state ->> 'plain' AS plain, next_nodes FROM states.checkpoint_states`
+        assert.deepStrictEqual(rows, [{ thread_id: "t", version: 1, plain: "text", next_nodes: ["next"] }])
+      }).pipe(Effect.provide(pgLayer({ schema: "states" }))))
+
+    it.effect("a stored row that somebody damaged is a typed error, and its neighbours still read", () =>
+      Effect.gen(function*() {
+        const counters = yield* Counters
+        const sql = yield* PgClient.PgClient
+        yield* counters.put({ threadId: "t", state: { count: 1 } })
+        const damage = [
+          [sql`state = '"gone"'`, "Schema"],
+          [sql`format = 77`, "Format"],
+          [sql`next_nodes = '[1]'`, "Damaged"],
+          [sql`next_nodes = '{}'`, "Damaged"],
+          [sql`metadata = '[]'`, "Damaged"],
+          [sql`pending_interrupt = '7'`, "Damaged"],
+          [sql`tags = '{"a": 1}'`, "Damaged"]
+        ] as const
+        for (const [change, kind] of damage) {
+          const { version } = yield* counters.put({ threadId: "t", state: { count: 2 } })
+          yield* sql`UPDATE damaged.checkpoints SET ${change} WHERE version = ${version}`
+          const error = yield* Effect.flip(counters.get("t", { version }))
+          assert.include(error, { _tag: "StateDecodeError", kind, version })
+          assert.strictEqual(some(yield* counters.get("t", { version: 1 })).state.count, 1)
+        }
+      }).pipe(Effect.provide(inSchema("damaged"))))
+  })
+
+  describe("poolers", () => {
+    it.effect("nothing is kept in a session: every statement may have a connection of its own, unprepared", () =>
+      Effect.gen(function*() {
+        const counters = yield* Counters
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const first = yield* counters.put({ threadId: "t", state: { count: 1 } })
+        yield* counters.put({ parent: first, state: { count: 2 } })
+        yield* counters.update("t", ({ count }) => ({ count: count + 1 }))
+        assert.strictEqual((yield* Stream.runCollect(counters.history("t"))).length, 3)
+        assert.strictEqual((yield* checkpointer.prune({ maxVersions: 1 })).versions, 2)
+        assert.strictEqual((yield* Stream.runCollect(counters.threads())).length, 1)
+        assert.strictEqual(yield* counters.deleteThread("t"), 1)
+      }).pipe(Effect.provide(inSchema("pooler", {}, { prepare: false, connectionTTL: 0 }))))
+
+    it.effect("names that the client transforms for its owner's tables do not change ours", () =>
+      Effect.gen(function*() {
+        const counters = yield* Counters
+        yield* counters.put({ threadId: "t", state: { count: 1 }, metadata: { snake_case: 1, camelCase: 2 } })
+        const { metadata } = some(yield* counters.get("t"))
+        assert.deepStrictEqual(metadata, { snake_case: 1, camelCase: 2 })
+      }).pipe(Effect.provide(inSchema("Transformed", {}, {
+        transformQueryNames: (name) => name.toLowerCase(),
+        transformResultNames: (name) => name.toUpperCase(),
+        transformJson: true
+      }))))
+  })
+
+  describe("failures", () => {
+    const never = { retry: neverAgain }
+
+    it.effect("an unreachable server, a wrong password, a missing role and a missing database each say so", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Database
+        const elsewhere = new URL(Redacted.value(url))
+        elsewhere.port = "1"
+        const otherDatabase = new URL(Redacted.value(url))
+        otherDatabase.pathname = "/no_such_database"
+        const cases = [
+          [Redacted.make(elsewhere.toString()), "Unavailable", "server runs"],
+          [withUser(url, "no_such_role", "top-secret-1"), "Authentication", "user name"],
+          [withUser(url, "postgres", "top-secret-1"), "Authentication", "password"],
+          [Redacted.make(otherDatabase.toString()), "Rejected", "create the database"]
+        ] as const
+        for (const [target, reason, advice] of cases) {
+          const error = yield* Effect.flip(
+            Effect.scoped(Layer.build(PgCheckpointer.layer(never).pipe(Layer.provide(PgClient.layer({ url: target })))))
+          )
+          assert.include(error, { _tag: "StoreError", reason, outcome: "NotApplied" })
+          assert.include(error.message, advice)
+        }
+      }))
+
+    it.effect("a full pool is its own error, with nothing sent", () =>
+      Effect.gen(function*() {
+        const counters = yield* Counters
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const sql = yield* PgClient.PgClient
+        const holding = yield* Latch.make()
+        const holder = yield* Effect.forkChild(sql.withTransaction(Effect.andThen(holding.open, Effect.never)))
+        yield* holding.await
+        for (
+          const operation of [
+            counters.put({ threadId: "t", state: { count: 1 } }),
+            counters.get("t"),
+            counters.deleteThread("t"),
+            checkpointer.prune({ maxVersions: 1 })
+          ]
+        ) {
+          const error = yield* Effect.flip<unknown, unknown, never>(operation)
+          assert.include(error, {
+            _tag: "StoreError",
+            reason: "PoolExhausted",
+            outcome: "NotApplied",
+            isRetryable: true
+          })
+        }
+        yield* Fiber.interrupt(holder)
+        assert.strictEqual((yield* counters.get("t"))._tag, "None")
+      }).pipe(Effect.provide(inSchema("full", { ...never, acquireTimeout: "200 millis" }, { maxConnections: 1 }))))
+
+    it.effect("a statement that waits too long ends in a Timeout whose outcome is unknown, and the client goes on", () =>
+      Effect.gen(function*() {
+        const counters = yield* Counters
+        const sql = yield* PgClient.PgClient
+        yield* counters.put({ threadId: "t", state: { count: 1 } })
+        const holding = yield* Latch.make()
+        const holder = yield* Effect.forkChild(sql.withTransaction(
+          Effect.andThen(
+            counters.put({ threadId: "t", state: { count: 2 } }),
+            Effect.andThen(holding.open, Effect.never)
+          )
+        ))
+        yield* holding.await
+        const error = yield* Effect.flip(counters.put({ threadId: "t", state: { count: 3 } }))
+        assert.include(error, { _tag: "StoreError", reason: "Timeout", outcome: "Unknown", isRetryable: true })
+        yield* Fiber.interrupt(holder)
+        assert.strictEqual((yield* counters.put({ threadId: "t", state: { count: 4 } })).version, 2)
+      }).pipe(Effect.provide(inSchema("slow", { ...never, statementTimeout: "300 millis" }))))
+
+    it.effect("only one prune runs at a time, and one that died is taken over", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const sql = yield* PgClient.PgClient
+        yield* sql`INSERT INTO leased.checkpoint_leases VALUES ('prune', 'somebody else', now() + interval '1 minute')`
+        const error = yield* Effect.flip(checkpointer.prune({ maxVersions: 1 }))
+        assert.include(error, { _tag: "StoreError", reason: "PruneRunning" })
+        yield* checkpointer.prune({ maxVersions: 1 }, { dryRun: true })
+        yield* sql`UPDATE leased.checkpoint_leases SET expires_at = now() - interval '1 second'`
+        yield* checkpointer.prune({ maxVersions: 1 })
+        assert.strictEqual((yield* sql`SELECT FROM leased.checkpoint_leases`).length, 0)
+      }).pipe(Effect.provide(inSchema("leased", never))))
+
+    it.effect("a prune larger than its batches removes exactly what is due", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const sql = yield* PgClient.PgClient
+        yield* sql`
+          INSERT INTO batches.checkpoint_threads (
+            thread_id, namespace, version, checkpoint_id, keyframe_version, keyframe_bytes, delta_bytes, unfinished,
+            interrupted, active_at, updated_at, created_at
+          )
+          SELECT 'thread ' || i, '', CASE WHEN i = 7 THEN 3500 ELSE 5 END, 'x', 1, 2, 0, FALSE, FALSE, now(), now(),
+                 now() - interval '2 days'
+            FROM generate_series(1, 250) i`
+        yield* sql`
+          INSERT INTO batches.checkpoints (
+            thread_id, namespace, version, keyframe_version, created_at, bytes, format, checkpoint_id, next_nodes,
+            metadata, state
+          )
+          SELECT t.thread_id, '', v, v, now() - CASE WHEN v <= t.version - 3 THEN interval '1 day' ELSE '0' END, 2, 1,
+                 v::text, '[]', '{}', '{}'
+            FROM batches.checkpoint_threads t, LATERAL generate_series(1, t.version) v`
+        for (const [policy, each, long] of [[{ maxAge: "12 hours" }, 2, 3497], [{ maxVersions: 1 }, 2, 2]] as const) {
+          const planned = yield* checkpointer.prune(policy, { dryRun: true })
+          const done = yield* checkpointer.prune(policy)
+          assert.deepStrictEqual({ ...planned, dryRun: false }, done)
+          assert.strictEqual(done.threads.length, 250)
+          assert.strictEqual(done.versions, 249 * each + long)
+          assert.strictEqual(done.bytes, 2 * done.versions)
+          assert.strictEqual((yield* checkpointer.prune(policy)).versions, 0)
+        }
+        const [left] = yield* sql`SELECT count(*)::float8 AS rows FROM batches.checkpoints`
+        assert.deepStrictEqual(left, { rows: 250 })
+        yield* age("batches")("3 days")
+        const idle = yield* checkpointer.prune({ idleThreads: "2 days" })
+        assert.include(idle, { versions: 250, threadsDeleted: 250 })
+        assert.strictEqual((yield* sql`SELECT FROM batches.checkpoint_threads`).length, 0)
+      }).pipe(Effect.provide(inSchema("batches"))))
+  })
+
+  describe("configuration", () => {
+    const build = (env: Record<string, string>, options?: PgCheckpointer.ConfigOptions) =>
+      Effect.scoped(Effect.gen(function*() {
+        const scope = yield* Scope.Scope
+        return yield* Layer.buildWithScope(
+          PgCheckpointer.layerConfig({ retry: neverAgain, ...options }),
+          scope
+        ).pipe(
+          Effect.flatMap((context) =>
+            Effect.provideContext(
+              Effect.all({
+                client: PgClient.PgClient,
+                saved: Effect.flatMap(
+                  Checkpointer.Checkpointer,
+                  (checkpointer) => checkpointer.put({ threadId: "t", state: 1 })
+                )
+              }),
+              context
+            )
+          ),
+          Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(env))
+        )
+      }))
+
+    it.effect("DATABASE_URL is enough, and pool_max_size in it is honoured and taken out", () =>
+      Effect.gen(function*() {
+        const url = Redacted.value((yield* Database).url)
+        const { client } = yield* build({ DATABASE_URL: `${url}?pool_max_size=7`, CHECKPOINT_SCHEMA: "from_config" })
+        assert.strictEqual((client.config as PgClient.PgPoolConfig).maxConnections, 7)
+        assert.notInclude(Redacted.value(client.config.url!), "pool_max_size")
+        const other = yield* build({ DATABASE_URL: url, DATABASE_POOL_MAX_SIZE: "3", CHECKPOINT_SCHEMA: "from_config" })
+        assert.strictEqual((other.client.config as PgClient.PgPoolConfig).maxConnections, 3)
+        assert.strictEqual(other.saved.version, 2)
+      }))
+
+    it.effect("the settings of libpq do as well, and the URL wins over them", () =>
+      Effect.gen(function*() {
+        const url = new URL(Redacted.value((yield* Database).url))
+        const settings = {
+          PGHOST: url.hostname,
+          PGPORT: url.port,
+          PGUSER: decodeURIComponent(url.username),
+          PGPASSWORD: decodeURIComponent(url.password),
+          PGDATABASE: url.pathname.slice(1)
+        }
+        yield* build(settings, { schema: "libpq" })
+        yield* build({ ...settings, PGHOST: "unreachable.invalid", PGPORT: "1", DATABASE_URL: url.toString() }, {
+          schema: "libpq"
+        })
+        const { password } = url
+        url.password = ""
+        yield* build({ DATABASE_URL: url.toString(), PGPASSWORD: decodeURIComponent(password) }, { schema: "libpq" })
+      }))
+
+    it.effect("what is wrong with a setting is said without showing it", () =>
+      Effect.gen(function*() {
+        const url = "postgresql://user:top-secret@127.0.0.1:5432/db"
+        const logs: Array<string> = []
+        const logger = Logger.make(({ cause, message }) => {
+          logs.push(inspect(message), inspect(cause))
+        })
+        const cases = [
+          [{ DATABASE_URL: `${url}?pool_max_size=0` }, "InvalidInput"],
+          [{ DATABASE_URL: `${url}?pool_max_size=many` }, "InvalidInput"],
+          [{ DATABASE_URL: url, DATABASE_POOL_MAX_SIZE: "1.5" }, "InvalidInput"],
+          [{ DATABASE_URL: "postgresql://user:top-secret@[bad" }, "InvalidInput"],
+          [{ DATABASE_URL: "mysql://user:top-secret@127.0.0.1/db" }, "InvalidInput"],
+          [{ DATABASE_URL: "postgresql://user:top-secret@127.0.0.1:1/db" }, "StoreError"],
+          [{ PGHOST: "127.0.0.1", PGPORT: "99999999", PGPASSWORD: "top-secret" }, "ConfigError"]
+        ] as const
+        for (const [env, tag] of cases) {
+          const [exit, statements] = yield* statementsOf(Effect.exit(build(env)))
+          assert.isTrue(Exit.isFailure(exit))
+          const error = yield* Effect.flip(exit)
+          assert.strictEqual(error._tag, tag, error.message)
+          yield* Effect.logError("build failed", error, exit).pipe(Effect.provide(Logger.layer([logger])))
+          for (
+            const text of [
+              error.message,
+              String(error),
+              JSON.stringify(error),
+              JSON.stringify(exit),
+              inspect(error),
+              inspect(exit),
+              ...statements,
+              ...logs
+            ]
+          ) {
+            assert.notInclude(text, "top-secret")
+          }
+        }
+        assert.isAbove(logs.length, 0)
+      }))
+  })
+})

@@ -1,0 +1,10 @@
+/**
+ * What tests of a checkpointer need.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * @since 0.1.0
+ */
+export * as PostgresServer from "./PostgresServer.ts"
