@@ -87,13 +87,15 @@ export class EmbeddedPostgresError
  * **Limits**
  *
  * - One connection. A `listen` keeps it, and every other statement waits for it.
- * - A running statement cannot be cancelled: `statement_timeout` does nothing,
- *   and an interrupted effect waits for the end of the statement.
+ * - A running statement cannot be cancelled. `statement_timeout` does nothing,
+ *   and no timer of the program fires until the statement has ended.
  * - A streamed result is held in memory whole.
  * - Nothing vacuums by itself. Run `VACUUM` now and then in a program that stays
  *   up and deletes much. Checkpoints are made as the log grows.
- * - JSON nested deeper than about 5,000 levels, less when effects are deep in the
- *   stack, fails with SQLSTATE 54001.
+ * - JSON nested deeper than some 5,000 levels is too much for the stack of the
+ *   thread. As a parameter it fails with SQLSTATE 54001. Read from text inside a
+ *   statement it crashes Postgres: that statement and all after it fail with a
+ *   `ConnectionError` until the layer is built again.
  *
  * The first start of a folder or of a database in memory takes some seconds,
  * later ones of a folder less than one.
@@ -163,7 +165,7 @@ const open = Effect.fnUntraced(function*(
       new EmbeddedPostgresError({
         reason: "Missing",
         dataDir,
-        message: "The embedded Postgres is not installed. Add it to the program: pnpm add @electric-sql/pglite@0.5.",
+        message: "The embedded Postgres is not installed. Add it to the program: pnpm add @electric-sql/pglite@~0.5.16",
         cause
       })
   })

@@ -219,7 +219,7 @@ const checkSchema = (name: string): Effect.Effect<void, InvalidInput> => {
     ? "it is empty"
     : new TextEncoder().encode(name).length > 63
     ? "it is longer than 63 bytes"
-    : /[\u0000.]/.test(name) || !name.isWellFormed()
+    : name.includes(".") || name.includes("\u0000") || !name.isWellFormed()
     ? "it holds a dot, U+0000 or a lone surrogate"
     : undefined
   return reason === undefined ? Effect.void : Effect.fail(new InvalidInput({ field: "schema", reason }))

@@ -89,7 +89,7 @@ const holderOf = Effect.fnUntraced(function*(path: string): Effect.fn.Return<Hol
   const owner = Schema.decodeUnknownOption(Owner)(text.value)
   if (Option.isNone(owner)) return { _tag: "Dead" }
   const { pid, started } = owner.value
-  if (!isSignalled(pid)) return { _tag: "Dead" }
+  if (!(yield* isThere(pid))) return { _tag: "Dead" }
   const process = yield* findProcess(pid)
   const isOther = Option.exists(
     process,
@@ -98,14 +98,12 @@ const holderOf = Effect.fnUntraced(function*(path: string): Effect.fn.Return<Hol
   return isOther ? { _tag: "Dead" } : { _tag: "Alive", pid }
 })
 
-const isSignalled = (pid: number): boolean => {
-  try {
-    return NodeProcess.kill(pid, 0)
-  } catch (cause) {
-    // Another user's process may not be signalled, but it is there.
-    return isCode(cause, "EPERM")
-  }
-}
+/** Another user's process may not be signalled, but it is there. */
+const isThere = (pid: number): Effect.Effect<boolean> =>
+  Effect.match(Effect.try({ try: () => NodeProcess.kill(pid, 0), catch: (cause) => isCode(cause, "EPERM") }), {
+    onSuccess: () => true,
+    onFailure: (isForbidden) => isForbidden
+  })
 
 /** What Linux tells of a process; nothing elsewhere, or when it is hidden. */
 const findProcess = Effect.fnUntraced(function*(pid: number) {

@@ -82,7 +82,7 @@ const isErrorExit = (cause: unknown): boolean =>
 
 const isStackOverflow = (cause: unknown): boolean => cause instanceof RangeError && cause.message.includes("call stack")
 
-/** What the backend exports for its extensions: names with an underscore are functions, and addresses of variables. */
+/** What the backend exports, for extensions too. The two stacks are addresses of variables. */
 interface PostgresModule {
   _PostgresMainLoopOnce: () => void
   _PostgresMainLongJmp: () => void
@@ -214,6 +214,7 @@ const readPointer = (module: PostgresModule, address: number): number =>
 const writePointer = (module: PostgresModule, address: number, value: number): void =>
   new DataView(module.HEAPU8.buffer).setUint32(address, value, true)
 
+/** An overflow leaves the module as an `ERROR` of the backend's own would. */
 const raiseStackOverflow = (module: PostgresModule, run: () => void): void => {
   const stack = module.stackSave()
   const handler = readPointer(module, module._PG_exception_stack)

@@ -1,0 +1,194 @@
+import { Checkpointer, CheckpointError, CheckpointStore } from "@effect-checkpoint/core"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Logger, Metric, References, Schedule, Tracer } from "effect"
+import type { Schema } from "effect"
+
+const unavailable = (outcome: "NotApplied" | "Unknown") =>
+  new CheckpointError.StoreError({
+    operation: "test",
+    reason: "Unavailable",
+    description: "made to fail",
+    isRetryable: true,
+    outcome
+  })
+
+/** A store whose operations fail before they are tried, as many times as there are errors left. */
+const failing = (errors: Array<CheckpointError.StoreError>, after: "before" | "after" = "before") =>
+  Layer.effect(
+    CheckpointStore.CheckpointStore,
+    Effect.map(CheckpointStore.makeMemory, (store) => {
+      const disturbed = <A>(effect: Effect.Effect<A, CheckpointError.StoreError>) =>
+        Effect.suspend(() => {
+          const error = errors.shift()
+          if (error === undefined) return effect
+          return after === "before" ? Effect.fail(error) : Effect.andThen(effect, Effect.fail(error))
+        })
+      return CheckpointStore.CheckpointStore.of({
+        ...store,
+        put: (record, expected) => disturbed(store.put(record, expected)),
+        read: (key, selector, count) => disturbed(store.read(key, selector, count)),
+        deleteThread: (key) => disturbed(store.deleteThread(key))
+      })
+    })
+  )
+
+const retry = Schedule.recurs(3)
+
+const over = (store: Layer.Layer<CheckpointStore.CheckpointStore>) =>
+  Checkpointer.layer({ retry }).pipe(Layer.provideMerge(store))
+
+const counted = Effect.map(Metric.snapshot, (snapshots) =>
+  Object.fromEntries(
+    snapshots.flatMap(({ attributes, id, state }) => {
+      const name = [id, ...Object.values(attributes ?? {})].join(" ")
+      return "count" in state ? [[name, Number(state.count)]] : []
+    })
+  ))
+
+const withMetrics = Effect.provideService(Metric.MetricRegistry, new Map())
+
+describe("metrics", () => {
+  it.effect("count what was saved, refused, retried, read and pruned", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const first = yield* checkpointer.put({ threadId: "t", state: "12345678" })
+      yield* checkpointer.put({ parent: first, state: "12345678" })
+      yield* Effect.flip(checkpointer.put({ parent: first, state: "12345678" }))
+      yield* checkpointer.get("t")
+      yield* checkpointer.prune({ maxVersions: 1 }, { dryRun: true })
+      yield* checkpointer.prune({ maxVersions: 1 })
+      const metrics = yield* counted
+      assert.include(metrics, {
+        checkpoint_puts: 2,
+        checkpoint_bytes_written: 20,
+        checkpoint_conflicts: 1,
+        "checkpoint_retries NotApplied": 1,
+        "checkpoint_retries Unknown": 1,
+        checkpoint_pruned: 1
+      })
+      const [reads] = Object.keys(metrics).filter((name) => name.startsWith("checkpoint_read_duration"))
+      assert.strictEqual(metrics[reads!], 1)
+    }).pipe(
+      Effect.provide(over(failing([unavailable("NotApplied"), unavailable("Unknown")]))),
+      withMetrics
+    ))
+})
+
+describe("retries", () => {
+  it.effect("a put whose reply is lost is saved once and succeeds", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const saved = yield* checkpointer.put({ threadId: "t", state: 1 })
+      assert.strictEqual(saved.version, 1)
+      assert.strictEqual((yield* checkpointer.listVersions("t")).length, 1)
+      const parent = yield* checkpointer.put({ parent: saved, state: 2 })
+      assert.strictEqual(parent.version, 2)
+    }).pipe(Effect.provide(over(failing([unavailable("Unknown"), unavailable("Unknown")], "after")))))
+
+  it.effect("a deletion whose outcome is unknown is not tried again, one that was not applied is", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const error = yield* Effect.flip(checkpointer.deleteThread("t"))
+      assert.include(error, { _tag: "StoreError", outcome: "Unknown" })
+      assert.strictEqual(yield* checkpointer.deleteThread("t"), 0)
+    }).pipe(Effect.provide(over(failing([unavailable("Unknown"), unavailable("NotApplied")])))))
+
+  it.effect("what does not pass is not tried again, and the schedule ends the rest", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const final = yield* Effect.flip(checkpointer.get("t"))
+      assert.include(final, { reason: "Rejected" })
+      const spent = yield* Effect.flip(checkpointer.get("t"))
+      assert.include(spent, { reason: "Unavailable" })
+      assert.strictEqual((yield* checkpointer.get("t"))._tag, "None")
+    }).pipe(Effect.provide(over(failing([
+      new CheckpointError.StoreError({
+        operation: "read",
+        reason: "Rejected",
+        description: "made to fail",
+        isRetryable: false,
+        outcome: "NotApplied"
+      }),
+      ...Array.from({ length: 4 }, () => unavailable("NotApplied"))
+    ])))))
+
+  it.effect("within a transaction of the caller's nothing is tried again", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      yield* Effect.flip(checkpointer.put({ threadId: "t", state: 1 }))
+      assert.strictEqual((yield* checkpointer.put({ threadId: "t", state: 1 })).version, 1)
+    }).pipe(Effect.provide(
+      Checkpointer.layer({ retry }).pipe(Layer.provideMerge(
+        Layer.effect(
+          CheckpointStore.CheckpointStore,
+          Effect.map(
+            CheckpointStore.CheckpointStore,
+            (store) => CheckpointStore.CheckpointStore.of({ ...store, inTransaction: Effect.succeed(true) })
+          )
+        ).pipe(Layer.provide(failing([unavailable("NotApplied")])))
+      ))
+    )))
+})
+
+describe("spans and logs", () => {
+  it.effect("every public operation is a span that names its thread", () =>
+    Effect.gen(function*() {
+      const spans = new Map<string, Tracer.NativeSpan>()
+      const tracer = Tracer.make({
+        span: (options) => {
+          const span = new Tracer.NativeSpan(options)
+          spans.set(span.name, span)
+          return span
+        }
+      })
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const state: Schema.Json = 1
+      yield* Effect.gen(function*() {
+        const first = yield* checkpointer.put({ threadId: "t", state })
+        yield* checkpointer.update("t", () => state)
+        yield* checkpointer.updateEffect("t", () => Effect.succeed(state))
+        yield* checkpointer.get("t")
+        yield* checkpointer.getAtTime("t", first.createdAt)
+        yield* checkpointer.listVersions("t")
+        yield* checkpointer.restore("t", { version: 1 })
+        yield* checkpointer.fork(first, { threadId: "fork" })
+        yield* checkpointer.setTags(first, ["a"])
+        yield* checkpointer.deleteThread("t")
+        yield* checkpointer.prune({ maxVersions: 1 })
+        yield* checkpointer.health
+      }).pipe(Effect.withTracer(tracer))
+      for (
+        const operation of [
+          "put",
+          "update",
+          "updateEffect",
+          "get",
+          "getAtTime",
+          "listVersions",
+          "restore",
+          "fork",
+          "setTags",
+          "deleteThread"
+        ]
+      ) {
+        const span = spans.get(`Checkpointer.${operation}`)
+        assert.strictEqual(span?.attributes.get("checkpoint.thread_id"), "t", operation)
+      }
+      assert.isTrue(spans.has("Checkpointer.prune"))
+      assert.isTrue(spans.has("Checkpointer.health"))
+    }).pipe(Effect.provide(Checkpointer.layerMemory)))
+
+  it.effect("what is logged on the way is annotated with the thread", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const annotations: Array<Readonly<Record<string, unknown>>> = []
+      const logger = Logger.make(({ fiber }) => {
+        annotations.push(fiber.getRef(References.CurrentLogAnnotations))
+      })
+      yield* checkpointer.put({ threadId: "t", state: 1 })
+      yield* checkpointer.updateEffect("t", () => Effect.as(Effect.logInfo("thinking"), 2)).pipe(
+        Effect.provide(Logger.layer([logger]))
+      )
+      assert.deepInclude(annotations[0], { threadId: "t", namespace: "" })
+    }).pipe(Effect.provide(Checkpointer.layerMemory)))
+})

@@ -1,0 +1,505 @@
+import { Checkpointer } from "@effect-checkpoint/core"
+import { assert, describe } from "@effect/vitest"
+import * as Arbitrary from "effect/Arbitrary"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { asRead, fails, fresh, freshThread, type Group, historyOf, putAll, range, refuses, stateAt } from "./suite.ts"
+
+/** Built by the parser: in a literal, `__proto__` is not a key. */
+const oddKeys: Schema.JsonObject = JSON.parse(`{
+  "__proto__": { "__proto__": null, "a": 1 },
+  "constructor": { "prototype": 1 },
+  "toString": "text", "hasOwnProperty": 0, "toJSON": null, "length": 3, "then": [],
+  "": { "": [] }, " ": 1, "0": 2, "-1": 3, "a.b": 4, "a/b": 5, "a~1b": 6, "~0": 7, "$": 8, "'": 9, "\\"": 10, "\\\\": 11,
+  "\\u0000": 12, "\\ud800": 13, "\\udc00\\ud800": 14, "\\u001a": 15, "\\u001a0000": 16, "\\\\u0000": 17, "\\u001a001a": 18
+}`)
+
+const samples: ReadonlyArray<{ readonly name: string; readonly state: Schema.Json }> = [
+  { name: "null", state: null },
+  { name: "true", state: true },
+  { name: "false", state: false },
+  { name: "a number", state: -1.5 },
+  { name: "a string", state: "text" },
+  { name: "the empty string", state: "" },
+  { name: "the empty array", state: [] },
+  { name: "the empty object", state: {} },
+  { name: "emptiness within emptiness", state: [[], {}, "", null, [[]], [{}], { a: [], b: {}, c: null, d: "" }] },
+  {
+    name: "numbers at the limits of what a double holds",
+    state: [
+      0,
+      5e-324,
+      -5e-324,
+      2.2250738585072014e-308,
+      1.7976931348623157e308,
+      -1.7976931348623157e308,
+      0.1 + 0.2,
+      1 / 3,
+      Number.MAX_SAFE_INTEGER,
+      Number.MIN_SAFE_INTEGER,
+      1e21,
+      1e-7,
+      123456789012345680000,
+      4.35,
+      1e23,
+      9007199254740993
+    ]
+  },
+  { name: "text of many scripts", state: ["ñ", "n\u0303", "漢字", "עברית", "🎉", "👩‍👩‍👧", "\u202e", "\u2028\u2029", "\ufeff", "\uffff"] },
+  { name: "control characters", state: range(1, 31).map((code) => String.fromCharCode(code)).join("") + "\u007f\u0080" },
+  { name: "U+0000", state: ["\u0000", "a\u0000b", "\u0000\u0000", { "\u0000": "\u0000" }] },
+  { name: "U+0000 at the root", state: "\u0000" },
+  {
+    name: "lone surrogates",
+    state: ["\ud800", "\udfff", "\udc00\ud800", "a\ud800", "\ud800a", "\ud83c\ud83c\udf89", { "\ud800": 1, "\udbff": 2 }]
+  },
+  {
+    name: "text that looks like an escape",
+    state: ["\u001a", "\u001a\u001a", "\u001a0000", "\u001a001a", "\u001ad800", "\u001a000", "\u001a\u0000", "\\u0000"]
+  },
+  { name: "an escape only in a key", state: { "\u001a0000": 1 } },
+  { name: "keys that mean something to JavaScript or SQL", state: oddKeys },
+  { name: "text that is SQL", state: "'; DROP TABLE checkpoints; -- $1 %s :x ?" },
+  { name: "text that is JSON", state: "{\"a\":[1,null]}" },
+  { name: "a long string", state: "0123456789".repeat(20_000) },
+  { name: "10,000 keys", state: Object.fromEntries(range(0, 9999).map((i) => [`key ${i}`, i])) },
+  { name: "10,000 elements", state: range(0, 9999).map((i) => ({ i })) }
+]
+
+/** As many arrays or objects within each other. */
+const nested = (levels: number, wrap: (inner: Schema.Json) => Schema.Json): Schema.Json => {
+  let state: Schema.Json = []
+  for (let i = 1; i < levels; i++) state = wrap(state)
+  return state
+}
+
+const wraps: ReadonlyArray<{ readonly name: string; readonly wrap: (inner: Schema.Json) => Schema.Json }> = [
+  { name: "arrays", wrap: (inner) => [inner] },
+  { name: "objects", wrap: (inner) => ({ a: inner }) }
+]
+
+const depthOf = (state: Schema.Json): number => {
+  let depth = 0
+  let inner: Schema.Json | undefined = state
+  while (typeof inner === "object" && inner !== null) {
+    depth++
+    inner = Object.values(inner)[0]
+  }
+  return depth
+}
+
+/** Strings of any UTF-16 code units, the troublesome ones often. */
+const AnyText = Arbitrary.map(
+  Arbitrary.array(
+    Arbitrary.schema(
+      Schema.Union([
+        Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0xffff })),
+        Schema.Literals([0, 0x1a, 0x30, 0x5c, 0x22, 0x27, 0xd800, 0xdbff, 0xdc00, 0xdfff])
+      ])
+    ),
+    { maxLength: 12 }
+  ),
+  (units) => String.fromCharCode(...units)
+)
+
+const AnyJson = Arbitrary.schema(Schema.Json)
+
+/** JSON with such strings for keys and values. */
+const AnyTextJson: Arbitrary.Arbitrary<Schema.Json> = Arbitrary.map(
+  Arbitrary.all([AnyJson, Arbitrary.array(Arbitrary.all([AnyText, AnyText]), { maxLength: 4 })]),
+  ([json, entries]) => ({ json, entries: Object.fromEntries(entries) })
+)
+
+/** One change of a list, as an agent's step or a person's correction makes it. */
+const Edit = Schema.TaggedUnion({
+  Append: { value: Schema.Json },
+  Insert: { at: Schema.Int, value: Schema.Json },
+  Replace: { at: Schema.Int, value: Schema.Json },
+  Remove: { at: Schema.Int },
+  Reverse: {},
+  Clear: {}
+})
+
+const edit = (list: ReadonlyArray<Schema.Json>, edit: typeof Edit.Type): ReadonlyArray<Schema.Json> => {
+  const indexOf = (at: number): number => list.length === 0 ? 0 : Math.abs(at) % list.length
+  switch (edit._tag) {
+    case "Append":
+      return [...list, edit.value]
+    case "Insert":
+      return list.toSpliced(indexOf(edit.at), 0, edit.value)
+    case "Replace":
+      return list.toSpliced(indexOf(edit.at), 1, edit.value)
+    case "Remove":
+      return list.toSpliced(indexOf(edit.at), 1)
+    case "Reverse":
+      return list.toReversed()
+    case "Clear":
+      return []
+  }
+}
+
+const walkOf = (first: ReadonlyArray<Schema.Json>, edits: ReadonlyArray<typeof Edit.Type>): Array<Schema.Json> => {
+  const walk: Array<Schema.Json> = [first]
+  let list = first
+  for (const step of edits) {
+    list = edit(list, step)
+    walk.push({ list, steps: walk.length })
+  }
+  return walk
+}
+
+/** Saves the states as versions of one thread and reads them back in all ways that give a state. */
+const readsBack = Effect.fnUntraced(function*(walk: ReadonlyArray<Schema.Json>) {
+  const checkpointer = yield* Checkpointer.Checkpointer
+  const threadId = yield* fresh
+  const expected = asRead(walk)
+  yield* putAll(checkpointer, threadId, walk)
+  const history = yield* historyOf(checkpointer, threadId)
+  assert.deepStrictEqual(history.toReversed().map((checkpoint) => checkpoint.state), expected)
+  for (const [i, state] of expected.entries()) {
+    assert.deepStrictEqual(yield* stateAt(checkpointer, threadId, i + 1), state)
+  }
+  assert.deepStrictEqual(Option.getOrThrow(yield* checkpointer.get(threadId)).state, expected.at(-1))
+  yield* checkpointer.deleteThread(threadId)
+})
+
+/** A state made of what JSON has no word for. */
+const Rich = Schema.Struct({
+  at: Schema.DateTimeUtc,
+  amount: Schema.BigInt,
+  bytes: Schema.Uint8Array,
+  note: Schema.Option(Schema.String),
+  ratio: Schema.Number,
+  nickname: Schema.optionalKey(Schema.String),
+  step: Schema.TaggedUnion({
+    Waiting: { since: Schema.DateTimeUtc, for: Schema.Option(Schema.BigInt) },
+    Done: { results: Schema.Array(Schema.Finite) }
+  })
+})
+
+const sameRich = Schema.toEquivalence(Rich)
+
+const richSamples: ReadonlyArray<typeof Rich.Type> = [
+  {
+    at: DateTime.makeUnsafe(1_700_000_000_123),
+    amount: 2n ** 200n,
+    bytes: Uint8Array.from([0, 255, 26, 128]),
+    note: Option.some("\u0000"),
+    ratio: Number.NaN,
+    nickname: "",
+    step: { _tag: "Waiting", since: DateTime.makeUnsafe(0), for: Option.none() }
+  },
+  {
+    at: DateTime.makeUnsafe(-1),
+    amount: -1n,
+    bytes: new Uint8Array(),
+    note: Option.none(),
+    ratio: Number.NEGATIVE_INFINITY,
+    step: { _tag: "Done", results: [0.1, 5e-324] }
+  }
+]
+
+class Money {
+  readonly cents = 1
+}
+
+const cyclic: { self?: unknown } = {}
+cyclic.self = cyclic
+
+/** Each is put into `{ a: [0, it] }`. */
+const notJson: ReadonlyArray<{ readonly name: string; readonly value: unknown }> = [
+  { name: "NaN", value: Number.NaN },
+  { name: "Infinity", value: Number.POSITIVE_INFINITY },
+  { name: "-Infinity", value: Number.NEGATIVE_INFINITY },
+  { name: "undefined", value: undefined },
+  { name: "a Date", value: DateTime.toDateUtc(DateTime.makeUnsafe(0)) },
+  { name: "a DateTime", value: DateTime.makeUnsafe(0) },
+  { name: "a Map", value: new Map([["a", 1]]) },
+  { name: "a Set", value: new Set([1]) },
+  { name: "a bigint", value: 1n },
+  { name: "a function", value: () => 1 },
+  { name: "a symbol", value: Symbol.for("a") },
+  { name: "a class instance", value: new Money() },
+  { name: "an error", value: new Error("no") },
+  { name: "a regular expression", value: /a/ },
+  { name: "bytes", value: Uint8Array.from([1]) },
+  { name: "a boxed string", value: Object("a") },
+  { name: "an Option", value: Option.some(1) },
+  { name: "an effect", value: Effect.void }
+]
+
+export const states: Group = (it, properties) => {
+  describe("states", () => {
+    it.effect.each(samples)("a saved state reads back: $name", ({ state }) =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const threadId = yield* fresh
+        const saved = yield* checkpointer.put({ threadId, state })
+        assert.strictEqual(saved.state, state)
+        assert.deepStrictEqual(yield* stateAt(checkpointer, threadId, 1), state)
+      }))
+
+    it.effect.each(samples)("a saved state reads back through a view: $name", ({ state }) =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state })
+        assert.deepStrictEqual(yield* stateAt(view, threadId, 1), state)
+      }))
+
+    it.effect("a thread that goes from each kind of state to each other reads all of them back", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const threadId = yield* fresh
+        const small = samples.map((sample) => sample.state).filter((state) => JSON.stringify(state).length < 10_000)
+        const walk = small.flatMap((from) => small.flatMap((to) => [from, to]))
+        yield* putAll(checkpointer, threadId, walk)
+        const read = yield* historyOf(checkpointer, threadId)
+        assert.deepStrictEqual(read.map((checkpoint) => checkpoint.state), walk.toReversed())
+        yield* checkpointer.deleteThread(threadId)
+      }))
+
+    it.effect("-0 reads back as 0", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const threadId = yield* fresh
+        yield* checkpointer.put({ threadId, state: -0 })
+        assert.isTrue(Object.is(yield* stateAt(checkpointer, threadId, 1), 0))
+      }))
+
+    it.effect.each(wraps)("1,000 levels of $name read back, and 1,001 are a StateEncodeError", ({ wrap }) =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const [view, threadId] = yield* freshThread
+        for (const it of [checkpointer, view]) {
+          yield* it.put({ threadId, state: nested(1000, wrap) })
+          assert.strictEqual(depthOf(yield* stateAt(it, threadId, 1)), 1000)
+          for (const levels of [1001, 5_000, 100_000]) {
+            yield* fails(it.put({ threadId, state: nested(levels, wrap) }), "StateEncodeError")
+          }
+          assert.lengthOf(yield* it.listVersions(threadId), 1)
+        }
+      }))
+
+    it.effect.prop(
+      "any JSON reads back, version after version",
+      [Arbitrary.array(AnyJson, { minLength: 1, maxLength: 6 })],
+      ([walk]) => readsBack(walk),
+      properties
+    )
+
+    it.effect.prop(
+      "strings and keys of any code units read back, version after version",
+      [Arbitrary.array(AnyTextJson, { minLength: 1, maxLength: 6 })],
+      ([walk]) => readsBack(walk),
+      properties
+    )
+
+    it.effect.prop(
+      "a list that is edited step by step reads back as it was after each step",
+      [Arbitrary.array(AnyJson, { maxLength: 40 }), Arbitrary.array(Arbitrary.schema(Edit), { maxLength: 12 })],
+      ([first, edits]) => readsBack(walkOf(first, edits)),
+      properties
+    )
+
+    it.effect("a list that grows by one element 600 times reads back as it was after each time", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const threadId = yield* fresh
+        const messages = range(1, 600).map((i) => ({ i, text: `message ${i} `.repeat(8) }))
+        yield* Effect.forEach(messages, (_, i) => checkpointer.put({ threadId, state: messages.slice(0, i + 1) }))
+        for (const version of [1, 2, 3, 50, 51, 256, 257, 511, 512, 513, 514, 599, 600]) {
+          assert.deepStrictEqual(yield* stateAt(checkpointer, threadId, version), messages.slice(0, version))
+        }
+        const lengths = yield* checkpointer.history(threadId).pipe(
+          Stream.map((checkpoint) => (checkpoint.state as ReadonlyArray<Schema.Json>).length),
+          Stream.runCollect
+        )
+        assert.deepStrictEqual(lengths, range(600, 1))
+        yield* checkpointer.deleteThread(threadId)
+      }))
+
+    it.effect("a state that was read is the reader's own: changing it changes nothing that is stored", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const threadId = yield* fresh
+        const state = { list: [1, 2] }
+        const put = yield* checkpointer.put({ threadId, state })
+        state.list.push(3)
+        const read = yield* stateAt(checkpointer, threadId, 1)
+        assert.deepStrictEqual(read, { list: [1, 2] })
+        ;(read as typeof state).list.push(4)
+        assert.deepStrictEqual(yield* stateAt(checkpointer, threadId, 1), { list: [1, 2] })
+        yield* checkpointer.put({ parent: put, state: { list: [1, 2, 3] } })
+        assert.deepStrictEqual(yield* stateAt(checkpointer, threadId, 2), { list: [1, 2, 3] })
+      }))
+
+    it.effect.each(richSamples)("dates, bigints, bytes, options and unions read back through their schema %#", (state) =>
+      Effect.gen(function*() {
+        const view = yield* (yield* Checkpointer.Checkpointer).view({ state: Rich, namespace: yield* fresh })
+        const threadId = yield* fresh
+        yield* view.put({ threadId, state })
+        assert.isTrue(sameRich(yield* stateAt(view, threadId, 1), state))
+      }))
+
+    it.effect.prop(
+      "any state of a schema reads back equal through it, version after version",
+      [Arbitrary.array(Arbitrary.schema(Rich), { minLength: 1, maxLength: 3 })],
+      ([walk]) =>
+        Effect.gen(function*() {
+          const view = yield* (yield* Checkpointer.Checkpointer).view({ state: Rich, namespace: yield* fresh })
+          const threadId = yield* fresh
+          yield* putAll(view, threadId, walk)
+          const read = (yield* historyOf(view, threadId)).toReversed()
+          assert.strictEqual(read.length, walk.length)
+          walk.forEach((state, i) => assert.isTrue(sameRich(read[i]!.state, state)))
+        }),
+      properties
+    )
+
+    it.effect("a state decoded by a transformation reads back equal", () =>
+      Effect.gen(function*() {
+        const view = yield* (yield* Checkpointer.Checkpointer).view({
+          state: Schema.Struct({ count: Schema.FiniteFromString, at: Schema.DateTimeUtcFromMillis }),
+          namespace: yield* fresh
+        })
+        const threadId = yield* fresh
+        yield* view.put({ threadId, state: { count: 1.5, at: DateTime.makeUnsafe(5) } })
+        const next = yield* view.update(threadId, ({ at, count }) => ({ count: count + 1, at }))
+        assert.strictEqual(next.state.count, 2.5)
+        const read = yield* stateAt(view, threadId, 2)
+        assert.strictEqual(read.count, 2.5)
+        assert.strictEqual(DateTime.toEpochMillis(read.at), 5)
+      }))
+
+    it.effect("what a schema refuses is a StateEncodeError, and nothing is written", () =>
+      Effect.gen(function*() {
+        const state = Schema.Struct({ count: Schema.Int })
+        const view = yield* (yield* Checkpointer.Checkpointer).view({ state, namespace: yield* fresh })
+        const threadId = yield* fresh
+        const error = yield* fails(view.put({ threadId, state: { count: 1.5 } }), "StateEncodeError")
+        assert.strictEqual(error.threadId, threadId)
+        assert.strictEqual(error.namespace, view.namespace)
+        assert.include(error.reason, "count")
+        assert.isDefined(error.cause)
+        assert.deepStrictEqual(yield* view.listVersions(threadId), [])
+      }))
+
+    it.effect.each(notJson)("$name is a StateEncodeError that names the place, and nothing is written", ({ value }) =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const threadId = yield* fresh
+        yield* checkpointer.put({ threadId, state: 1 })
+        const inside = yield* fails(
+          checkpointer.put({ threadId, state: { a: [0, value] } as never as Schema.Json }),
+          "StateEncodeError"
+        )
+        assert.include(inside.reason, `$["a"][1]`)
+        assert.strictEqual(inside.threadId, threadId)
+        const root = yield* fails(checkpointer.put({ threadId, state: value as never }), "StateEncodeError")
+        assert.match(root.reason, /\$$/)
+        yield* fails(checkpointer.update(threadId, () => ({ value }) as never), "StateEncodeError")
+        assert.lengthOf(yield* checkpointer.listVersions(threadId), 1)
+      }))
+
+    it.effect("a cycle or a hole in an array is a StateEncodeError", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const threadId = yield* fresh
+        yield* fails(checkpointer.put({ threadId, state: cyclic as never }), "StateEncodeError")
+        const hole = yield* fails(checkpointer.put({ threadId, state: Array(2) as never }), "StateEncodeError")
+        assert.include(hole.reason, "$[0]")
+        assert.deepStrictEqual(yield* checkpointer.listVersions(threadId), [])
+      }))
+  })
+
+  describe("metadata, interrupts and next nodes", () => {
+    it.effect.each(samples.filter((sample) => JSON.stringify(sample.state).length < 1_000_000))(
+      "metadata and an interrupt's request read back: $name",
+      ({ state }) =>
+        Effect.gen(function*() {
+          const checkpointer = yield* Checkpointer.Checkpointer
+          const threadId = yield* fresh
+          const pendingInterrupt = { interruptId: "approve", request: state }
+          yield* checkpointer.put({ threadId, state: 0, metadata: { value: state }, pendingInterrupt })
+          const read = Option.getOrThrow(yield* checkpointer.get(threadId))
+          assert.deepStrictEqual(read.metadata, { value: state })
+          assert.deepStrictEqual(Option.getOrThrow(read.pendingInterrupt), pendingInterrupt)
+          const [listed] = yield* checkpointer.listVersions(threadId)
+          assert.deepStrictEqual(listed!.metadata, read.metadata)
+          assert.deepStrictEqual(listed!.pendingInterrupt, read.pendingInterrupt)
+        })
+    )
+
+    it.effect("metadata keeps keys that mean something to JavaScript", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const threadId = yield* fresh
+        yield* checkpointer.put({ threadId, state: 0, metadata: oddKeys })
+        assert.deepStrictEqual(Option.getOrThrow(yield* checkpointer.get(threadId)).metadata, oddKeys)
+      }))
+
+    it.effect("metadata and requests 1,000 levels deep read back, and 1,001 are refused", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const threadId = yield* fresh
+        const deep = (levels: number) => nested(levels, (inner) => [inner])
+        const request = (levels: number) => ({ interruptId: "i", request: deep(levels - 1) })
+        yield* checkpointer.put({
+          threadId,
+          state: 0,
+          metadata: { deep: deep(999) },
+          pendingInterrupt: request(1000)
+        })
+        const read = Option.getOrThrow(yield* checkpointer.get(threadId))
+        assert.strictEqual(depthOf(read.metadata), 1000)
+        assert.strictEqual(depthOf(Option.getOrThrow(read.pendingInterrupt).request), 999)
+        yield* refuses(checkpointer.put({ threadId, state: 0, metadata: { deep: deep(1000) } }), "metadata")
+        yield* refuses(checkpointer.put({ threadId, state: 0, pendingInterrupt: request(1001) }), "pendingInterrupt")
+        assert.lengthOf(yield* checkpointer.listVersions(threadId), 1)
+      }))
+
+    it.effect.prop(
+      "any metadata, request and next nodes read back",
+      [AnyTextJson, AnyText, Arbitrary.array(AnyText)],
+      ([json, text, nextNodes]) =>
+        Effect.gen(function*() {
+          const checkpointer = yield* Checkpointer.Checkpointer
+          const threadId = yield* fresh
+          const metadata = Object.fromEntries([["json", json], [text, text]])
+          const pendingInterrupt = { interruptId: "approve", request: json }
+          yield* checkpointer.put({ threadId, state: 0, metadata, pendingInterrupt, nextNodes })
+          const read = Option.getOrThrow(yield* checkpointer.get(threadId))
+          assert.deepStrictEqual(read.metadata, asRead(metadata))
+          assert.deepStrictEqual(Option.getOrThrow(read.pendingInterrupt), asRead(pendingInterrupt))
+          assert.deepStrictEqual(read.nextNodes, nextNodes)
+        }),
+      properties
+    )
+
+    it.effect("next nodes keep their order and repetitions", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const threadId = yield* fresh
+        const nextNodes = ["b", "a", "b", "", "\u0000", "\ud800", "\u001a0000", "c'"]
+        yield* checkpointer.put({ threadId, state: 0, nextNodes })
+        assert.deepStrictEqual(Option.getOrThrow(yield* checkpointer.get(threadId)).nextNodes, nextNodes)
+      }))
+
+    it.effect.each(notJson)("$name in metadata or a request is refused, and nothing is written", ({ value }) =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const threadId = yield* fresh
+        const bad = { a: [0, value] } as never as Schema.JsonObject
+        const reason = yield* refuses(checkpointer.put({ threadId, state: 0, metadata: bad }), "metadata")
+        assert.include(reason, `["a"][1]`)
+        yield* refuses(
+          checkpointer.put({ threadId, state: 0, pendingInterrupt: { interruptId: "i", request: bad } }),
+          "pendingInterrupt"
+        )
+        assert.deepStrictEqual(yield* checkpointer.listVersions(threadId), [])
+      }))
+  })
+}

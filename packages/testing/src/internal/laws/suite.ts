@@ -1,0 +1,152 @@
+import { type Checkpoint, Checkpointer, type CheckpointStore } from "@effect-checkpoint/core"
+import { assert, type Vitest } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import { uuidV4Unsafe } from "effect/crypto/SecureRandom"
+import * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+
+/** What the groups of laws share: how they are registered, and how a law says what it expects. */
+
+/** Makes what is stored older. */
+export class Aging extends Context.Service<Aging, {
+  readonly age: (duration: Duration.Input) => Effect.Effect<void>
+}>()("@effect-checkpoint/testing/Aging") {}
+
+export type It = Vitest.MethodsNonLive<Checkpointer.Checkpointer | CheckpointStore.CheckpointStore | Aging>
+
+/** How property tests run. */
+export interface Properties {
+  readonly arbitrary: { readonly runs: number; readonly seed: string | number }
+}
+
+/** A group of laws. */
+export type Group = (it: It, properties: Properties) => void
+
+export type JsonView = Checkpointer.View<Schema.Json>
+
+/** A name that nobody used before. */
+export const fresh: Effect.Effect<string> = Effect.sync(() => `law ${uuidV4Unsafe()}`)
+
+/** Text of so many bytes that no database can compress much. */
+export const randomText = (bytes: number): string =>
+  Array.from({ length: Math.ceil(bytes / 32) }, () => uuidV4Unsafe().replaceAll("-", "")).join("").slice(0, bytes)
+
+/** A view over plain JSON in a namespace of its own, and a thread id. */
+export const freshThread: Effect.Effect<readonly [JsonView, string], never, Checkpointer.Checkpointer> = Effect.gen(
+  function*() {
+    return [yield* jsonView(yield* fresh), yield* fresh] as const
+  }
+)
+
+export const jsonView = (namespace: string): Effect.Effect<JsonView, never, Checkpointer.Checkpointer> =>
+  Checkpointer.Checkpointer.use((checkpointer) => Effect.orDie(checkpointer.view({ state: Schema.Json, namespace })))
+
+export const age = (duration: Duration.Input): Effect.Effect<void, never, Aging> =>
+  Aging.use((aging) => aging.age(duration))
+
+/** For what waits between attempts: such waits are real, whatever clock the store goes by. */
+export const onLiveClock = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.provideService(effect, Clock.Clock, Clock.Clock.defaultValue())
+
+/** Saves states one after the other. */
+export const putAll = <S, E, R>(
+  view: {
+    readonly put: (input: { readonly threadId: string; readonly state: S }) => Effect.Effect<
+      Checkpoint.Checkpoint<S>,
+      E,
+      R
+    >
+  },
+  threadId: string,
+  states: ReadonlyArray<S>
+): Effect.Effect<Array<Checkpoint.Checkpoint<S>>, E, R> =>
+  Effect.forEach(states, (state) => view.put({ threadId, state }))
+
+/** The numbers from `first` to `last`, in either direction. */
+export const range = (first: number, last: number): Array<number> =>
+  Array.from({ length: Math.abs(last - first) + 1 }, (_, i) => first < last ? first + i : first - i)
+
+/** A checkpoint as plain data, for `deepStrictEqual`. */
+export const plain = <A extends Checkpoint.CheckpointInfo>(checkpoint: A) => ({
+  ...checkpoint,
+  parent: Option.getOrNull(checkpoint.parent),
+  pendingInterrupt: Option.getOrNull(checkpoint.pendingInterrupt),
+  tags: checkpoint.tags.toSorted(),
+  createdAt: DateTime.toEpochMillis(checkpoint.createdAt)
+})
+
+/** As `plain`, without the time, which moves when things are aged. */
+export const timeless = <A extends Checkpoint.CheckpointInfo>(checkpoint: A) => {
+  const { createdAt: _, ...rest } = plain(checkpoint)
+  return rest
+}
+
+export const refOf = (
+  { checkpointId, namespace, threadId, version }: Checkpoint.CheckpointRef
+): Checkpoint.CheckpointRef => ({ threadId, namespace, version, checkpointId })
+
+/** JSON as it reads back: -0 is 0. */
+export const asRead = <A extends Schema.Json>(json: A): A => JSON.parse(JSON.stringify(json))
+
+interface Lists {
+  readonly listVersions: Checkpointer.View<never>["listVersions"]
+}
+
+/** Everything a thread's listing tells, newest first. */
+export const listing = (view: Lists, threadId: string) =>
+  Effect.map(view.listVersions(threadId, { limit: 10_000 }), (infos) => infos.map(plain))
+
+export const versionsOf = (view: Lists, threadId: string) =>
+  Effect.map(view.listVersions(threadId, { limit: 10_000 }), (infos) => infos.map((info) => info.version))
+
+export const historyOf = <S>(view: Pick<Checkpointer.View<S>, "history">, threadId: string) =>
+  Stream.runCollect(view.history(threadId))
+
+export const stateAt = <S>(view: Pick<Checkpointer.View<S>, "get">, threadId: string, version: number) =>
+  Effect.map(view.get(threadId, { version }), (found) => {
+    assert.isTrue(Option.isSome(found), `version ${version} of "${threadId}" is missing`)
+    return Option.getOrThrow(found).state
+  })
+
+/** The error of that tag that the effect fails with; anything else breaks the law. */
+export const fails = <A, E extends { readonly _tag: string }, R, const Tag extends E["_tag"]>(
+  effect: Effect.Effect<A, E, R>,
+  tag: Tag
+): Effect.Effect<Extract<E, { readonly _tag: Tag }>, never, R> =>
+  Effect.match(effect, {
+    onFailure: (error) => {
+      assert.strictEqual(error._tag, tag, String(error))
+      return error as Extract<E, { readonly _tag: Tag }>
+    },
+    onSuccess: () => assert.fail(`expected ${tag}, but it succeeded`)
+  })
+
+/** Refused, for that argument. */
+export const refuses = <A, E extends { readonly _tag: string; readonly field?: string; readonly reason?: unknown }, R>(
+  effect: Effect.Effect<A, E, R>,
+  field: string
+): Effect.Effect<string, never, R> =>
+  Effect.match(effect, {
+    onFailure: (error) => {
+      assert.strictEqual(error._tag, "InvalidInput", String(error))
+      assert.strictEqual(error.field, field, String(error))
+      assert.isNotEmpty(error.reason)
+      return String(error.reason)
+    },
+    onSuccess: () => assert.fail(`expected ${field} to be refused, but it was accepted`)
+  })
+
+/** The effect leaves the thread as it is. */
+export const writesNothing =
+  (view: Lists, threadId: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.gen(function*() {
+      const before = yield* Effect.orDie(listing(view, threadId))
+      const result = yield* effect
+      assert.deepStrictEqual(yield* Effect.orDie(listing(view, threadId)), before)
+      return result
+    })

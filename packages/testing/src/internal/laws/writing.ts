@@ -1,0 +1,670 @@
+import { CheckpointError, Checkpointer } from "@effect-checkpoint/core"
+import { assert, describe } from "@effect/vitest"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
+import {
+  age,
+  fails,
+  fresh,
+  freshThread,
+  type Group,
+  type JsonView,
+  jsonView,
+  listing,
+  onLiveClock,
+  plain,
+  putAll,
+  range,
+  refOf,
+  stateAt,
+  timeless,
+  versionsOf,
+  writesNothing
+} from "./suite.ts"
+
+const uuidV7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
+
+/** Ids that a careless store takes for one another, or for something else. */
+const likeOneAnother: ReadonlyArray<string> = [
+  "a",
+  "A",
+  " a",
+  "a ",
+  "a\t",
+  "a\n",
+  "a%",
+  "a_",
+  "%",
+  "_",
+  "a\\",
+  "a'",
+  "a\"",
+  "'; DELETE FROM checkpoints; --",
+  "\u00e1",
+  "a\u0301",
+  "null",
+  "undefined",
+  "0",
+  "00",
+  "__proto__",
+  "constructor",
+  "\ufeffa",
+  "\u200ba",
+  "\u001a0000",
+  "🎉"
+]
+
+const versions: Group = (it) => {
+  describe("versions", () => {
+    it.effect("versions are 1, 2, 3 ... in the order of writing", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* putAll(view, threadId, range(1, 60))
+        assert.deepStrictEqual(saved.map((checkpoint) => checkpoint.version), range(1, 60))
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), range(60, 1))
+        for (const version of range(1, 60)) {
+          assert.strictEqual(yield* stateAt(view, threadId, version), version)
+        }
+      }))
+
+    it.effect("what put returns is what get reads", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: 0 })
+        const saved = yield* view.put({
+          threadId,
+          state: { a: 1 },
+          nextNodes: ["b", "a"],
+          pendingInterrupt: { interruptId: "i", request: { question: "?" } },
+          metadata: { user: "u" }
+        })
+        assert.deepStrictEqual(plain(Option.getOrThrow(yield* view.get(threadId))), plain(saved))
+        assert.deepStrictEqual(timeless(saved), {
+          threadId,
+          namespace: view.namespace,
+          version: 2,
+          checkpointId: saved.checkpointId,
+          parent: saved.parent.pipe(Option.map(refOf), Option.getOrNull),
+          state: { a: 1 },
+          nextNodes: ["b", "a"],
+          pendingInterrupt: { interruptId: "i", request: { question: "?" } },
+          metadata: { user: "u" },
+          tags: []
+        })
+      }))
+
+    it.effect("what is not given is empty", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: 0 })
+        const read = plain(Option.getOrThrow(yield* view.get(threadId)))
+        assert.deepStrictEqual(read.nextNodes, [])
+        assert.deepStrictEqual(read.metadata, {})
+        assert.deepStrictEqual(read.tags, [])
+        assert.isNull(read.pendingInterrupt)
+        assert.isNull(read.parent)
+      }))
+
+    it.effect("nothing of a version carries over to the next one", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const first = yield* view.put({
+          threadId,
+          state: 0,
+          nextNodes: ["a"],
+          pendingInterrupt: { interruptId: "i", request: 1 },
+          metadata: { a: 1 }
+        })
+        yield* view.setTags(first, ["tag"])
+        yield* view.put({ parent: first, state: 0 })
+        const read = plain(Option.getOrThrow(yield* view.get(threadId)))
+        assert.deepStrictEqual(read.nextNodes, [])
+        assert.deepStrictEqual(read.metadata, {})
+        assert.deepStrictEqual(read.tags, [])
+        assert.isNull(read.pendingInterrupt)
+      }))
+
+    it.effect("createdAt never goes back", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* putAll(view, threadId, range(1, 5))
+        yield* age("1 second")
+        yield* putAll(view, threadId, range(6, 10))
+        yield* age("1 milli")
+        yield* putAll(view, threadId, range(11, 15))
+        const times = (yield* listing(view, threadId)).map((info) => info.createdAt)
+        assert.deepStrictEqual(times, times.toSorted((a, b) => b - a))
+        assert.isAtLeast(times[9]! - times[10]!, 1000)
+      }))
+
+    it.effect("a checkpoint's id is a UUIDv7 of its own unless it is given", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* putAll(view, threadId, range(1, 20))
+        for (const { checkpointId } of saved) assert.match(checkpointId, uuidV7)
+        assert.strictEqual(new Set(saved.map((checkpoint) => checkpoint.checkpointId)).size, 20)
+        const named = yield* view.put({ threadId, state: 0, checkpointId: "mine" })
+        assert.strictEqual(named.checkpointId, "mine")
+        assert.strictEqual(Option.getOrThrow(yield* view.get(threadId)).checkpointId, "mine")
+      }))
+
+    it.effect("each version's parent is the one before, and the first has none", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* putAll(view, threadId, range(1, 5))
+        saved.push(yield* view.put({ parent: saved[4]!, state: 6 }))
+        saved.push(yield* view.put({ threadId, expectedVersion: 6, state: 7 }))
+        saved.push(yield* view.update(threadId, () => 8))
+        const parents = (yield* listing(view, threadId)).toReversed().map((info) => info.parent)
+        assert.deepStrictEqual(parents, [null, ...saved.slice(0, -1).map(refOf)])
+        assert.deepStrictEqual(saved.map((checkpoint) => Option.getOrNull(checkpoint.parent)), parents)
+      }))
+  })
+}
+
+const names: Group = (it) => {
+  describe("names", () => {
+    it.effect("two namespaces with one thread id never meet", () =>
+      Effect.gen(function*() {
+        const a = yield* jsonView(yield* fresh)
+        const b = yield* jsonView(yield* fresh)
+        const threadId = yield* fresh
+        const first = yield* a.put({ threadId, state: "a1", checkpointId: "same" })
+        assert.isTrue(Option.isNone(yield* b.get(threadId)))
+        const other = yield* b.put({ threadId, state: "b1", checkpointId: "same" })
+        assert.strictEqual(other.version, 1)
+        yield* a.put({ parent: first, state: "a2" })
+        yield* a.setTags(first, ["tag"])
+        assert.deepStrictEqual(yield* versionsOf(a, threadId), [2, 1])
+        assert.deepStrictEqual(yield* versionsOf(b, threadId), [1])
+        assert.isTrue(Option.isNone(yield* b.get(threadId, { tag: "tag" })))
+        assert.isTrue(Option.isNone(yield* b.get(threadId, { version: 2 })))
+        assert.strictEqual(Option.getOrThrow(yield* b.get(threadId, { checkpointId: "same" })).state, "b1")
+        assert.strictEqual(yield* a.deleteThread(threadId), 2)
+        assert.isTrue(Option.isNone(yield* a.get(threadId)))
+        assert.strictEqual(yield* stateAt(b, threadId, 1), "b1")
+      }))
+
+    it.effect("the service itself is the view of the namespace \"\"", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const view = yield* jsonView("")
+        const threadId = yield* fresh
+        assert.strictEqual(checkpointer.namespace, "")
+        yield* checkpointer.put({ threadId, state: 1 })
+        yield* view.update(threadId, () => 2)
+        assert.strictEqual(yield* stateAt(checkpointer, threadId, 2), 2)
+      }))
+
+    it.effect("thread ids that are like one another never meet, and come back as they are", () =>
+      Effect.gen(function*() {
+        const [view] = yield* freshThread
+        yield* Effect.forEach(likeOneAnother, (threadId) => view.put({ threadId, state: threadId }))
+        for (const threadId of likeOneAnother) {
+          const read = Option.getOrThrow(yield* view.get(threadId))
+          assert.strictEqual(read.state, threadId)
+          assert.strictEqual(read.threadId, threadId)
+          assert.strictEqual(read.version, 1)
+        }
+      }))
+
+    it.effect("namespaces, checkpoint ids and tags that are like one another never meet", () =>
+      Effect.gen(function*() {
+        const prefix = yield* fresh
+        for (const name of likeOneAnother) {
+          const view = yield* jsonView(`${prefix}${name}`)
+          const saved = yield* view.put({ threadId: "t", state: name, checkpointId: name })
+          assert.strictEqual(saved.version, 1)
+        }
+        const [view, threadId] = yield* freshThread
+        for (const name of likeOneAnother) {
+          yield* view.setTags(yield* view.put({ threadId, state: name, checkpointId: name }), [name])
+        }
+        for (const name of likeOneAnother) {
+          assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { checkpointId: name })).state, name)
+          assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { tag: name })).state, name)
+        }
+      }))
+
+    it.effect("a namespace and a thread id are not one name", () =>
+      Effect.gen(function*() {
+        const name = yield* fresh
+        const split = [["a:", "b"], ["a", ":b"], ["a:b", "c"], ["a", "b:c"], ["a/b", "c"], ["a", "b/c"]] as const
+        for (const [namespace, threadId] of split) {
+          const view = yield* jsonView(name + namespace)
+          const saved = yield* view.put({ threadId, state: namespace + threadId })
+          assert.strictEqual(saved.version, 1)
+        }
+      }))
+  })
+}
+
+const conflicts: Group = (it) => {
+  describe("conflicts", () => {
+    const three = Effect.gen(function*() {
+      const [view, threadId] = yield* freshThread
+      return { view, threadId, saved: yield* putAll(view, threadId, [1, 2, 3]) }
+    })
+
+    const conflict = (
+      view: JsonView,
+      threadId: string,
+      input: Checkpointer.CompareAndSet<Schema.Json>,
+      versions: { readonly expected: number; readonly actual: number }
+    ) =>
+      Effect.gen(function*() {
+        const error = yield* fails(view.put(input), "VersionConflict").pipe(writesNothing(view, threadId))
+        assert.strictEqual(error.threadId, threadId)
+        assert.strictEqual(error.namespace, view.namespace)
+        assert.deepStrictEqual({ expected: error.expected, actual: error.actual }, versions)
+      })
+
+    it.effect("a put whose parent is not the head conflicts and writes nothing", () =>
+      Effect.gen(function*() {
+        const { saved, threadId, view } = yield* three
+        yield* conflict(view, threadId, { parent: saved[0]!, state: 4 }, { expected: 1, actual: 3 })
+        yield* conflict(view, threadId, { parent: saved[1]!, state: 4 }, { expected: 2, actual: 3 })
+        const next = yield* view.put({ parent: saved[2]!, state: 4 })
+        assert.strictEqual(next.version, 4)
+      }))
+
+    it.effect("a put whose parent has the head's number but another id conflicts and writes nothing", () =>
+      Effect.gen(function*() {
+        const { saved, threadId, view } = yield* three
+        const forged = { ...refOf(saved[2]!), checkpointId: saved[1]!.checkpointId }
+        yield* conflict(view, threadId, { parent: forged, state: 4 }, { expected: 3, actual: 3 })
+      }))
+
+    it.effect("a put after a version that is too low or too high conflicts and writes nothing", () =>
+      Effect.gen(function*() {
+        const { threadId, view } = yield* three
+        for (const expectedVersion of [1, 2, 4, 5, 2 ** 31, Number.MAX_SAFE_INTEGER]) {
+          const versions = { expected: expectedVersion, actual: 3 }
+          yield* conflict(view, threadId, { threadId, expectedVersion, state: 4 }, versions)
+        }
+        assert.strictEqual((yield* view.put({ threadId, expectedVersion: 3, state: 4 })).version, 4)
+      }))
+
+    it.effect("a put that takes an existing thread for new conflicts and writes nothing", () =>
+      Effect.gen(function*() {
+        const { threadId, view } = yield* three
+        yield* conflict(view, threadId, { threadId, expectedVersion: 0, state: 4 }, { expected: 0, actual: 3 })
+      }))
+
+    it.effect("a put that takes a missing thread for existing conflicts and writes nothing", () =>
+      Effect.gen(function*() {
+        const { saved, view } = yield* three
+        const threadId = yield* fresh
+        yield* conflict(view, threadId, { threadId, expectedVersion: 1, state: 1 }, { expected: 1, actual: 0 })
+        const parent = { ...refOf(saved[0]!), threadId }
+        yield* conflict(view, threadId, { parent, state: 1 }, { expected: 1, actual: 0 })
+        assert.isTrue(Option.isNone(yield* view.get(threadId)))
+        assert.strictEqual((yield* view.put({ threadId, expectedVersion: 0, state: 1 })).version, 1)
+      }))
+
+    it.effect("a parent read before its thread was deleted conflicts", () =>
+      Effect.gen(function*() {
+        const { saved, threadId, view } = yield* three
+        yield* view.deleteThread(threadId)
+        yield* conflict(view, threadId, { parent: saved[2]!, state: 4 }, { expected: 3, actual: 0 })
+      }))
+
+    it.effect("a parent read before its thread was deleted and begun anew conflicts, though the number is the same", () =>
+      Effect.gen(function*() {
+        const { saved, threadId, view } = yield* three
+        yield* view.deleteThread(threadId)
+        yield* putAll(view, threadId, [1, 2, 3])
+        yield* conflict(view, threadId, { parent: saved[2]!, state: 4 }, { expected: 3, actual: 3 })
+      }))
+
+    it.effect("a listed checkpoint is as good a parent as one that was read", () =>
+      Effect.gen(function*() {
+        const { threadId, view } = yield* three
+        const [head] = yield* view.listVersions(threadId)
+        assert.strictEqual((yield* view.put({ parent: head!, state: 4 })).version, 4)
+        yield* conflict(view, threadId, { parent: head!, state: 5 }, { expected: 3, actual: 4 })
+      }))
+
+    it.effect("a parent of another namespace is refused", () =>
+      Effect.gen(function*() {
+        const { saved, threadId, view } = yield* three
+        const other = yield* jsonView(yield* fresh)
+        const error = yield* fails(other.put({ parent: saved[2]!, state: 4 }), "InvalidInput")
+        assert.strictEqual(error.field, "parent.namespace")
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [3, 2, 1])
+        assert.deepStrictEqual(yield* versionsOf(other, threadId), [])
+      }))
+  })
+}
+
+const exactlyOnce: Group = (it) => {
+  describe("exactly once", () => {
+    const content = {
+      checkpointId: "step 1",
+      state: { a: 1, b: [0, { c: null }] },
+      nextNodes: ["x", "y"],
+      metadata: { user: "u", tags: ["t"] },
+      pendingInterrupt: { interruptId: "i", request: { amount: 0 } }
+    }
+
+    it.effect("putting the same content under its id again returns the version that is there and writes nothing", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const first = yield* view.put({ threadId, ...content })
+        const again = yield* view.put({ threadId, ...content }).pipe(writesNothing(view, threadId))
+        assert.deepStrictEqual(plain(again), plain(first))
+      }))
+
+    it.effect("content is the same whatever the order of its keys and the sign of its zeros", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, ...content })
+        const again = yield* view.put({
+          threadId,
+          ...content,
+          state: { b: [-0, { c: null }], a: 1 },
+          metadata: { tags: ["t"], user: "u" },
+          pendingInterrupt: { request: { amount: -0 }, interruptId: "i" }
+        }).pipe(writesNothing(view, threadId))
+        assert.strictEqual(again.version, 1)
+      }))
+
+    it.effect("it does so too when the head has moved on, with a stale parent, and when tags were set", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const root = yield* view.put({ threadId, state: 0 })
+        const first = yield* view.put({ parent: root, ...content })
+        yield* putAll(view, threadId, [1, 2, 3])
+        yield* view.setTags(first, ["kept"])
+        const inputs: ReadonlyArray<Checkpointer.CompareAndSet<Schema.Json>> = [
+          { parent: root, ...content },
+          { threadId, expectedVersion: 1, ...content },
+          { threadId, expectedVersion: 0, ...content }
+        ]
+        for (const again of inputs) {
+          const saved = yield* view.put(again).pipe(writesNothing(view, threadId))
+          assert.deepStrictEqual(refOf(saved), refOf(first))
+        }
+        const appended = yield* view.put({ threadId, ...content }).pipe(writesNothing(view, threadId))
+        assert.deepStrictEqual(refOf(appended), refOf(first))
+      }))
+
+    const others: ReadonlyArray<{ readonly name: string; readonly other: Partial<Checkpointer.Content<Schema.Json>> }> =
+      [
+        { name: "state", other: { state: { a: 1, b: [0, { c: 0 }] } } },
+        { name: "a state with one key less", other: { state: { a: 1 } } },
+        { name: "next nodes", other: { nextNodes: ["y", "x"] } },
+        { name: "no next nodes", other: { nextNodes: undefined } },
+        { name: "metadata", other: { metadata: { user: "v", tags: ["t"] } } },
+        { name: "no metadata", other: { metadata: undefined } },
+        { name: "interrupt", other: { pendingInterrupt: { interruptId: "i", request: { amount: 1 } } } },
+        { name: "interrupt id", other: { pendingInterrupt: { interruptId: "j", request: { amount: 0 } } } },
+        { name: "no interrupt", other: { pendingInterrupt: undefined } }
+      ]
+
+    it.effect.each(others)("the same id for other content is CheckpointIdTaken, and nothing is written: $name", ({ other }) =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const first = yield* view.put({ threadId, ...content })
+        const puts = [
+          view.put({ threadId, ...content, ...other }),
+          view.put({ parent: first, ...content, ...other }),
+          view.put({ threadId, expectedVersion: 7, ...content, ...other })
+        ]
+        for (const put of puts) {
+          const error = yield* fails(put, "CheckpointIdTaken").pipe(writesNothing(view, threadId))
+          assert.strictEqual(error.checkpointId, "step 1")
+          assert.strictEqual(error.threadId, threadId)
+          assert.strictEqual(error.namespace, view.namespace)
+        }
+        assert.deepStrictEqual(yield* stateAt(view, threadId, 1), content.state)
+      }))
+
+    it.effect("restore and fork are exactly once too", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* putAll(view, threadId, [1, 2])
+        const restored = yield* view.restore(threadId, { version: 1 }, { checkpointId: "restored" })
+        const again = yield* view.restore(threadId, { version: 1 }, { checkpointId: "restored" })
+        assert.deepStrictEqual(plain(again), plain(restored))
+        yield* fails(view.restore(threadId, { version: 2 }, { checkpointId: "restored" }), "CheckpointIdTaken")
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [3, 2, 1])
+        const target = { threadId: yield* fresh, checkpointId: "forked" }
+        const forked = yield* view.fork(saved[0]!, target)
+        assert.deepStrictEqual(plain(yield* view.fork(saved[0]!, target)), plain(forked))
+        yield* fails(view.fork(saved[1]!, target), "CheckpointIdTaken")
+        assert.deepStrictEqual(yield* versionsOf(view, target.threadId), [1])
+      }))
+
+    it.effect("the same id in another thread or namespace, or after its thread was deleted, is another checkpoint", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, ...content })
+        const thread = yield* view.put({ ...content, threadId: yield* fresh, state: 2 })
+        assert.strictEqual(thread.version, 1)
+        const other = yield* (yield* jsonView(yield* fresh)).put({ ...content, threadId, state: 3 })
+        assert.strictEqual(other.version, 1)
+        assert.deepStrictEqual(yield* stateAt(view, threadId, 1), content.state)
+        yield* view.deleteThread(threadId)
+        yield* view.put({ ...content, threadId, state: 4 })
+        assert.strictEqual(yield* stateAt(view, threadId, 1), 4)
+      }))
+
+    it.effect("32 concurrent puts of one id save it once, and all get it", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: 0 })
+        const second = yield* anotherService(view.namespace)
+        const saved = yield* Effect.forEach(
+          range(1, 32),
+          (i) => (i % 2 === 0 ? view : second).put({ threadId, ...content }),
+          { concurrency: 32 }
+        )
+        assert.deepStrictEqual(new Set(saved.map((checkpoint) => checkpoint.version)), new Set([2]))
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [2, 1])
+      }))
+
+    it.effect("of 32 concurrent puts of one id with different contents one is saved, and the others are told", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const results = yield* Effect.forEach(
+          range(1, 32),
+          (state) => Effect.result(view.put({ threadId, checkpointId: "same", state })),
+          { concurrency: 32 }
+        )
+        const saved = results.filter(Result.isSuccess)
+        assert.lengthOf(saved, 1)
+        for (const { failure } of results.filter(Result.isFailure)) {
+          assert.strictEqual(failure._tag, "CheckpointIdTaken")
+        }
+        assert.strictEqual(yield* stateAt(view, threadId, 1), saved[0]!.success.state)
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
+      }))
+  })
+}
+
+/** A service of its own over the same store, as another process has it. */
+export const anotherService = (namespace: string) =>
+  Effect.gen(function*() {
+    const service = yield* Effect.orDie(Checkpointer.make())
+    return yield* Effect.provideService(jsonView(namespace), Checkpointer.Checkpointer, service)
+  })
+
+const increment = (state: Schema.Json): Schema.Json => (state as number) + 1
+
+const updates: Group = (it) => {
+  describe("update", () => {
+    it.effect("an update saves what the function makes of the newest state, upon it", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* putAll(view, threadId, [1, 2, 10])
+        const next = yield* view.update(threadId, increment)
+        assert.strictEqual(next.state, 11)
+        assert.strictEqual(next.version, 4)
+        assert.deepStrictEqual(Option.getOrThrow(next.parent), refOf(saved[2]!))
+        assert.deepStrictEqual(plain(Option.getOrThrow(yield* view.get(threadId))), plain(next))
+        const effectful = yield* view.updateEffect(threadId, (state) => Effect.succeed(increment(state)))
+        assert.strictEqual(effectful.state, 12)
+        assert.deepStrictEqual(plain(Option.getOrThrow(yield* view.get(threadId))), plain(effectful))
+      }))
+
+    it.effect("32 concurrent updates of a counter all count", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: 0 })
+        const updated = yield* Effect.forEach(range(1, 32), () => view.update(threadId, increment), { concurrency: 32 })
+        assert.deepStrictEqual(updated.map((checkpoint) => checkpoint.state as number).toSorted(ascending), range(1, 32))
+        assert.strictEqual(yield* stateAt(view, threadId, 33), 32)
+      }))
+
+    it.effect("updates of two services over one store all count", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const second = yield* anotherService(view.namespace)
+        yield* view.put({ threadId, state: 0 })
+        yield* Effect.forEach(range(1, 32), (i) => (i % 2 === 0 ? view : second).update(threadId, increment), {
+          concurrency: 32
+        })
+        assert.strictEqual(yield* stateAt(view, threadId, 33), 32)
+      }).pipe(onLiveClock))
+
+    it.effect("an update keeps next nodes, metadata and the pending interrupt, and copies no tags", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const parts = {
+          nextNodes: ["b", "a"],
+          metadata: { user: { id: 1 } },
+          pendingInterrupt: { interruptId: "i", request: { question: "\u0000" } }
+        }
+        yield* view.setTags(yield* view.put({ threadId, state: 0, ...parts }), ["tag"])
+        for (const change of [view.update(threadId, increment), view.updateEffect(threadId, Effect.succeed)]) {
+          const next = yield* change
+          const { metadata, nextNodes, pendingInterrupt, tags } = plain(Option.getOrThrow(yield* view.get(threadId)))
+          assert.deepStrictEqual({ metadata, nextNodes, pendingInterrupt }, parts)
+          assert.deepStrictEqual(tags, [])
+          assert.strictEqual(next.version, Option.getOrThrow(yield* view.get(threadId)).version)
+        }
+      }))
+
+    it.effect("an update of a missing thread is CheckpointNotFound, and writes nothing", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const untouched = { called: false }
+        const error = yield* fails(
+          view.update(threadId, () => {
+            untouched.called = true
+            return 1
+          }),
+          "CheckpointNotFound"
+        )
+        assert.strictEqual(error.threadId, threadId)
+        yield* fails(view.updateEffect(threadId, Effect.succeed), "CheckpointNotFound")
+        assert.isFalse(untouched.called)
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
+      }))
+
+    it.effect("an error of the function comes out as it is, at once, even if it is itself a VersionConflict", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: 0 })
+        const errors = [
+          new CheckpointError.VersionConflict({ threadId: "other", namespace: "", expected: 7, actual: 8 }),
+          new CheckpointError.StoreError({
+            operation: "put",
+            reason: "Unavailable",
+            description: "the caller's own",
+            isRetryable: true,
+            outcome: "NotApplied"
+          }),
+          new Error("own")
+        ]
+        for (const own of errors) {
+          let calls = 0
+          const change = view.updateEffect(threadId, () =>
+            Effect.suspend(() => {
+              calls++
+              return Effect.fail(own)
+            }))
+          assert.strictEqual(yield* Effect.flip(change).pipe(writesNothing(view, threadId)), own)
+          assert.strictEqual(calls, 1)
+        }
+      }))
+
+    it.effect("a defect of the function comes out as it is, and writes nothing", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: 0 })
+        const defect = new Error("own")
+        const thrower = (): Schema.Json => {
+          throw defect
+        }
+        const exits = [
+          yield* Effect.exit(view.update(threadId, thrower)),
+          yield* Effect.exit(view.updateEffect(threadId, () => Effect.die(defect)))
+        ]
+        for (const exit of exits) assert.deepStrictEqual(exit, Exit.die(defect))
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
+        yield* view.update(threadId, increment)
+      }))
+
+    it.effect("an effectful update is tried again upon the new head when the head moved meanwhile", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: "a" })
+        const seen: Array<Schema.Json> = []
+        const next = yield* view.updateEffect(threadId, (state) =>
+          Effect.gen(function*() {
+            seen.push(state)
+            if (seen.length < 3) yield* view.put({ threadId, state: `moved ${seen.length}` })
+            return `${state}, changed`
+          }))
+        assert.deepStrictEqual(seen, ["a", "moved 1", "moved 2"])
+        assert.strictEqual(next.version, 4)
+        assert.strictEqual(yield* stateAt(view, threadId, 4), "moved 2, changed")
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [4, 3, 2, 1])
+      }).pipe(onLiveClock))
+
+    it.effect("an effectful update whose thread goes meanwhile is CheckpointNotFound", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: 1 })
+        const change = view.updateEffect(threadId, (state) => Effect.as(view.deleteThread(threadId), state))
+        const error = yield* Effect.flip(change)
+        assert.strictEqual(error._tag, "CheckpointNotFound")
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
+      }).pipe(onLiveClock))
+
+    it.effect("8 concurrent effectful updates of a counter all count", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: 0 })
+        yield* Effect.forEach(
+          range(1, 8),
+          () => view.updateEffect(threadId, (state) => Effect.as(Effect.yieldNow, increment(state))),
+          { concurrency: 8 }
+        )
+        assert.strictEqual(yield* stateAt(view, threadId, 9), 8)
+      }).pipe(onLiveClock))
+
+    it.effect("an update's time is not before its parent's", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: 0 })
+        yield* age("1 hour")
+        const next = yield* view.update(threadId, increment)
+        const [head, first] = yield* view.listVersions(threadId)
+        assert.strictEqual(DateTime.toEpochMillis(head!.createdAt), DateTime.toEpochMillis(next.createdAt))
+        assert.isAtLeast(DateTime.toEpochMillis(head!.createdAt) - DateTime.toEpochMillis(first!.createdAt), 3_600_000)
+      }))
+  })
+}
+
+const ascending = (a: number, b: number): number => a - b
+
+export const writing: Group = (it, properties) => {
+  for (const group of [versions, names, conflicts, exactlyOnce, updates]) group(it, properties)
+}
