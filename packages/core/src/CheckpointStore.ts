@@ -32,8 +32,12 @@ import * as Json from "./internal/json.ts"
  * @since 0.1.0
  */
 export const Format = {
+  /** The whole state. */
   keyframe: 1,
-  keyframeEscaped: 2
+  keyframeEscaped: 2,
+  /** An RFC 6902 patch of `add`, `remove` and `replace` against the version before. */
+  delta: 3,
+  deltaEscaped: 4
 } as const
 
 /**
@@ -49,7 +53,8 @@ export interface ThreadKey {
  * What a writer takes for the newest version: `Any` appends whatever it is;
  * `Version` appends only after it, 0 meaning that the thread does not exist. With
  * a `checkpointId` the head must also be that checkpoint, which a thread deleted
- * and begun anew never is.
+ * and begun anew never is. `Hint` is the same without the wish to know why not:
+ * the writer has another record for that case.
  *
  * @category models
  * @since 0.1.0
@@ -57,6 +62,7 @@ export interface ThreadKey {
 export type Expected =
   | { readonly _tag: "Any" }
   | { readonly _tag: "Version"; readonly version: number; readonly checkpointId: string | undefined }
+  | { readonly _tag: "Hint"; readonly version: number; readonly checkpointId: string }
 
 /**
  * A checkpoint on its way into a store. JSON parts are text, already in a form
@@ -73,6 +79,8 @@ export interface NewRecord extends ThreadKey {
   readonly state: string
   /** The UTF-8 bytes of `state`. */
   readonly bytes: number
+  /** The bytes of the whole state, whatever the format. */
+  readonly stateBytes: number
   /** A JSON array of strings. */
   readonly nextNodes: string
   /** A JSON object, or the text `null`. */
@@ -116,6 +124,10 @@ export interface StoredInfo extends ThreadKey {
 export interface StoredRecord extends StoredInfo {
   readonly format: number
   readonly state: Schema.Json
+  readonly bytes: number
+  readonly stateBytes: number
+  /** Whether it can be read; otherwise it is here for those after it. */
+  readonly visible: boolean
 }
 
 /**
@@ -143,6 +155,8 @@ export type PutResult =
   | { readonly _tag: "Conflict"; readonly actual: number }
   /** The thread has a checkpoint with this id. */
   | { readonly _tag: "Taken" }
+  /** The head is not what the hint said, or the id is taken. */
+  | { readonly _tag: "Moved" }
 
 /**
  * Which versions to read: the newest that fits. `Before` leaves out its own version.
@@ -154,7 +168,8 @@ export type Selector =
   | { readonly _tag: "Latest" }
   | { readonly _tag: "Version"; readonly version: number }
   | { readonly _tag: "Id"; readonly checkpointId: string }
-  | { readonly _tag: "Tag"; readonly tag: string }
+  /** A JSON array of the tag, as `setTags` is given it. */
+  | { readonly _tag: "Tag"; readonly tags: string }
   | { readonly _tag: "Time"; readonly epochMillis: number }
   | { readonly _tag: "Before"; readonly version: number }
 
@@ -192,6 +207,8 @@ export interface PruneQuery {
   readonly maxVersions: number | undefined
   readonly maxAge: number | undefined
   readonly idleThreads: number | undefined
+  /** Whether the bytes of what is removed must go at once. */
+  readonly compact: boolean
   readonly dryRun: boolean
 }
 
@@ -223,8 +240,8 @@ export class CheckpointStore extends Context.Service<CheckpointStore, {
   /** Saves the record as the thread's newest version. Idempotent by checkpoint id. */
   readonly put: (record: NewRecord, expected: Expected) => Effect.Effect<PutResult, StoreError>
   /**
-   * The newest `count` versions that the selector fits, oldest first. What comes
-   * back can be folded from its first record on, which is a keyframe.
+   * The newest `count` versions that the selector fits, oldest first, and before
+   * and between them what is needed to fold them: the first one is a keyframe.
    */
   readonly read: (
     key: ThreadKey,
@@ -259,12 +276,14 @@ interface MemoryThread extends ThreadKey {
   version: number
   /** Versions up to here are gone, unless they are pinned. */
   floor: number
-  /** Ascending by version; the newest is always there. */
+  /** Ascending by version; the newest is always there, and so is all that those which can be read are stored upon. */
   readonly records: Array<MemoryRecord>
 }
 
 interface MemoryRecord extends NewRecord {
   readonly version: number
+  /** Where the chain begins that leads to it. */
+  readonly keyframeVersion: number
   readonly createdAt: number
   tags: string
 }
@@ -295,16 +314,17 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
     }
     const actual = thread?.version ?? 0
     if (
-      expected._tag === "Version" &&
+      expected._tag !== "Any" &&
       (expected.version !== actual ||
         (expected.checkpointId !== undefined && expected.checkpointId !== head?.checkpointId))
     ) {
-      return { _tag: "Conflict", actual }
+      return expected._tag === "Hint" ? { _tag: "Moved" } : { _tag: "Conflict", actual }
     }
     const saved: MemoryRecord = {
       ...record,
       parent: record.parent ?? (head === undefined ? undefined : refOf(head)),
       version: actual + 1,
+      keyframeVersion: isDelta(record) && head !== undefined ? head.keyframeVersion : actual + 1,
       createdAt: Math.max(now, head?.createdAt ?? now),
       tags: "[]"
     }
@@ -337,21 +357,24 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
         query.maxVersions === undefined ? 0 : thread.version - query.maxVersions,
         query.maxAge === undefined ? 0 : firstSince(thread, now - query.maxAge) - 1
       )
-      const isGone = (record: MemoryRecord): boolean => deleted || (record.version <= floor && !isPinned(record))
-      const gone = thread.records.filter(isGone)
-      if (gone.length > 0) {
-        pruned.push({
-          threadId: thread.threadId,
-          namespace: thread.namespace,
-          versions: gone.length,
-          bytes: gone.reduce((sum, record) => sum + record.bytes, 0),
-          deleted
-        })
-      }
+      const before = thread.records.filter((record) => isVisible(thread, record))
+      const after = before.filter((record) => !deleted && (record.version > floor || isPinned(record)))
+      if (after.length === before.length) continue
+      const isNeeded = (record: MemoryRecord): boolean =>
+        after.some((kept) => kept.keyframeVersion <= record.version && record.version <= kept.version)
+      const kept = thread.records.filter(isNeeded)
+      const bytesOf = (records: ReadonlyArray<MemoryRecord>) => records.reduce((sum, record) => sum + record.bytes, 0)
+      pruned.push({
+        threadId: thread.threadId,
+        namespace: thread.namespace,
+        versions: before.length - after.length,
+        bytes: bytesOf(thread.records) - bytesOf(kept),
+        deleted
+      })
       if (query.dryRun) continue
       if (deleted) threads.delete(keyOf(thread))
       thread.floor = floor
-      remove(thread, isGone)
+      thread.records.splice(0, thread.records.length, ...kept)
     }
     return pruned
   }
@@ -360,12 +383,19 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
     put: (record, expected) => Effect.map(Clock.currentTimeMillis, (now) => put(record, expected, now)),
     read: (key, selector, count) =>
       Effect.sync(() => {
-        const fitting = (threads.get(keyOf(key))?.records ?? []).filter((record) => fits(record, selector))
-        return fitting.slice(-count).map(toStored)
+        const thread = threads.get(keyOf(key))
+        const fitting = (thread?.records ?? [])
+          .filter((record) => isVisible(thread!, record) && fits(record, selector))
+          .slice(-count)
+        const from = Math.min(...fitting.map((record) => record.keyframeVersion))
+        const to = fitting.at(-1)?.version ?? 0
+        return (thread?.records ?? [])
+          .filter((record) => from <= record.version && record.version <= to)
+          .map((record) => toStored(record, isVisible(thread!, record)))
       }),
     list: (key, { before, limit }) =>
       Effect.sync(() =>
-        (threads.get(keyOf(key))?.records ?? [])
+        visibleOf(threads.get(keyOf(key)))
           .filter((record) => before === undefined || record.version < before)
           .toReversed()
           .slice(0, limit)
@@ -389,15 +419,14 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
     setTags: (key, version, tags) =>
       Effect.sync(() => {
         const thread = threads.get(keyOf(key))
-        const record = thread?.records.find((stored) => stored.version === version)
+        const record = visibleOf(thread).find((stored) => stored.version === version)
         if (record === undefined) return Option.none()
         record.tags = tags
-        if (record.version <= thread!.floor) remove(thread!, (stored) => stored === record && !isPinned(stored))
         return Option.some(toInfo(record))
       }),
     deleteThread: (key) =>
       Effect.sync(() => {
-        const versions = threads.get(keyOf(key))?.records.length ?? 0
+        const versions = visibleOf(threads.get(keyOf(key))).length
         threads.delete(keyOf(key))
         return versions
       }),
@@ -426,14 +455,17 @@ const newestFirst: Order.Order<ThreadCursor> = Order.combine(
 /** Retention leaves these alone. */
 const isPinned = (record: MemoryRecord): boolean => record.tags !== "[]" || record.pendingInterrupt !== "null"
 
+const isDelta = (record: NewRecord): boolean => record.format === Format.delta || record.format === Format.deltaEscaped
+
+const isVisible = (thread: MemoryThread, record: MemoryRecord): boolean =>
+  record.version > thread.floor || isPinned(record)
+
+const visibleOf = (thread: MemoryThread | undefined): ReadonlyArray<MemoryRecord> =>
+  thread?.records.filter((record) => isVisible(thread, record)) ?? []
+
 /** The first version that is not older than `since`; the head counts as one. */
 const firstSince = (thread: MemoryThread, since: number): number =>
   thread.records.find((record) => record.createdAt >= since)?.version ?? thread.version
-
-const remove = (thread: MemoryThread, isGone: (record: MemoryRecord) => boolean): void => {
-  const kept = thread.records.filter((record) => !isGone(record))
-  thread.records.splice(0, thread.records.length, ...kept)
-}
 
 const fits = (record: MemoryRecord, selector: Selector): boolean => {
   switch (selector._tag) {
@@ -444,7 +476,7 @@ const fits = (record: MemoryRecord, selector: Selector): boolean => {
     case "Id":
       return record.checkpointId === selector.checkpointId
     case "Tag":
-      return (JSON.parse(record.tags) as Array<string>).includes(selector.tag)
+      return Json.contains(JSON.parse(record.tags), JSON.parse(selector.tags))
     case "Time":
       return record.createdAt <= selector.epochMillis
     case "Before":
@@ -471,10 +503,13 @@ const toInfo = (record: MemoryRecord): StoredInfo => ({
   createdAt: record.createdAt
 })
 
-const toStored = (record: MemoryRecord): StoredRecord => ({
+const toStored = (record: MemoryRecord, visible: boolean): StoredRecord => ({
   ...toInfo(record),
   format: record.format,
-  state: JSON.parse(record.state)
+  state: JSON.parse(record.state),
+  bytes: record.bytes,
+  stateBytes: record.stateBytes,
+  visible
 })
 
 const toThread = (thread: MemoryThread): StoredThread => ({

@@ -33,6 +33,7 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as DateTime from "effect/DateTime"
@@ -56,6 +57,8 @@ import {
   VersionConflict
 } from "./CheckpointError.ts"
 import * as CheckpointStore from "./CheckpointStore.ts"
+import * as Delta from "./internal/delta.ts"
+import * as Heads from "./internal/heads.ts"
 import * as Input from "./internal/input.ts"
 import * as Json from "./internal/json.ts"
 import * as Metrics from "./internal/metrics.ts"
@@ -348,6 +351,12 @@ export interface Options {
    * exponentially from 50 ms to 1 s with jitter.
    */
   readonly retry?: Schedule.Schedule<unknown, StoreError> | undefined
+  /**
+   * How much of the newest states to remember, as bytes of JSON, so that a put
+   * without a parent can store just what changed. 32 MiB by default. A put upon a
+   * checkpoint that is at hand needs none of it.
+   */
+  readonly cacheBytes?: number | undefined
 }
 
 /**
@@ -355,6 +364,12 @@ export interface Options {
  * @since 0.1.0
  */
 export const defaultMaxStateBytes: number = 8 * 1024 * 1024
+
+/**
+ * @category constants
+ * @since 0.1.0
+ */
+export const defaultCacheBytes: number = 32 * 1024 * 1024
 
 /**
  * What `Options.retry` is by default.
@@ -370,8 +385,8 @@ export const defaultRetry: Schedule.Schedule<unknown, StoreError> = Schedule.min
 /** Conflicts with other processes that `update` puts up with. */
 const maxConflicts = 20
 
-/** Whole states that `history` holds at a time. */
-const historyPage = 16
+/** How many versions `history` asks for at a time. */
+const historyVersions = 16
 
 const threadsPage = 100
 
@@ -387,6 +402,8 @@ export const make = Effect.fnUntraced(function*(
   const store = yield* CheckpointStore.CheckpointStore
   const maxStateBytes = options?.maxStateBytes ?? defaultMaxStateBytes
   yield* Input.count("maxStateBytes", maxStateBytes)
+  const cacheBytes = options?.cacheBytes ?? defaultCacheBytes
+  yield* Input.version("cacheBytes", cacheBytes, 0)
   const environment: Environment = {
     store,
     maxStateBytes,
@@ -394,6 +411,7 @@ export const make = Effect.fnUntraced(function*(
       Schedule.tap(({ input }) => Metric.update(Metrics.retries[input.outcome], 1))
     ),
     inTurn: ThreadQueue.make(),
+    heads: Heads.make(cacheBytes),
     random: SecureRandom.make(SecureRandom.randomBytesUnsafe)
   }
   const plain = makeView(environment, "", plainCodec)
@@ -497,6 +515,7 @@ interface Environment {
   readonly maxStateBytes: number
   readonly schedule: Schedule.Schedule<unknown, StoreError>
   readonly inTurn: ReturnType<typeof ThreadQueue.make>
+  readonly heads: Heads.Heads
   readonly random: SecureRandom.SecureRandom["Service"]
 }
 
@@ -528,13 +547,10 @@ const codecOf = Effect.fnUntraced(function*<S extends Schema.Constraint>(
   }
 })
 
-/** A checkpoint's content in the form the store takes, and the JSON it came from. */
+/** A checkpoint's content: its state as JSON that is yet to be checked, and the rest as it is and as it is stored. */
 interface Encoded {
   readonly json: Schema.Json
-  readonly record: Pick<
-    CheckpointStore.NewRecord,
-    "format" | "state" | "bytes" | "nextNodes" | "pendingInterrupt" | "metadata"
-  >
+  readonly stored: Pick<CheckpointStore.NewRecord, "nextNodes" | "pendingInterrupt" | "metadata">
   readonly nextNodes: ReadonlyArray<string>
   readonly pendingInterrupt: Option.Option<Interrupt>
   readonly metadata: Schema.JsonObject
@@ -546,10 +562,18 @@ interface Write {
   readonly expected: CheckpointStore.Expected
   readonly parent?: CheckpointStore.ParentRef | undefined
   readonly content: Encoded
+  /** The checkpoint that is taken for the newest, where its state is at hand. */
+  readonly head: Heads.Head | undefined
+}
+
+/** How a state is stored, and what the next one can be compared with once it is. */
+interface StoredState {
+  readonly record: Pick<CheckpointStore.NewRecord, "format" | "state" | "bytes" | "stateBytes">
+  readonly toHead: (version: number, checkpointId: string) => Heads.Head
 }
 
 const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S>): View<S> => {
-  const { inTurn, maxStateBytes, random, store } = environment
+  const { heads, inTurn, maxStateBytes, random, store } = environment
 
   const keyOf = (threadId: string): CheckpointStore.ThreadKey => ({ threadId, namespace })
 
@@ -572,24 +596,81 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
   // ---- encoding
 
   const encodeContent = Effect.fnUntraced(function*(
-    threadId: string,
     json: Schema.Json,
     parts: Pick<Encoded, "nextNodes" | "pendingInterrupt" | "metadata">
-  ): Effect.fn.Return<Encoded, InvalidInput | StateEncodeError | StateTooLarge> {
-    const nextNodes = yield* Input.nodes(parts.nextNodes)
-    const pendingInterrupt = yield* Input.interrupt(parts.pendingInterrupt)
-    const metadata = yield* Input.jsonObject("metadata", parts.metadata)
-    const state = Json.encode(json)
-    if (Result.isFailure(state)) {
-      return yield* new StateEncodeError({ threadId, namespace, reason: state.failure })
+  ): Effect.fn.Return<Encoded, InvalidInput> {
+    const stored = {
+      nextNodes: yield* Input.nodes(parts.nextNodes),
+      pendingInterrupt: yield* Input.interrupt(parts.pendingInterrupt),
+      metadata: yield* Input.jsonObject("metadata", parts.metadata)
     }
-    const { bytes, escaped, text } = state.success
-    if (bytes > maxStateBytes) {
-      return yield* new StateTooLarge({ threadId, namespace, bytes, limit: maxStateBytes })
-    }
-    const format = escaped ? CheckpointStore.Format.keyframeEscaped : CheckpointStore.Format.keyframe
-    return { json, record: { format, state: text, bytes, nextNodes, pendingInterrupt, metadata }, ...parts }
+    const { metadata, nextNodes, pendingInterrupt } = parts
+    return { json, stored, nextNodes, pendingInterrupt, metadata }
   })
+
+  const checkSize = (threadId: string, bytes: number): Result.Result<void, StateTooLarge> =>
+    bytes > maxStateBytes
+      ? Result.fail(new StateTooLarge({ threadId, namespace, bytes, limit: maxStateBytes }))
+      : Result.void
+
+  /** What changed since `head`, where that is worth storing. */
+  const toDelta = (
+    threadId: string,
+    json: Schema.Json,
+    head: Heads.Head
+  ): Result.Result<StoredState | undefined, StateTooLarge> => {
+    const delta = Delta.diff(head.json, json)
+    if (delta === undefined) return Result.succeed(undefined)
+    const { bytes, escaped, text } = delta.encoded
+    const stateBytes = head.bytes + delta.growth
+    return Result.map(
+      checkSize(threadId, stateBytes),
+      () =>
+        !Delta.continues(head.chain, head.version, bytes, stateBytes) ? undefined : {
+          record: {
+            format: escaped ? CheckpointStore.Format.deltaEscaped : CheckpointStore.Format.delta,
+            state: text,
+            bytes,
+            stateBytes
+          },
+          toHead: (version, checkpointId) => ({
+            version,
+            checkpointId,
+            json: Result.getOrThrow(Delta.apply(delta.patch, head.json, new WeakSet())),
+            bytes: stateBytes,
+            chain: { ...head.chain, deltaBytes: head.chain.deltaBytes + bytes }
+          })
+        }
+    )
+  }
+
+  const toKeyframe = (
+    threadId: string,
+    json: Schema.Json
+  ): Result.Result<StoredState, StateEncodeError | StateTooLarge> => {
+    const encoded = Json.encode(json)
+    if (Result.isFailure(encoded)) {
+      return Result.fail(new StateEncodeError({ threadId, namespace, reason: encoded.failure }))
+    }
+    const { bytes, escaped, text } = encoded.success
+    // What the caller holds may be changed before the next put. A copy is what that one is compared with.
+    const copy = Json.clone(json)
+    return Result.map(checkSize(threadId, bytes), () => ({
+      record: {
+        format: escaped ? CheckpointStore.Format.keyframeEscaped : CheckpointStore.Format.keyframe,
+        state: text,
+        bytes,
+        stateBytes: bytes
+      },
+      toHead: (version, checkpointId) => ({
+        version,
+        checkpointId,
+        json: copy,
+        bytes,
+        chain: { keyframeVersion: version, keyframeBytes: bytes, deltaBytes: 0 }
+      })
+    }))
+  }
 
   const encodeState = (threadId: string, state: S): Effect.Effect<Schema.Json, StateEncodeError> =>
     Effect.mapError(
@@ -598,7 +679,8 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
     )
 
   const decode = (raw: Record.RawCheckpoint): Effect.Effect<Checkpoint<S>, StateDecodeError> =>
-    Effect.mapBoth(codec.decode(raw.state), {
+    // A copy: the original is what the next state is compared with, and is shared by the versions of a history.
+    Effect.mapBoth(codec.decode(Json.clone(raw.state)), {
       onFailure: (cause) =>
         new StateDecodeError({
           threadId: raw.info.threadId,
@@ -616,28 +698,41 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
 
   const readRaw = (
     threadId: string,
-    selector: CheckpointStore.Selector,
-    count = 1
-  ): Effect.Effect<ReadonlyArray<Record.RawCheckpoint>, StateDecodeError | StoreError> =>
+    selector: CheckpointStore.Selector
+  ): Effect.Effect<Record.RawCheckpoint | undefined, StateDecodeError | StoreError> =>
     Effect.flatMap(
-      retrying(environment, store.read(keyOf(threadId), selector, count)),
-      (records) => Effect.fromResult(Record.fold(records, count))
+      retrying(environment, store.read(keyOf(threadId), selector, 1)),
+      (records) => Effect.map(Effect.fromResult(Record.fold(records, "last")), ([raw]) => raw)
     )
+
+  const headOf = ({ bytes, chain, info, state }: Record.RawCheckpoint): Heads.Head => ({
+    version: info.version,
+    checkpointId: info.checkpointId,
+    json: state,
+    bytes,
+    chain
+  })
 
   const readOne = (
     threadId: string,
     selector: CheckpointStore.Selector
   ): Effect.Effect<Option.Option<Checkpoint<S>>, StateDecodeError | StoreError> =>
-    Effect.flatMap(
-      readRaw(threadId, selector),
-      ([raw]) => raw === undefined ? Effect.succeedNone : Effect.asSome(decode(raw))
-    ).pipe(Effect.trackDuration(Metrics.readDuration))
+    Effect.flatMap(readRaw(threadId, selector), (raw) => {
+      if (raw === undefined) return Effect.succeedNone
+      if (selector._tag !== "Latest") return Effect.asSome(decode(raw))
+      const head = headOf(raw)
+      return Effect.map(decode(raw), (checkpoint) => {
+        heads.offer(keyOf(threadId), head)
+        heads.attach(checkpoint, head)
+        return Option.some(checkpoint)
+      })
+    }).pipe(Effect.trackDuration(Metrics.readDuration))
 
   const readRequired = (
     threadId: string,
     selector: CheckpointStore.Selector
   ): Effect.Effect<Record.RawCheckpoint, StateDecodeError | StoreError | CheckpointNotFound> =>
-    Effect.flatMap(readRaw(threadId, selector), ([raw]) =>
+    Effect.flatMap(readRaw(threadId, selector), (raw) =>
       raw === undefined
         ? Effect.fail(new CheckpointNotFound({ threadId, namespace, selector: describe(selector) }))
         : Effect.succeed(raw))
@@ -647,17 +742,46 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
   const newId = (threadId: string, given: string | undefined): Effect.Effect<string, InvalidInput> =>
     given === undefined ? random.uuidV7() : Effect.as(Input.checkpointId(keyOf(threadId), given), given)
 
+  /** One attempt to save, as a change of `head` or whole. */
+  const save = (
+    { checkpointId, content, parent, threadId }: Write,
+    expected: CheckpointStore.Expected,
+    state: StoredState
+  ): Effect.Effect<CheckpointStore.PutResult, StoreError> =>
+    retrying(
+      environment,
+      store.put({ ...keyOf(threadId), checkpointId, parent, ...state.record, ...content.stored }, expected)
+    )
+
   const write = Effect.fnUntraced(function*(
-    { checkpointId, content, expected, parent, threadId }: Write
-  ): Effect.fn.Return<CheckpointInfo, VersionConflict | CheckpointIdTaken | StoreError> {
-    const record = { ...keyOf(threadId), checkpointId, parent, ...content.record }
-    const result = yield* retrying(environment, store.put(record, expected))
+    input: Write
+  ): Effect.fn.Return<
+    CheckpointInfo,
+    VersionConflict | CheckpointIdTaken | StateEncodeError | StateTooLarge | StoreError
+  > {
+    const { checkpointId, content, expected, threadId } = input
+    const key = keyOf(threadId)
+    const head = input.head ?? heads.get(key)
+    let state = head === undefined || !mayFollow(head, expected)
+      ? undefined
+      : yield* Effect.fromResult(toDelta(threadId, content.json, head))
+    let result: CheckpointStore.PutResult | undefined
+    if (head !== undefined && state !== undefined) {
+      // Who asked for no certain parent is not told that the one we took for it was not the newest.
+      const isAsked = expected._tag === "Version" && expected.checkpointId !== undefined
+      const { checkpointId, version } = head
+      result = yield* save(input, isAsked ? expected : { _tag: "Hint", version, checkpointId }, state)
+    }
+    if (result === undefined || result._tag === "Moved" || state === undefined) {
+      state = yield* Effect.fromResult(toKeyframe(threadId, content.json))
+      result = yield* save(input, expected, state)
+    }
     switch (result._tag) {
       case "Saved": {
         yield* Metric.update(Metrics.puts, 1)
-        yield* Metric.update(Metrics.bytesWritten, record.bytes)
-        return {
-          ...keyOf(threadId),
+        yield* Metric.update(Metrics.bytesWritten, state.record.bytes)
+        const info: CheckpointInfo = {
+          ...key,
           version: result.version,
           checkpointId,
           parent: Option.map(Option.fromUndefinedOr(result.parent), (ref) => ({ ...ref, namespace })),
@@ -667,28 +791,42 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
           tags: [],
           createdAt: DateTime.makeUnsafe(result.createdAt)
         }
-      }
-      case "Conflict": {
-        yield* Metric.update(Metrics.conflicts, 1)
-        return yield* new VersionConflict({
-          ...keyOf(threadId),
-          expected: expected._tag === "Version" ? expected.version : result.actual,
-          actual: result.actual
-        })
+        const saved = state.toHead(result.version, checkpointId)
+        heads.set(key, saved)
+        heads.attach(info, saved)
+        return info
       }
       case "Taken": {
         // An earlier attempt of this put, or of one with the same id, was applied. What cannot be read is not the same.
-        const [saved] = yield* Effect.catchTag(
+        const saved = yield* Effect.catchTag(
           readRaw(threadId, { _tag: "Id", checkpointId }),
           "StateDecodeError",
-          () => Effect.succeed([])
+          () => Effect.undefined
         )
         return saved !== undefined && isSame(content, saved)
           ? saved.info
-          : yield* new CheckpointIdTaken({ ...keyOf(threadId), checkpointId })
+          : yield* new CheckpointIdTaken({ ...key, checkpointId })
+      }
+      case "Conflict":
+      case "Moved": {
+        const actual = result._tag === "Conflict" ? result.actual : 0
+        yield* Metric.update(Metrics.conflicts, 1)
+        return yield* new VersionConflict({
+          ...key,
+          expected: expected._tag === "Any" ? actual : expected.version,
+          actual
+        })
       }
     }
   })
+
+  /** The checkpoint that was saved, with the state that its caller gave. */
+  const withState = (info: CheckpointInfo, state: S): Checkpoint<S> => {
+    const checkpoint = { ...info, state }
+    const head = heads.of(info)
+    if (head !== undefined) heads.attach(checkpoint, head)
+    return checkpoint
+  }
 
   const targetOf = Effect.fnUntraced(function*(
     input: Append<S> | CompareAndSet<S>
@@ -721,13 +859,14 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
     const [threadId, expected] = yield* targetOf(input)
     const checkpointId = yield* newId(threadId, input.checkpointId)
     const json = yield* encodeState(threadId, input.state)
-    const content = yield* encodeContent(threadId, json, {
+    const content = yield* encodeContent(json, {
       nextNodes: input.nextNodes ?? [],
       pendingInterrupt: Option.fromUndefinedOr(input.pendingInterrupt),
       metadata: input.metadata ?? {}
     })
-    const info = yield* queued(threadId, write({ threadId, checkpointId, expected, content }))
-    return { ...info, state: input.state }
+    const head = input.parent === undefined ? undefined : heads.of(input.parent)
+    const info = yield* queued(threadId, write({ threadId, checkpointId, expected, content, head }))
+    return withState(info, input.state)
   }, (effect, input) => about(effect, input.parent === undefined ? input.threadId : input.parent.threadId))
 
   /** One attempt: the head, changed by `f`, put upon the head that was read. */
@@ -739,10 +878,13 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
     const raw = yield* readRequired(threadId, { _tag: "Latest" })
     const state = yield* Effect.flatMap(decode(raw), (head) => f(head.state))
     const json = yield* encodeState(threadId, state)
-    const content = yield* encodeContent(threadId, json, raw.info)
-    const { version } = raw.info
-    const expected = { _tag: "Version", version, checkpointId: raw.info.checkpointId } as const
-    return { state, write: write({ threadId, checkpointId, expected, content }) }
+    const content = yield* encodeContent(json, raw.info)
+    const head = headOf(raw)
+    const expected = { _tag: "Version", version: head.version, checkpointId: head.checkpointId } as const
+    return Effect.map(
+      write({ threadId, checkpointId, expected, content, head }),
+      (info) => withState(info, state)
+    )
   })
 
   const update = Effect.fn("Checkpointer.update")(function*(threadId: string, f: (state: S) => S) {
@@ -751,7 +893,7 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
     return yield* queued(
       threadId,
       attempt(threadId, checkpointId, (state) => Effect.sync(() => f(state))).pipe(
-        Effect.flatMap(({ state, write }) => Effect.map(write, (info): Checkpoint<S> => ({ ...info, state }))),
+        Effect.flatten,
         Effect.retry({ schedule: conflictSchedule, while: isConflict })
       )
     )
@@ -765,9 +907,7 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
     const checkpointId = yield* newId(threadId, undefined)
     return yield* attempt(threadId, checkpointId, (state) => Effect.mapError(f(state), (error) => new Foreign(error)))
       .pipe(
-        Effect.flatMap(({ state, write }) =>
-          Effect.map(queued(threadId, write), (info): Checkpoint<S> => ({ ...info, state }))
-        ),
+        Effect.flatMap((write) => queued(threadId, write)),
         Effect.retry({ schedule: conflictSchedule, while: isConflict }),
         Effect.mapError((error) => error instanceof Foreign ? error.error as E : error)
       )
@@ -782,10 +922,10 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
     const { threadId } = target
     const checkpointId = yield* newId(threadId, given)
     const { state } = yield* decode(raw)
-    const content = yield* encodeContent(threadId, raw.state, raw.info)
+    const content = yield* encodeContent(raw.state, raw.info)
     const parent = { threadId: raw.info.threadId, version: raw.info.version, checkpointId: raw.info.checkpointId }
-    const info = yield* queued(threadId, write({ ...target, checkpointId, parent, content }))
-    return { ...info, state }
+    const info = yield* queued(threadId, write({ ...target, checkpointId, parent, content, head: undefined }))
+    return withState(info, state)
   })
 
   const restore = Effect.fn("Checkpointer.restore")(function*(
@@ -830,6 +970,20 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
       })
   }, (effect, target) => about(effect, target.threadId))
 
+  /** At least the newest versions below one, and all that are stored in the chains of those. */
+  const historyPage = (threadId: string, before: number | undefined) =>
+    retrying(
+      environment,
+      store.read(
+        keyOf(threadId),
+        before === undefined ? { _tag: "Latest" } : { _tag: "Before", version: before },
+        historyVersions
+      )
+    ).pipe(
+      Effect.flatMap((records) => Effect.fromResult(Record.fold(records, "all"))),
+      Effect.map((raws) => [raws.toReversed(), Option.map(Arr.head(raws), ({ info }) => info.version)] as const)
+    )
+
   return {
     namespace,
     put: put as View<S>["put"],
@@ -857,15 +1011,9 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
           checkThread(threadId),
           options?.before === undefined ? Effect.void : Input.version("before", options.before)
         ),
-        Stream.paginate(options?.before, (before) =>
-          readRaw(
-            threadId,
-            before === undefined ? { _tag: "Latest" } : { _tag: "Before", version: before },
-            historyPage
-          ).pipe(
-            Effect.flatMap((raws) => Effect.forEach(raws.toReversed(), decode)),
-            Effect.map((page) => [page, nextPage(page, historyPage, (last) => last.version)] as const)
-          ))
+        Stream.paginate(options?.before, (before) => historyPage(threadId, before)).pipe(
+          Stream.mapEffect(decode)
+        )
       )).pipe(Stream.withSpan("Checkpointer.history", {
         attributes: { "checkpoint.thread_id": threadId, "checkpoint.namespace": namespace }
       })),
@@ -879,6 +1027,13 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
     threads: (filter) => listThreads(environment, namespace, filter)
   }
 }
+
+/** Whether what is put may turn out to follow this checkpoint. */
+const mayFollow = (head: Heads.Head, expected: CheckpointStore.Expected): boolean =>
+  expected._tag === "Any" || (
+    expected.version === head.version &&
+    (expected.checkpointId === undefined || expected.checkpointId === head.checkpointId)
+  )
 
 /** Retries what can do no harm, as the schedule says. */
 const retrying = <A>(
@@ -961,7 +1116,7 @@ const selectorOf = Effect.fnUntraced(function*(
   if (selector.checkpointId !== undefined) {
     return { _tag: "Id", checkpointId: yield* Input.id("checkpointId", selector.checkpointId) }
   }
-  return { _tag: "Tag", tag: yield* Input.id("tag", selector.tag) }
+  return { _tag: "Tag", tags: yield* Input.json("tag", [yield* Input.id("tag", selector.tag)]) }
 })
 
 const describe = (selector: CheckpointStore.Selector): string => {
@@ -973,7 +1128,7 @@ const describe = (selector: CheckpointStore.Selector): string => {
     case "Id":
       return `id "${selector.checkpointId}"`
     case "Tag":
-      return `tag "${selector.tag}"`
+      return `tag ${selector.tags.slice(1, -1)}`
     case "Time":
       return `time ${DateTime.formatIso(DateTime.makeUnsafe(selector.epochMillis))}`
     case "Before":

@@ -42,6 +42,15 @@ export interface Policy {
    * that and its newest version.
    */
   readonly idleThreads?: Duration.Input | undefined
+  /**
+   * Whether the bytes of what is removed must go at once. What changed between
+   * versions is stored, so a version that is kept may need some before it. By
+   * default these can no longer be read, and their bytes go when the next whole
+   * state has been kept for as long, which is at most about one more state of each
+   * thread. With `compact` the first version that is kept is rewritten whole in the
+   * same transaction, which costs as much as the states of the threads visited.
+   */
+  readonly compact?: boolean | undefined
   /** Only threads of this namespace. All of them when absent. */
   readonly namespace?: string | undefined
 }
@@ -58,7 +67,7 @@ export interface PruneReport {
   readonly versions: number
   /** How many whole threads went. */
   readonly threadsDeleted: number
-  /** Bytes of stored JSON that went, before any compression by the database. */
+  /** Bytes of stored JSON that went with them, before any compression by the database. */
   readonly bytes: number
   /** Every thread that lost something. */
   readonly threads: ReadonlyArray<PrunedThread>
@@ -205,6 +214,7 @@ const toQuery = Effect.fnUntraced(function*(
     maxVersions,
     maxAge: maxAge === undefined ? undefined : yield* Input.duration("policy.maxAge", maxAge),
     idleThreads: idleThreads === undefined ? undefined : yield* Input.duration("policy.idleThreads", idleThreads),
+    compact: policy.compact ?? false,
     dryRun
   }
 })

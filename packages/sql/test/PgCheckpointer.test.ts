@@ -93,10 +93,10 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
             FROM generate_series(1, 20000) i`
         yield* sql`
           INSERT INTO plans.checkpoints (
-            thread_id, namespace, version, keyframe_version, created_at, bytes, format, checkpoint_id, next_nodes,
+            thread_id, namespace, version, keyframe_version, created_at, bytes, state_bytes, format, checkpoint_id, next_nodes,
             metadata, tags, state
           )
-          SELECT 'thread ' || i, 'counters', v, v, now() - interval '1 day' + v * interval '1 second', 11, 1,
+          SELECT 'thread ' || i, 'counters', v, v, now() - interval '1 day' + v * interval '1 second', 11, 11, 1,
                  'id ' || CASE WHEN v = 1 THEN '' ELSE v || ' of ' END || i, '[]', '{}',
                  CASE WHEN v = 100 THEN '["tagged"]'::jsonb ELSE '[]' END, '{"count": 1}'
             FROM generate_series(1, 20000) i, LATERAL generate_series(1, CASE WHEN i = 1 THEN 20000 ELSE 1 END) v`
@@ -359,7 +359,6 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
       Effect.gen(function*() {
         const counters = yield* Counters
         const sql = yield* PgClient.PgClient
-        yield* counters.put({ threadId: "t", state: { count: 1 } })
         const damage = [
           [sql`state = '"gone"'`, "Schema"],
           [sql`format = 77`, "Format"],
@@ -370,6 +369,9 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           [sql`tags = '{"a": 1}'`, "Damaged"]
         ] as const
         for (const [change, kind] of damage) {
+          yield* sql`DELETE FROM damaged.checkpoints`
+          yield* sql`DELETE FROM damaged.checkpoint_threads`
+          yield* counters.put({ threadId: "t", state: { count: 1 } })
           const { version } = yield* counters.put({ threadId: "t", state: { count: 2 } })
           yield* sql`UPDATE damaged.checkpoints SET ${change} WHERE version = ${version}`
           const error = yield* Effect.flip(counters.get("t", { version }))
@@ -505,10 +507,10 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
             FROM generate_series(1, 250) i`
         yield* sql`
           INSERT INTO batches.checkpoints (
-            thread_id, namespace, version, keyframe_version, created_at, bytes, format, checkpoint_id, next_nodes,
+            thread_id, namespace, version, keyframe_version, created_at, bytes, state_bytes, format, checkpoint_id, next_nodes,
             metadata, state
           )
-          SELECT t.thread_id, '', v, v, now() - CASE WHEN v <= t.version - 3 THEN interval '1 day' ELSE '0' END, 2, 1,
+          SELECT t.thread_id, '', v, v, now() - CASE WHEN v <= t.version - 3 THEN interval '1 day' ELSE '0' END, 2, 2, 1,
                  v::text, '[]', '{}', '{}'
             FROM batches.checkpoint_threads t, LATERAL generate_series(1, t.version) v`
         for (const [policy, each, long] of [[{ maxAge: "12 hours" }, 2, 3497], [{ maxVersions: 1 }, 2, 2]] as const) {

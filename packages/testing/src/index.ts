@@ -8,3 +8,8 @@
  * @since 0.1.0
  */
 export * as PostgresServer from "./PostgresServer.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as CheckpointerLaws from "./CheckpointerLaws.ts"

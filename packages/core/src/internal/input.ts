@@ -76,7 +76,8 @@ export const count = (field: string, value: unknown): Effect.Effect<void, Invali
 /** Without repetitions, in the order given. */
 export const tags = (values: ReadonlyArray<string>): Effect.Effect<string, InvalidInput> =>
   Effect.suspend(() => {
-    const unique = Array.from(new Set(values))
+    if (!Array.isArray(values)) return fail("tags", "expected an array of strings")
+    const unique = Array.from(new Set<string>(values))
     return unique.length > maxTags
       ? fail("tags", `there are ${unique.length}, at most ${maxTags} are allowed`)
       : Effect.andThen(

@@ -24,10 +24,10 @@ export interface Encoded {
  * What `jsonb` refuses in strings and keys (U+0000 and lone surrogates) is
  * written as {@link escapeChar} and four hex digits, and so is the escape
  * character itself. What JSON cannot hold at all is a failure: `JSON.stringify`
- * would change it silently.
+ * would change it silently. `depth` is how deep the value is in a whole.
  */
-export const encode = (value: unknown): Result.Result<Encoded, string> => {
-  const state: CheckState = { path: [], escape: false, extraBytes: 0 }
+export const encode = (value: unknown, depth = 0): Result.Result<Encoded, string> => {
+  const state: CheckState = { path: [], escape: false, extraBytes: 0, maxDepth: maxDepth - depth }
   const problem = check(value, state)
   if (problem !== undefined) {
     return Result.fail(`${problem} at ${formatPath(state.path)}`)
@@ -35,6 +35,9 @@ export const encode = (value: unknown): Result.Result<Encoded, string> => {
   const text = JSON.stringify(state.escape ? mapStrings(value as Schema.Json, escapeString) : value)
   return Result.succeed({ text, bytes: utf8Bytes(text) + state.extraBytes, escaped: state.escape })
 }
+
+/** {@link encode} of what is known to be JSON. */
+export const encodeUnsafe = (value: Schema.Json): Encoded => Result.getOrThrow(encode(value))
 
 /** The length in UTF-8, without building it. */
 export const utf8Bytes = (text: string): number => {
@@ -80,6 +83,7 @@ interface CheckState {
   readonly path: Array<string | number>
   escape: boolean
   extraBytes: number
+  readonly maxDepth: number
 }
 
 /** The first thing that JSON cannot hold, with its path left in `state`. */
@@ -99,7 +103,7 @@ const check = (value: unknown, state: CheckState): string | undefined => {
       return undefined
     case "object": {
       if (value === null) return undefined
-      if (state.path.length >= maxDepth) return `more than ${maxDepth} levels of nesting`
+      if (state.path.length >= state.maxDepth) return `more than ${maxDepth} levels of nesting`
       return Array.isArray(value) ? checkArray(value, state) : checkObject(value, state)
     }
     default:
@@ -118,9 +122,7 @@ const checkArray = (value: ReadonlyArray<unknown>, state: CheckState): string | 
 }
 
 const checkObject = (value: object, state: CheckState): string | undefined => {
-  const prototype: unknown = Object.getPrototypeOf(value)
-  // A plain object of another realm has another Object.prototype, which is also the last of its chain.
-  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
+  if (!isPlain(value)) {
     return `an instance of ${value.constructor?.name ?? "a class"} is not JSON`
   }
   for (const key of Object.keys(value)) {
@@ -131,6 +133,13 @@ const checkObject = (value: object, state: CheckState): string | undefined => {
     state.path.pop()
   }
   return undefined
+}
+
+/** Whether it is an object that is nothing but its properties. */
+export const isPlain = (value: object): boolean => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  // A plain object of another realm has another Object.prototype, which is also the last of its chain.
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
 const formatPath = (path: ReadonlyArray<string | number>): string => {
@@ -162,6 +171,24 @@ const mapStrings = (value: Schema.Json, f: (text: string) => string): Schema.Jso
   })
   // `fromEntries` defines own properties, so a key such as `__proto__` stays a key.
   return changed ? Object.fromEntries(entries) : value
+}
+
+/** Assigns an own property, also where a setter of the prototype has that name, as for `__proto__`. */
+export const setOwn = (object: Record<string, Schema.Json>, key: string, value: Schema.Json): void => {
+  if (key === "__proto__") {
+    Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true })
+  } else {
+    object[key] = value
+  }
+}
+
+/** A copy of what is JSON that shares nothing with it, so that nobody else can change it. */
+export const clone = (value: Schema.Json): Schema.Json => {
+  if (typeof value !== "object" || value === null) return value
+  if (Array.isArray(value)) return value.map(clone)
+  const copy: Record<string, Schema.Json> = {}
+  for (const key of Object.keys(value)) setOwn(copy, key, clone((value as Schema.JsonObject)[key]!))
+  return copy
 }
 
 /** Equality of JSON values: key order does not matter, -0 equals 0. */

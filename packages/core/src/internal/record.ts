@@ -5,6 +5,8 @@ import * as Schema from "effect/Schema"
 import type { CheckpointInfo, ThreadInfo } from "../Checkpoint.ts"
 import { StateDecodeError } from "../CheckpointError.ts"
 import { Format, type StoredInfo, type StoredRecord, type StoredThread } from "../CheckpointStore.ts"
+import * as Delta from "./delta.ts"
+import type { Chain } from "./delta.ts"
 import * as Json from "./json.ts"
 
 /** From what a store gives to what people see, except for the state's schema. */
@@ -66,41 +68,72 @@ export const toThread = (stored: StoredThread): Result.Result<ThreadInfo, StateD
 export interface RawCheckpoint {
   readonly info: CheckpointInfo
   readonly state: Schema.Json
+  /** The size of the state, as `Json.encode` counts it. */
+  readonly bytes: number
+  /** The chain that it ends. */
+  readonly chain: Chain
 }
 
-/** Turns consecutive records, the first a keyframe, into checkpoints: the last `count` of them. */
+/**
+ * Turns consecutive records, the first a keyframe, into checkpoints: all that can
+ * be seen, or only the last one. Those share what they have in common.
+ */
 export const fold = (
   records: ReadonlyArray<StoredRecord>,
-  count: number
+  which: "all" | "last"
 ): Result.Result<ReadonlyArray<RawCheckpoint>, StateDecodeError> => {
   const checkpoints: Array<RawCheckpoint> = []
-  for (const record of records.slice(-count)) {
+  let state: Schema.Json = null
+  let chain: Chain | undefined
+  let owned = new WeakSet<object>()
+  for (let i = 0; i < records.length; i++) {
+    const record = records[i]!
+    const payload = isEscaped(record.format) ? Json.unescape(record.state) : record.state
+    switch (record.format) {
+      case Format.keyframe:
+      case Format.keyframeEscaped: {
+        state = payload
+        chain = { keyframeVersion: record.version, keyframeBytes: record.bytes, deltaBytes: 0 }
+        break
+      }
+      case Format.delta:
+      case Format.deltaEscaped: {
+        if (chain === undefined || record.version - 1 !== records[i - 1]?.version) {
+          return damaged(record, "Damaged", "the versions that it is stored upon are missing")
+        }
+        const applied = Delta.apply(payload, state, owned)
+        if (Result.isFailure(applied)) return damaged(record, "Damaged", applied.failure)
+        state = applied.success
+        chain = { ...chain, deltaBytes: chain.deltaBytes + record.bytes }
+        break
+      }
+      default:
+        return damaged(
+          record,
+          "Format",
+          `it is stored in format ${record.format}, which this version of the library does not know; upgrade it`
+        )
+    }
+    if (i < records.length - 1 && (which === "last" || !record.visible)) continue
     const info = toInfo(record)
     if (Result.isFailure(info)) return Result.fail(info.failure)
-    const state = stateOf(record)
-    if (Result.isFailure(state)) return Result.fail(state.failure)
-    checkpoints.push({ info: info.success, state: state.success })
+    checkpoints.push({ info: info.success, state, bytes: record.stateBytes, chain })
+    // What has been handed out is not changed any more.
+    owned = new WeakSet()
   }
   return Result.succeed(checkpoints)
 }
 
-const stateOf = (record: StoredRecord): Result.Result<Schema.Json, StateDecodeError> => {
-  switch (record.format) {
-    case Format.keyframe:
-      return Result.succeed(record.state)
-    case Format.keyframeEscaped:
-      return Result.succeed(Json.unescape(record.state))
-    default:
-      return Result.fail(
-        new StateDecodeError({
-          threadId: record.threadId,
-          namespace: record.namespace,
-          version: record.version,
-          kind: "Format",
-          reason:
-            `it is stored in format ${record.format}, which this version of the library does not know; upgrade it`,
-          raw: record.state
-        })
-      )
-  }
-}
+const isEscaped = (format: number): boolean => format === Format.keyframeEscaped || format === Format.deltaEscaped
+
+const damaged = (record: StoredRecord, kind: StateDecodeError["kind"], reason: string) =>
+  Result.fail(
+    new StateDecodeError({
+      threadId: record.threadId,
+      namespace: record.namespace,
+      version: record.version,
+      kind,
+      reason,
+      raw: record.state
+    })
+  )

@@ -51,6 +51,7 @@ const migrations = (sql: PgClient, tables: Tables) =>
           parent_version    bigint,
           created_at        timestamptz      NOT NULL,
           bytes             integer          NOT NULL,
+          state_bytes       integer          NOT NULL,
           schema_version    integer          NOT NULL DEFAULT 1,
           format            smallint         NOT NULL,
           checkpoint_id     text COLLATE "C" NOT NULL,
@@ -78,15 +79,86 @@ const migrations = (sql: PgClient, tables: Tables) =>
           expires_at timestamptz NOT NULL
         )`
 
+      // For people with SQL, and for compaction: a delta is an RFC 6902 patch.
+      yield* sql`
+        CREATE FUNCTION ${tables.patch} (state jsonb, patch jsonb) RETURNS jsonb
+          LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
+          AS ${sql.literal(patchBody)}`
+      yield* sql`
+        CREATE FUNCTION ${tables.state} (of_thread text, of_namespace text, of_version bigint) RETURNS jsonb
+          LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog
+          AS ${sql.literal(stateBody(tables.schema))}`
       yield* sql`
         CREATE VIEW ${tables.states} AS
-          SELECT c.thread_id, c.namespace, c.version, c.checkpoint_id, c.parent_id, c.state, c.next_nodes,
-                 c.pending_interrupt, c.metadata, c.tags, c.created_at
+          SELECT c.thread_id, c.namespace, c.version, c.checkpoint_id, c.parent_id,
+                 CASE WHEN c.format IN (1, 2) THEN c.state
+                      ELSE ${tables.state}(c.thread_id, c.namespace, c.version) END AS state,
+                 c.next_nodes, c.pending_interrupt, c.metadata, c.tags, c.created_at
             FROM ${tables.checkpoints} c
             JOIN ${tables.threads} t ON t.thread_id = c.thread_id AND t.namespace = c.namespace
            WHERE c.version > t.floor OR c.tags <> '[]' OR c.pending_interrupt IS NOT NULL`
     })
   })
+
+const patchBody = `$function$
+DECLARE
+  step   jsonb;
+  path   text[];
+BEGIN
+  FOR step IN SELECT value FROM jsonb_array_elements(patch) LOOP
+    IF step ->> 'path' = '' THEN
+      state := step -> 'value';
+      CONTINUE;
+    END IF;
+    -- An empty string has no parts for string_to_array, but it is a key.
+    path := CASE step ->> 'path' WHEN '/' THEN ARRAY[''] ELSE (
+      SELECT array_agg(replace(replace(token, '~1', '/'), '~0', '~') ORDER BY position)
+        FROM unnest(string_to_array(substr(step ->> 'path', 2), '/')) WITH ORDINALITY AS tokens (token, position)
+    ) END;
+    CASE step ->> 'op'
+      WHEN 'remove' THEN
+        state := state #- path;
+      WHEN 'replace' THEN
+        state := jsonb_set(state, path, step -> 'value', FALSE);
+      WHEN 'add' THEN
+        IF jsonb_typeof(state #> path[1:cardinality(path) - 1]) = 'array' THEN
+          state := jsonb_insert(state, path, step -> 'value');
+        ELSE
+          state := jsonb_set(state, path, step -> 'value', TRUE);
+        END IF;
+    END CASE;
+  END LOOP;
+  RETURN state;
+END
+$function$`
+
+const stateBody = (schema: string) => {
+  const name = `"${schema.replaceAll("\"", "\"\"")}"`
+  return `$function$
+DECLARE
+  stored record;
+  result jsonb;
+BEGIN
+  FOR stored IN
+    SELECT c.format, c.state
+      FROM ${name}.checkpoints c
+     WHERE c.thread_id = of_thread AND c.namespace = of_namespace AND c.version <= of_version
+       AND c.version >= (
+         SELECT k.keyframe_version
+           FROM ${name}.checkpoints k
+          WHERE k.thread_id = of_thread AND k.namespace = of_namespace AND k.version = of_version
+       )
+     ORDER BY c.version
+  LOOP
+    CASE
+      WHEN stored.format IN (1, 2) THEN result := stored.state;
+      WHEN stored.format IN (3, 4) THEN result := ${name}.checkpoint_patch(result, stored.state);
+    END CASE;
+  END LOOP;
+  RETURN result;
+END
+$function$`
+}
 
 /** The newest migration that the database has; 0 when it has none of the tables. */
 export const applied = (sql: PgClient, tables: Tables): Effect.Effect<number, SqlError> =>

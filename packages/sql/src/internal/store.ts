@@ -1,4 +1,5 @@
 import { StoreError } from "@effect-checkpoint/core/CheckpointError"
+import { Format } from "@effect-checkpoint/core/CheckpointStore"
 import type {
   CheckpointStore,
   Expected,
@@ -49,6 +50,9 @@ interface InfoRow {
 interface RecordRow extends InfoRow {
   readonly format: number
   readonly state: Schema.Json
+  readonly bytes: number
+  readonly state_bytes: number
+  readonly visible: boolean
 }
 
 interface DueRow {
@@ -113,26 +117,31 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
                ${unfinished(record)}, ${interrupted(record)},
                date_trunc('minute', now()), date_trunc('milliseconds', now()), date_trunc('milliseconds', now())`
 
-  // Both forms that move a head set the same columns; only one has EXCLUDED to take them from. The time is never
-  // earlier than that of the version before, whatever the server's clock does.
-  const moveHead = sql.literal(`
+  // All forms that move a head take what is new from EXCLUDED. The time is never earlier than that of the version
+  // before, whatever the server's clock does.
+  const moveHead = (chain: string): Fragment =>
+    sql.literal(`
           version = t.version + 1,
           checkpoint_id = EXCLUDED.checkpoint_id,
           previous_id = t.checkpoint_id,
-          keyframe_version = t.version + 1,
-          keyframe_bytes = EXCLUDED.keyframe_bytes,
-          delta_bytes = 0,
+          ${chain},
           unfinished = EXCLUDED.unfinished,
           interrupted = EXCLUDED.interrupted,
           active_at = GREATEST(t.active_at, EXCLUDED.active_at),
           updated_at = GREATEST(t.updated_at, EXCLUDED.updated_at)`)
 
-  const returningHead = sql.literal("RETURNING t.version, t.previous_id, t.updated_at")
+  const beginChain = moveHead(
+    "keyframe_version = t.version + 1, keyframe_bytes = EXCLUDED.keyframe_bytes, delta_bytes = 0"
+  )
+  // The chain that the head is in, and not one that the writer believes it to be in: a compaction may have moved it.
+  const continueChain = moveHead("delta_bytes = t.delta_bytes + EXCLUDED.keyframe_bytes")
+
+  const returningHead = sql.literal("RETURNING t.version, t.previous_id, t.updated_at, t.keyframe_version")
 
   const append = (record: NewRecord): Fragment =>
     sql`${insertHead(record)}
         WHERE ${notTaken(record)}
-        ON CONFLICT (thread_id, namespace) DO UPDATE SET ${moveHead}
+        ON CONFLICT (thread_id, namespace) DO UPDATE SET ${beginChain}
         WHERE t.checkpoint_id <> EXCLUDED.checkpoint_id
         ${returningHead}`
 
@@ -143,7 +152,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
         ${returningHead}`
 
   const compareAndSet = (record: NewRecord, version: number, checkpointId: string | undefined): Fragment =>
-    sql`UPDATE ${threads} AS t SET ${moveHead}
+    sql`UPDATE ${threads} AS t SET ${isDelta(record) ? continueChain : beginChain}
           FROM (
             VALUES (
               ${record.checkpointId}, ${String(record.bytes)}::integer, ${unfinished(record)}, ${interrupted(record)},
@@ -184,11 +193,12 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
         ${head(record, expected)}
       )
       INSERT INTO ${checkpoints} AS c (
-        thread_id, namespace, version, keyframe_version, created_at, bytes, format, checkpoint_id,
+        thread_id, namespace, version, keyframe_version, created_at, bytes, state_bytes, format, checkpoint_id,
         parent_thread_id, parent_version, parent_id, next_nodes, pending_interrupt, metadata, state
       )
-      SELECT ${record.threadId}, ${record.namespace}, head.version, head.version, head.updated_at,
-             ${String(record.bytes)}::integer, ${String(record.format)}::smallint, ${record.checkpointId},
+      SELECT ${record.threadId}, ${record.namespace}, head.version, head.keyframe_version, head.updated_at,
+             ${String(record.bytes)}::integer, ${String(record.stateBytes)}::integer,
+             ${String(record.format)}::smallint, ${record.checkpointId},
              ${parentColumns},
              ${record.nextNodes}::jsonb, NULLIF(${record.pendingInterrupt}::jsonb, 'null'), ${record.metadata}::jsonb,
              ${record.state}::jsonb
@@ -217,6 +227,8 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
             parent: toParent(record.threadId, saved),
             createdAt: saved.created_at
           })
+          : expected._tag === "Hint"
+          ? Effect.succeed<PutResult>({ _tag: "Moved" })
           : Effect.flatMap(
             session.run("put", whyNot(record)),
             ([row]) => refusal(row!, expected)
@@ -236,7 +248,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       case "Id":
         return sql`c.checkpoint_id = ${selector.checkpointId}`
       case "Tag":
-        return sql`c.tags <> '[]' AND c.tags @> jsonb_build_array(${selector.tag}::text)`
+        return sql`c.tags <> '[]' AND c.tags @> ${selector.tags}::jsonb`
       case "Time": {
         // What lies outside of what both sides can express is before or after everything.
         const epochMillis = Math.min(Math.max(selector.epochMillis, 0), 8.64e15)
@@ -247,19 +259,37 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
     }
   }
 
-  const read = (key: ThreadKey, selector: Selector, count: number) => {
-    const which = selector._tag === "Latest" && count === 1 ? sql.literal("c.version = t.version") : selected(selector)
-    return session.run(
+  /** A chain, by the versions it goes from and to. */
+  const chain = (key: ThreadKey, from: Fragment, to: Fragment) =>
+    sql`
+      SELECT ${info}, c.format, c.state, c.bytes, c.state_bytes, ${visible} AS visible
+        FROM ${threads} t
+        JOIN ${checkpoints} c ON c.thread_id = t.thread_id AND c.namespace = t.namespace
+       WHERE ${thread(t, key)} AND ${thread(c, key)} AND c.version BETWEEN ${from} AND ${to}
+       ORDER BY c.version`
+
+  const read = (key: ThreadKey, selector: Selector, count: number) =>
+    session.run(
       "read",
-      sql<RecordRow>`
-        SELECT ${info}, c.format, c.state
+      selector._tag === "Latest" && count === 1
+        ? sql<RecordRow>`${chain(key, sql.literal("t.keyframe_version"), sql.literal("t.version"))}`
+        : sql<RecordRow>`
+      WITH target AS MATERIALIZED (
+        SELECT c.version, c.keyframe_version
           FROM ${threads} t
           JOIN ${checkpoints} c ON c.thread_id = t.thread_id AND c.namespace = t.namespace
-         WHERE ${thread(t, key)} AND ${thread(c, key)} AND ${visible} AND ${which}
+         WHERE ${thread(t, key)} AND ${thread(c, key)} AND ${visible} AND ${selected(selector)}
          ORDER BY c.version DESC
-         LIMIT ${String(count)}::integer`
-    ).pipe(Effect.map((rows) => rows.map(toRecord).toReversed()))
-  }
+         LIMIT ${String(count)}::integer
+      )
+      ${
+          chain(
+            key,
+            sql.literal("(SELECT min(keyframe_version) FROM target)"),
+            sql.literal("(SELECT max(version) FROM target)")
+          )
+        }`
+    ).pipe(Effect.map((rows) => rows.map(toRecord)))
 
   const list = (key: ThreadKey, options: { readonly before: number | undefined; readonly limit: number }) =>
     session.run(
@@ -327,26 +357,16 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       "setTags",
       sql<InfoRow>`
         WITH target AS (
-          SELECT c.thread_id, c.namespace, c.version,
-                 c.version <= t.floor AND ${tags}::jsonb = '[]' AND c.pending_interrupt IS NULL AS gone
+          SELECT c.version
             FROM ${threads} t
             JOIN ${checkpoints} c ON c.thread_id = t.thread_id AND c.namespace = t.namespace
            WHERE ${thread(t, key)} AND ${thread(c, key)} AND c.version = ${String(version)}::bigint AND ${visible}
              FOR SHARE OF t
-        ), changed AS (
-          UPDATE ${checkpoints} c SET tags = ${tags}::jsonb FROM target
-           WHERE ${thread(c, key)} AND c.version = target.version AND NOT target.gone
-          RETURNING ${info}
-        ), removed AS (
-          DELETE FROM ${checkpoints} c USING target
-           WHERE ${thread(c, key)} AND c.version = target.version AND target.gone
-          RETURNING ${info}
         )
-        SELECT * FROM changed
-        UNION ALL
-        SELECT thread_id, namespace, version, checkpoint_id, parent_thread_id, parent_version, parent_id, next_nodes,
-               pending_interrupt, metadata, '[]'::jsonb, created_at
-          FROM removed`
+        UPDATE ${checkpoints} c SET tags = ${tags}::jsonb
+          FROM target
+         WHERE ${thread(c, key)} AND c.version = target.version
+        RETURNING ${info}`
     ).pipe(Effect.map(([row]) => Option.map(Option.fromUndefinedOr(row), toInfo)))
 
   // Not one statement: the rows of a put that commits while it waits for the head would be invisible to it, and
@@ -357,12 +377,12 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       Effect.gen(function*() {
         yield* sql`SELECT FROM ${threads} t WHERE ${thread(t, key)} FOR UPDATE`
         const [row] = yield* sql<{ readonly versions: number }>`
-          WITH head AS (
-            DELETE FROM ${threads} t WHERE ${thread(t, key)}
-          ), gone AS (
-            DELETE FROM ${checkpoints} c WHERE ${thread(c, key)} RETURNING 1
+          WITH t AS (
+            DELETE FROM ${threads} t WHERE ${thread(t, key)} RETURNING t.floor
+          ), c AS (
+            DELETE FROM ${checkpoints} c WHERE ${thread(c, key)} RETURNING c.version, c.tags, c.pending_interrupt
           )
-          SELECT count(*)::float8 AS versions FROM gone`
+          SELECT count(*)::float8 AS versions FROM c, t WHERE ${visible}`
         return row!.versions
       })
     )
@@ -399,6 +419,12 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       ...(query.idleThreads === undefined ? [] : [idle])
     ]
     return sql`
+      SELECT d.*, CASE WHEN ${sql.literal(query.compact ? "NOT d.more" : "FALSE")} THEN d.floor + 1 ELSE (
+               SELECT c.keyframe_version
+                 FROM ${checkpoints} c
+                WHERE c.thread_id = d.thread_id AND c.namespace = d.namespace AND c.version = d.floor + 1
+             ) END AS boundary
+        FROM (
       SELECT d.thread_id, d.namespace,
              LEAST(d.floor, d.before + ${steps}) AS floor,
              d.floor > d.before + ${steps} AS more,
@@ -417,29 +443,43 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
            WHERE (${sql.or(candidates)}) AND ${which}
            ORDER BY t.thread_id, t.namespace
            LIMIT ${String(pruneThreads)}::integer
+        ) d
         ) d`
   }
 
-  // A range on the key, so that what stays is not visited.
-  const gone = sql`c.thread_id = d.thread_id AND c.namespace = d.namespace
-           AND c.version <= CASE WHEN d.whole THEN 9223372036854775807 ELSE d.floor END
-           AND (d.whole OR NOT ${pinned})`
+  const ofThread = (alias: string): Fragment =>
+    sql.literal(`${alias}.thread_id = d.thread_id AND ${alias}.namespace = d.namespace`)
+  const end = sql.literal("9223372036854775807")
+
+  /** The versions that can no longer be read. Ranges on the key, so that what stays is not visited. */
+  const lost = sql`${ofThread("c")}
+               AND c.version > d.before AND c.version <= CASE WHEN d.whole THEN ${end} ELSE d.floor END
+               AND (d.whole OR NOT ${pinned})`
+
+  /**
+   * The rows that nothing needs any more: those before the chain of the first
+   * version that stays, but for what pinned ones need, which is themselves only
+   * once they are compact.
+   */
+  const unneeded = (query: PruneQuery): Fragment =>
+    sql`${ofThread("c")}
+               AND c.version < CASE WHEN d.whole THEN ${end} ELSE d.boundary END
+               AND (d.whole OR NOT ${pinned} AND (${sql.literal(query.compact ? "NOT d.more" : "FALSE")} OR NOT EXISTS (
+                 SELECT FROM ${checkpoints} p
+                  WHERE ${ofThread("p")} AND (p.tags <> '[]' OR p.pending_interrupt IS NOT NULL)
+                    AND p.version > c.version AND p.version <= d.floor AND p.keyframe_version <= c.version
+               )))`
 
   const planned = (query: PruneQuery, after: ThreadKey | undefined, step: number) =>
     sql<DueRow>`
       SELECT d.thread_id, d.namespace, d.floor > d.before OR d.whole AS due, d.whole, d.more,
              ${
       query.dryRun
-        ? sql`g.versions, g.bytes
-        FROM (${plan(query, scope(query, after), step)}) d
-       CROSS JOIN LATERAL (
-              SELECT count(*)::float8 AS versions, COALESCE(sum(c.bytes), 0)::float8 AS bytes
-                FROM ${checkpoints} c
-               WHERE ${gone}
-             ) g`
-        : sql`0::float8 AS versions, 0::float8 AS bytes
-        FROM (${plan(query, scope(query, after), step)}) d`
+        ? sql`(SELECT count(*)::float8 FROM ${checkpoints} c WHERE ${lost}) AS versions,
+             (SELECT COALESCE(sum(c.bytes), 0)::float8 FROM ${checkpoints} c WHERE ${unneeded(query)}) AS bytes`
+        : sql`0::float8 AS versions, 0::float8 AS bytes`
     }
+        FROM (${plan(query, scope(query, after), step)}) d
        ORDER BY d.thread_id, d.namespace`
 
   const scope = (query: PruneQuery, after: ThreadKey | undefined): Fragment =>
@@ -459,11 +499,12 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       Effect.gen(function*() {
         yield* renewLease(holder)
         yield* sql`SELECT FROM ${threads} t WHERE ${keys} ORDER BY t.thread_id, t.namespace FOR UPDATE`
+        if (query.compact) yield* compact(query, keys)
         return yield* sql<DueRow>`
           WITH d AS MATERIALIZED (
             ${plan(query, keys, pruneVersions)}
           ), removed AS (
-            DELETE FROM ${checkpoints} c USING d WHERE ${gone} RETURNING c.thread_id, c.namespace, c.bytes
+            DELETE FROM ${checkpoints} c USING d WHERE ${unneeded(query)} RETURNING c.thread_id, c.namespace, c.bytes
           ), raised AS (
             UPDATE ${threads} t SET floor = d.floor
               FROM d
@@ -473,10 +514,9 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
              WHERE t.thread_id = d.thread_id AND t.namespace = d.namespace AND d.whole
           )
           SELECT d.thread_id, d.namespace, TRUE AS due, d.whole, d.more,
-                 count(r.bytes)::float8 AS versions, COALESCE(sum(r.bytes), 0)::float8 AS bytes
+                 (SELECT count(*)::float8 FROM ${checkpoints} c WHERE ${lost}) AS versions,
+                 (SELECT COALESCE(sum(r.bytes), 0)::float8 FROM removed r WHERE ${ofThread("r")}) AS bytes
             FROM d
-            LEFT JOIN removed r ON r.thread_id = d.thread_id AND r.namespace = d.namespace
-           GROUP BY d.thread_id, d.namespace, d.whole, d.more
            ORDER BY d.thread_id, d.namespace`
       })
     ).pipe(
@@ -484,6 +524,44 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       Effect.retry({ times: 5, while: (error) => error.reason === "Contention" })
     )
   }
+
+  /**
+   * Makes the first version that stays a keyframe, and every pinned one before it,
+   * so that nothing else before it is needed.
+   */
+  const compact = Effect.fnUntraced(function*(query: PruneQuery, keys: Fragment) {
+    const d = sql`d AS MATERIALIZED (SELECT * FROM (${
+      plan(query, keys, pruneVersions)
+    }) d WHERE NOT d.whole AND NOT d.more)`
+    yield* sql`
+      WITH ${d}
+      UPDATE ${checkpoints} c
+         SET state = ${tables.state}(c.thread_id, c.namespace, c.version),
+             format = CASE WHEN EXISTS (
+               SELECT FROM ${checkpoints} e
+                WHERE ${ofThread("e")} AND e.version BETWEEN c.keyframe_version AND c.version AND e.format IN (2, 4)
+             ) THEN 2 ELSE 1 END,
+             keyframe_version = c.version,
+             bytes = c.state_bytes
+        FROM d
+       WHERE ${ofThread("c")} AND c.format IN (3, 4)
+         AND (c.version = d.floor + 1 OR (c.version <= d.floor AND ${pinned}))`
+    yield* sql`
+      WITH ${d}
+      UPDATE ${checkpoints} c SET keyframe_version = d.floor + 1
+        FROM d
+       WHERE ${ofThread("c")} AND c.version > d.floor + 1 AND c.keyframe_version <= d.floor`
+    yield* sql`
+      WITH ${d}
+      UPDATE ${threads} t
+         SET keyframe_version = c.version,
+             keyframe_bytes = c.bytes,
+             delta_bytes = (
+               SELECT COALESCE(sum(l.bytes), 0) FROM ${checkpoints} l WHERE ${ofThread("l")} AND l.version > c.version
+             )
+        FROM d, ${checkpoints} c
+       WHERE ${ofThread("t")} AND t.keyframe_version <= d.floor AND ${ofThread("c")} AND c.version = d.floor + 1`
+  })
 
   const takeLease = (holder: string) =>
     session.run(
@@ -616,4 +694,13 @@ const toInfo = (row: InfoRow): StoredInfo => ({
   createdAt: row.created_at
 })
 
-const toRecord = (row: RecordRow): StoredRecord => ({ ...toInfo(row), format: row.format, state: row.state })
+const toRecord = (row: RecordRow): StoredRecord => ({
+  ...toInfo(row),
+  format: row.format,
+  state: row.state,
+  bytes: row.bytes,
+  stateBytes: row.state_bytes,
+  visible: row.visible
+})
+
+const isDelta = (record: NewRecord): boolean => record.format === Format.delta || record.format === Format.deltaEscaped

@@ -8,6 +8,9 @@ export interface Tables {
   readonly checkpoints: Fragment
   readonly leases: Fragment
   readonly states: Fragment
+  /** The function that applies a delta, and the one that folds a version. */
+  readonly patch: Fragment
+  readonly state: Fragment
   readonly migrations: Fragment
   /** As the migrator wants it, which quotes it as an identifier. */
   readonly migrationsTable: string
@@ -23,6 +26,8 @@ export const make = (sql: PgClient, schema: string): Tables => {
     checkpoints: table("checkpoints"),
     leases: table("checkpoint_leases"),
     states: table("checkpoint_states"),
+    patch: table("checkpoint_patch"),
+    state: table("checkpoint_state"),
     migrations: table("checkpoint_migrations"),
     migrationsTable: `${schema}.checkpoint_migrations`,
     migrationsName: `"${schema.replaceAll("\"", "\"\"")}"."checkpoint_migrations"`

@@ -1,0 +1,88 @@
+/**
+ * Where the checkpoints are kept: a Postgres embedded in the process, or a server.
+ */
+import { Checkpointer } from "@effect-checkpoint/core"
+import { PgCheckpointer } from "@effect-checkpoint/sql"
+import { Config, Data, Effect, FileSystem, Option } from "effect"
+import { CliError } from "effect/cli"
+import { SqlClient } from "effect/sql"
+
+export type Place = Data.TaggedEnum<{
+  Folder: { readonly dataDir: string }
+  /** The one that `DATABASE_URL` names. */
+  Server: {}
+}>
+export const Place = Data.taggedEnum<Place>()
+
+/** The tables are in a schema of their own, which nothing else is in. */
+export const schema = "mail_triage_demo"
+
+export const layer = Place.$match({
+  Folder: ({ dataDir }) => PgCheckpointer.layerEmbedded({ dataDir, schema }),
+  Server: () => PgCheckpointer.layerConfig({ schema })
+})
+
+export const describe = Place.$match({
+  Folder: ({ dataDir }) => `Postgres is embedded in the process, its files are in ${dataDir}`,
+  Server: () => `Postgres is the server that DATABASE_URL names, the tables are in schema ${schema}`
+})
+
+/** Finds the place that was asked for. What was made for this run is removed with the scope, unless it is to be kept. */
+export const acquire = Effect.fn("Place.acquire")(function*(options: {
+  readonly dataDir: Option.Option<string>
+  readonly keep: boolean
+}) {
+  const url = yield* Config.option(Config.Redacted("DATABASE_URL"))
+  if (Option.isSome(url)) {
+    if (Option.isSome(options.dataDir)) {
+      return yield* new CliError.UserError({
+        cause: "--data-dir is for the embedded Postgres, but DATABASE_URL names a server. Give only one of the two."
+      })
+    }
+    const server = Place.Server()
+    yield* Effect.acquireRelease(
+      Effect.provide(Checkpointer.Checkpointer.use(({ health }) => health), layer(server)),
+      () => options.keep ? Effect.void : Effect.ignore(Effect.provide(dropSchema, layer(server)))
+    )
+    return server
+  }
+  if (Option.isSome(options.dataDir)) return Place.Folder({ dataDir: options.dataDir.value })
+  const files = yield* FileSystem.FileSystem
+  const folder = { prefix: "mail-triage-" }
+  return Place.Folder({
+    dataDir: yield* options.keep ? files.makeTempDirectory(folder) : files.makeTempDirectoryScoped(folder)
+  })
+})
+
+const dropSchema = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`DROP SCHEMA ${sql(schema)} CASCADE`
+})
+
+export interface Sizes {
+  /** Versions that are stored. */
+  readonly versions: number
+  /** Their states as JSON, before Postgres compresses them. */
+  readonly json: number
+  /** The tables on disk, with their indexes. */
+  readonly disk: number
+}
+
+export const sizes = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  const [row] = yield* sql<Sizes>`
+    SELECT count(*)::float8                                       AS versions,
+           coalesce(sum(bytes), 0)::float8                        AS json,
+           (pg_total_relation_size(${`${schema}.checkpoints`}::regclass) +
+            pg_total_relation_size(${`${schema}.checkpoint_threads`}::regclass))::float8 AS disk
+      FROM ${sql(`${schema}.checkpoints`)}`
+  return row!
+})
+
+/** Marks the space of removed rows as free, or with `full` gives it back to the disk. */
+export const vacuum = Effect.fn("Place.vacuum")(function*(how: "plain" | "full") {
+  const sql = yield* SqlClient.SqlClient
+  yield* how === "full"
+    ? sql`VACUUM (FULL) ${sql(`${schema}.checkpoints`)}`
+    : sql`VACUUM ${sql(`${schema}.checkpoints`)}`
+})

@@ -1,0 +1,68 @@
+/**
+ * What the program says, and how: plain lines, and on a terminal a progress bar.
+ */
+import { ByteSize, Clock, Console, DateTime, Effect, Terminal } from "effect"
+import { TerminalCapabilities } from "effect/cli"
+
+export const section = Effect.fnUntraced(function*(title: string) {
+  const { canColor } = yield* TerminalCapabilities.TerminalCapabilities
+  yield* Console.log(canColor ? `\n\u001b[1m${title}\u001b[0m` : `\n${title}`)
+})
+
+export const line = (text: string): Effect.Effect<void> => Console.log(`   ${text}`)
+
+/** Columns as wide as they need to be: the first to the left, the others to the right. */
+export const table = (rows: ReadonlyArray<ReadonlyArray<string>>): Effect.Effect<void> =>
+  Effect.forEach(rows, (row) =>
+    line(
+      row.map((cell, column) => {
+        const width = Math.max(...rows.map((row) => row[column]?.length ?? 0))
+        return column === 0 ? cell.padEnd(width) : cell.padStart(width)
+      }).join("   ").trimEnd()
+    ), { discard: true })
+
+const numbers = new Intl.NumberFormat("en-US")
+export const number = (value: number): string => numbers.format(value)
+
+export const megabytes = (bytes: number): string =>
+  ByteSize.format(ByteSize.bytes(bytes), { unit: "MB", precision: 1, trailingZeros: true })
+
+export const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
+
+/** Of the day, in UTC, to the millisecond. */
+export const time = (value: DateTime.Utc): string => DateTime.formatIso(value).slice(11, 23)
+
+/**
+ * A bar that is rewritten in its line; without a terminal, a line for every
+ * quarter.
+ */
+export const progress = Effect.fnUntraced(function*(options: { readonly done: number; readonly total: number }) {
+  const { canAnimate } = yield* TerminalCapabilities.TerminalCapabilities
+  const terminal = yield* Terminal.Terminal
+  const started = yield* Clock.currentTimeMillis
+  const { total } = options
+  const every = canAnimate ? 1 : 25
+  let done = options.done
+  let shown = Math.floor(100 * done / total / every)
+
+  const show = Effect.fnUntraced(function*(percent: number) {
+    const elapsed = (yield* Clock.currentTimeMillis) - started
+    const filled = Math.floor(percent / 4)
+    const text = `   [${"#".repeat(filled)}${"-".repeat(25 - filled)}] ${String(percent).padStart(3)} %   ` +
+      `${number(done)} of ${number(total)} mails, ${seconds(elapsed)}`
+    yield* Effect.orDie(terminal.display(canAnimate ? `\r\u001b[K${text}` : `${text}\n`))
+  })
+
+  return {
+    done: Effect.sync(() => done),
+    advance: Effect.suspend(() => {
+      done += 1
+      const percent = Math.floor(100 * done / total)
+      if (Math.floor(percent / every) === shown) return Effect.void
+      shown = Math.floor(percent / every)
+      return show(percent)
+    }),
+    /** Ends the line of the bar. */
+    end: Effect.suspend(() => canAnimate ? Console.log("") : Effect.void)
+  }
+})

@@ -1,0 +1,325 @@
+import type { JsonPatch, JsonPatchOperation } from "effect/JsonPatch"
+import * as JsonPointer from "effect/JsonPointer"
+import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
+import * as Json from "./json.ts"
+
+/**
+ * States as changes: what to store of one that follows another, and back.
+ *
+ * A delta is an RFC 6902 patch of `add`, `remove` and `replace`, so that it can
+ * be read by anything. It is made by one comparison of the two states; what is
+ * equal is never written, checked or copied again.
+ */
+
+export interface Delta {
+  /** The patch as it is stored. */
+  readonly encoded: Json.Encoded
+  /** The patch as it is applied, sharing nothing with the state that it came from. */
+  readonly patch: JsonPatch
+  /** By how many bytes the new state is larger, as `Json.encode` counts them. */
+  readonly growth: number
+}
+
+/**
+ * The patch that makes `before`, which is JSON, into `after`, which has yet to be
+ * checked. `undefined`: it would be too long, or `after` is not JSON; a record of
+ * the whole state is made then, or refused with the place.
+ */
+export const diff = (before: Schema.Json, after: unknown): Delta | undefined => {
+  const state: DiffState = { path: [], patch: [], texts: [], bytes: 2, escaped: false, growth: 0 }
+  if (!compare(before, after, state)) return undefined
+  return {
+    encoded: {
+      text: `[${state.texts.join(",")}]`,
+      bytes: state.bytes + commas(state.texts.length),
+      escaped: state.escaped
+    },
+    patch: state.patch,
+    growth: state.growth
+  }
+}
+
+/** The most operations that a delta has; beyond, the whole state is the better record. */
+const maxOperations = 1000
+
+/** How far the start of a list is looked for, when elements have been dropped from its front. */
+const maxShift = 64
+
+interface DiffState {
+  /** Where the comparison is. */
+  readonly path: Array<string | number>
+  readonly patch: Array<JsonPatchOperation>
+  readonly texts: Array<string>
+  bytes: number
+  escaped: boolean
+  growth: number
+}
+
+/** Adds what leads from one to the other; false when that cannot be said in a delta. */
+const compare = (before: Schema.Json, after: unknown, state: DiffState): boolean => {
+  if (Array.isArray(before) && Array.isArray(after)) return compareArrays(before, after, state)
+  if (isObject(before) && isPlain(after)) return compareObjects(before, after, state)
+  if (same(before, after)) return true
+  state.growth -= sizeOf(before)
+  return operate(state, "replace", after)
+}
+
+const at = (state: DiffState, token: string | number, go: () => boolean): boolean => {
+  state.path.push(token)
+  const more = go()
+  state.path.pop()
+  return more
+}
+
+const add = (after: unknown, token: string | number, state: DiffState): boolean =>
+  at(state, token, () => operate(state, "add", after))
+
+const remove = (before: Schema.Json, token: string | number, state: DiffState): boolean => {
+  state.growth -= sizeOf(before)
+  return at(state, token, () => operate(state, "remove"))
+}
+
+const operate = (state: DiffState, op: JsonPatchOperation["op"], value?: unknown): boolean => {
+  if (state.texts.length === maxOperations) return false
+  const path = state.path.map((token) => `/${JsonPointer.escapeToken(String(token))}`).join("")
+  const pointer = Json.encodeUnsafe(path)
+  let text = `{"op":"${op}","path":${pointer.text}`
+  let bytes = pointer.bytes + op.length + 17
+  state.escaped ||= pointer.escaped
+  if (op === "remove") {
+    state.patch.push({ op, path })
+  } else {
+    const encoded = Json.encode(value, state.path.length)
+    if (Result.isFailure(encoded)) return false
+    text += `,"value":${encoded.success.text}`
+    bytes += encoded.success.bytes + 9
+    state.escaped ||= encoded.success.escaped
+    state.growth += encoded.success.bytes
+    state.patch.push({ op, path, value: Json.clone(value as Schema.Json) })
+  }
+  state.texts.push(`${text}}`)
+  state.bytes += bytes
+  return true
+}
+
+const compareObjects = (
+  before: Schema.JsonObject,
+  after: Readonly<Record<string, unknown>>,
+  state: DiffState
+): boolean => {
+  const keysBefore = Object.keys(before)
+  const keysAfter = Object.keys(after)
+  state.growth += commas(keysAfter.length) - commas(keysBefore.length)
+  for (const key of keysBefore) {
+    if (Object.hasOwn(after, key)) continue
+    state.growth -= sizeOf(key) + 1
+    if (!remove(before[key]!, key, state)) return false
+  }
+  for (const key of keysAfter) {
+    if (Object.hasOwn(before, key)) {
+      if (!at(state, key, () => compare(before[key]!, after[key], state))) return false
+    } else {
+      state.growth += sizeOf(key) + 1
+      if (!add(after[key], key, state)) return false
+    }
+  }
+  return true
+}
+
+/**
+ * Lists grow at their end, lose elements at their front, or change in the middle;
+ * what is equal at both ends is left out, and the rest is compared in place.
+ */
+const compareArrays = (
+  before: ReadonlyArray<Schema.Json>,
+  after: ReadonlyArray<unknown>,
+  state: DiffState
+): boolean => {
+  state.growth += commas(after.length) - commas(before.length)
+  let start = 0
+  while (start < before.length && start < after.length && same(before[start]!, after[start])) start++
+  let end = 0
+  while (
+    end < before.length - start && end < after.length - start &&
+    same(before[before.length - 1 - end]!, after[after.length - 1 - end])
+  ) end++
+
+  const dropped = shift(before, after, start, end)
+  for (let i = 0; i < dropped; i++) {
+    if (!remove(before[start + i]!, start, state)) return false
+  }
+  const stopBefore = before.length - end - dropped
+  const stopAfter = after.length - end
+  for (let i = start; i < Math.min(stopBefore, stopAfter); i++) {
+    if (!at(state, i, () => compare(before[dropped + i]!, after[i], state))) return false
+  }
+  // From the back, so that an index still means what it says.
+  for (let i = stopBefore - 1; i >= Math.max(start, stopAfter); i--) {
+    if (!remove(before[dropped + i]!, i, state)) return false
+  }
+  for (let i = Math.max(start, stopBefore); i < stopAfter; i++) {
+    if (!add(after[i], i, state)) return false
+  }
+  return true
+}
+
+/** How many elements before the one that the rest of `after` begins with; 0 when it is not found. */
+const shift = (
+  before: ReadonlyArray<Schema.Json>,
+  after: ReadonlyArray<unknown>,
+  start: number,
+  end: number
+): number => {
+  const last = Math.min(before.length - end, start + 1 + maxShift)
+  if (start >= after.length - end) return 0
+  for (let i = start + 1; i < last; i++) {
+    if (same(before[i]!, after[start])) return i - start
+  }
+  return 0
+}
+
+/** Equality with something that may not be JSON, and is then not equal. */
+const same = (before: Schema.Json, after: unknown): boolean => {
+  if (before === after) return true
+  if (Array.isArray(before)) {
+    if (!Array.isArray(after) || before.length !== after.length) return false
+    for (let i = 0; i < before.length; i++) {
+      if (!same(before[i], after[i])) return false
+    }
+    return true
+  }
+  if (!isObject(before) || !isPlain(after)) return false
+  const keys = Object.keys(after)
+  if (keys.length !== Object.keys(before).length) return false
+  for (const key of keys) {
+    if (!Object.hasOwn(before, key) || !same(before[key]!, after[key])) return false
+  }
+  return true
+}
+
+const isObject = (value: Schema.Json): value is Schema.JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+const isPlain = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && Json.isPlain(value)
+
+const commas = (count: number): number => Math.max(0, count - 1)
+
+const sizeOf = (value: Schema.Json): number => Json.encodeUnsafe(value).bytes
+
+/**
+ * Applies a patch without changing what it is applied to: the containers on the
+ * way are copied once for all patches that are given the same `owned`, and
+ * everything else is shared. Fails on a patch that does not fit.
+ */
+export const apply = (
+  patch: Schema.Json,
+  state: Schema.Json,
+  owned: WeakSet<object>
+): Result.Result<Schema.Json, string> => {
+  if (!Array.isArray(patch)) return Result.fail("a delta is not an array")
+  let root = state
+  for (
+    const operation of patch as ReadonlyArray<Partial<JsonPatchOperation & { readonly value: Schema.Json }> | null>
+  ) {
+    const { op, path, value } = operation ?? {}
+    if (
+      typeof path !== "string" || (path !== "" && path[0] !== "/") ||
+      (op !== "remove" && ((op !== "add" && op !== "replace") || value === undefined))
+    ) return Result.fail("a delta has an operation that is not understood")
+    if (path === "") {
+      if (op === "remove") return Result.fail("a delta removes everything")
+      root = value!
+      continue
+    }
+    const tokens = path.split("/").slice(1).map(JsonPointer.unescapeToken)
+    const last = tokens.pop()!
+    root = own(root, owned)
+    let parent = root
+    for (const token of tokens) {
+      const child = childOf(parent, token)
+      if (child === undefined || typeof child !== "object" || child === null) {
+        return Result.fail(`a delta has a path that leads nowhere: ${path}`)
+      }
+      const copy = own(child, owned)
+      if (copy !== child) set(parent as MutableContainer, token, copy)
+      parent = copy
+    }
+    if (!change(parent as MutableContainer, op, last, value)) {
+      return Result.fail(`a delta does not fit: ${op} ${path}`)
+    }
+  }
+  return Result.succeed(root)
+}
+
+type MutableContainer = Array<Schema.Json> | Record<string, Schema.Json>
+
+const own = (value: Schema.Json, owned: WeakSet<object>): Schema.Json => {
+  if (typeof value !== "object" || value === null || owned.has(value)) return value
+  const copy = Array.isArray(value) ? value.slice() : { ...value as Schema.JsonObject }
+  owned.add(copy)
+  return copy
+}
+
+const indexOf = (token: string): number => /^(?:0|[1-9]\d*)$/.test(token) ? Number(token) : -1
+
+const childOf = (parent: Schema.Json, token: string): Schema.Json | undefined =>
+  Array.isArray(parent)
+    ? parent[indexOf(token)]
+    : Object.hasOwn(parent as Schema.JsonObject, token)
+    ? (parent as Schema.JsonObject)[token]
+    : undefined
+
+const set = (parent: MutableContainer, token: string, value: Schema.Json): void => {
+  if (Array.isArray(parent)) parent[indexOf(token)] = value
+  else Json.setOwn(parent, token, value)
+}
+
+const change = (
+  parent: MutableContainer,
+  op: JsonPatchOperation["op"],
+  token: string,
+  value: Schema.Json | undefined
+): boolean => {
+  if (typeof parent !== "object" || parent === null) return false
+  if (Array.isArray(parent)) {
+    const index = indexOf(token)
+    const most = op === "add" ? parent.length : parent.length - 1
+    if (index < 0 || index > most) return false
+    if (op === "replace") parent[index] = value!
+    else if (op === "remove") parent.splice(index, 1)
+    else if (index === parent.length) parent.push(value!)
+    else parent.splice(index, 0, value!)
+    return true
+  }
+  if (op !== "add" && !Object.hasOwn(parent, token)) return false
+  if (op === "remove") delete parent[token]
+  else Json.setOwn(parent, token, value!)
+  return true
+}
+
+/** What a chain of deltas has come to, which decides when it ends. */
+export interface Chain {
+  readonly keyframeVersion: number
+  readonly keyframeBytes: number
+  readonly deltaBytes: number
+}
+
+/** What a row takes beside its state. */
+const rowBytes = 200
+
+const maxRows = 512
+
+/**
+ * Whether a delta of so many bytes is to be stored after `version`, the last of
+ * the chain, or a whole state is. Reading a state then never reads more than
+ * about twice its bytes, and a thread that grows by a message at a time costs
+ * what it grows.
+ */
+export const continues = (chain: Chain, version: number, deltaBytes: number, stateBytes: number): boolean => {
+  const rows = version + 1 - chain.keyframeVersion
+  return rows <= maxRows &&
+    deltaBytes * 2 <= stateBytes &&
+    chain.deltaBytes + deltaBytes + rowBytes * rows < Math.max(chain.keyframeBytes, 4096)
+}

@@ -1,0 +1,17 @@
+import { PgCheckpointer } from "@effect-checkpoint/sql"
+import { CheckpointerLaws } from "@effect-checkpoint/testing"
+import { Layer } from "effect"
+import { age, Database, pgLayer } from "./support.ts"
+
+CheckpointerLaws.laws({
+  name: "on a Postgres server",
+  layer: pgLayer().pipe(Layer.provide(Database.layer)),
+  age: age()
+})
+
+CheckpointerLaws.laws({
+  name: "on embedded Postgres",
+  layer: PgCheckpointer.layerEmbedded(),
+  age: age(),
+  runs: 25
+})
