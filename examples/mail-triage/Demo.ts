@@ -175,10 +175,18 @@ const retention = Effect.gen(function*() {
   const afterFull = yield* Place.sizes
 
   yield* Report.line(
-    `Every version holds its whole state. To keep the last ${policy.maxVersions} of each folder, a dry run would remove`
+    `Only what changed is stored: ${Report.number(before.versions)} versions in ${
+      Report.megabytes(before.json)
+    } of JSON, ` +
+      `where`
   )
   yield* Report.line(
-    `${Report.number(planned.versions)} versions, ${Report.megabytes(planned.bytes)} of JSON. ` +
+    `their whole states are ${
+      Report.megabytes(before.whole)
+    }. To keep the last ${policy.maxVersions} of each folder, a dry run`
+  )
+  yield* Report.line(
+    `would remove ${Report.number(planned.versions)} versions. ` +
       `The prune removed ${Report.number(pruned.versions)} in ${Report.seconds(Duration.toMillis(duration))}.`
   )
   const row = (title: string, { disk, json, versions }: Place.Sizes) => [
@@ -195,6 +203,7 @@ const retention = Effect.gen(function*() {
     row("after VACUUM", afterVacuum),
     row("after VACUUM FULL", afterFull)
   ])
-  yield* Report.line("Postgres compresses the JSON. A prune leaves free space in the tables, VACUUM lets new versions")
-  yield* Report.line("use it, and VACUUM FULL gives it back to the disk, but locks the table: mostly not worth it.")
+  yield* Report.line("The last 10 are stored as changes of earlier ones, which stay for as long. A prune leaves free")
+  yield* Report.line("space in the tables, VACUUM lets new versions use it, and VACUUM FULL gives it back to the disk,")
+  yield* Report.line("but locks the table: mostly not worth it.")
 })

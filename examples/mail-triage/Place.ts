@@ -60,10 +60,12 @@ const dropSchema = Effect.gen(function*() {
 })
 
 export interface Sizes {
-  /** Versions that are stored. */
+  /** Versions that can be read. */
   readonly versions: number
-  /** Their states as JSON, before Postgres compresses them. */
+  /** What is stored of their states, as JSON, before Postgres compresses it. */
   readonly json: number
+  /** What their states would be as JSON if each were stored whole. */
+  readonly whole: number
   /** The tables on disk, with their indexes. */
   readonly disk: number
 }
@@ -71,8 +73,9 @@ export interface Sizes {
 export const sizes = Effect.gen(function*() {
   const sql = yield* SqlClient.SqlClient
   const [row] = yield* sql<Sizes>`
-    SELECT count(*)::float8                                       AS versions,
-           coalesce(sum(bytes), 0)::float8                        AS json,
+    SELECT (SELECT count(*) FROM ${sql(`${schema}.checkpoint_states`)})::float8 AS versions,
+           coalesce(sum(bytes), 0)::float8                                      AS json,
+           coalesce(sum(state_bytes), 0)::float8                                AS whole,
            (pg_total_relation_size(${`${schema}.checkpoints`}::regclass) +
             pg_total_relation_size(${`${schema}.checkpoint_threads`}::regclass))::float8 AS disk
       FROM ${sql(`${schema}.checkpoints`)}`

@@ -11,7 +11,7 @@ import { Mailboxes } from "./Mailbox.ts"
 import * as Place from "./Place.ts"
 import * as Worker from "./Worker.ts"
 
-// The corpus has more, but every version holds its whole state, and the comparison is made in memory.
+// The corpus has more, but the comparison is made in memory.
 const mails = Flag.Int("mails").pipe(
   Flag.withDescription("How many mails to read of each of the five folders: 1 to 1000, 500 by default"),
   Flag.withSchema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1000 }))),

@@ -357,20 +357,20 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
         query.maxVersions === undefined ? 0 : thread.version - query.maxVersions,
         query.maxAge === undefined ? 0 : firstSince(thread, now - query.maxAge) - 1
       )
-      const before = thread.records.filter((record) => isVisible(thread, record))
+      const before = visibleOf(thread)
       const after = before.filter((record) => !deleted && (record.version > floor || isPinned(record)))
-      if (after.length === before.length) continue
       const isNeeded = (record: MemoryRecord): boolean =>
         after.some((kept) => kept.keyframeVersion <= record.version && record.version <= kept.version)
       const kept = thread.records.filter(isNeeded)
-      const bytesOf = (records: ReadonlyArray<MemoryRecord>) => records.reduce((sum, record) => sum + record.bytes, 0)
-      pruned.push({
-        threadId: thread.threadId,
-        namespace: thread.namespace,
-        versions: before.length - after.length,
-        bytes: bytesOf(thread.records) - bytesOf(kept),
-        deleted
-      })
+      if (after.length < before.length) {
+        pruned.push({
+          threadId: thread.threadId,
+          namespace: thread.namespace,
+          versions: before.length - after.length,
+          bytes: bytesOf(thread.records) - bytesOf(kept),
+          deleted
+        })
+      }
       if (query.dryRun) continue
       if (deleted) threads.delete(keyOf(thread))
       thread.floor = floor
@@ -454,6 +454,8 @@ const newestFirst: Order.Order<ThreadCursor> = Order.combine(
 
 /** Retention leaves these alone. */
 const isPinned = (record: MemoryRecord): boolean => record.tags !== "[]" || record.pendingInterrupt !== "null"
+
+const bytesOf = (records: ReadonlyArray<NewRecord>): number => records.reduce((sum, record) => sum + record.bytes, 0)
 
 const isDelta = (record: NewRecord): boolean => record.format === Format.delta || record.format === Format.deltaEscaped
 

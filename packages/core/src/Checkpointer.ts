@@ -250,8 +250,10 @@ export interface View<S> {
   }) => Stream.Stream<Checkpoint<S>, ReadError>
 
   /**
-   * Saves an earlier version as the newest. Its `parent` is the version that was
-   * restored; everything between stays readable.
+   * Saves an earlier version as the newest: its state, next nodes, pending interrupt
+   * and metadata, so that a thread which has ended is unfinished again if that version
+   * was. The new version's `parent` is the one restored; everything between stays
+   * readable.
    */
   readonly restore: (threadId: string, selector: Selector, options?: {
     readonly checkpointId?: string | undefined
@@ -408,7 +410,12 @@ export const make = Effect.fnUntraced(function*(
     store,
     maxStateBytes,
     schedule: (options?.retry ?? defaultRetry).pipe(
-      Schedule.tap(({ input }) => Metric.update(Metrics.retries[input.outcome], 1))
+      Schedule.tap(({ input }) =>
+        Effect.andThen(
+          Effect.logDebug(`Trying again, ${input.message}`),
+          Metric.update(Metrics.retries[input.outcome], 1)
+        )
+      )
     ),
     inTurn: ThreadQueue.make(),
     heads: Heads.make(cacheBytes),
@@ -447,6 +454,12 @@ export const layer = (
 /**
  * The service over this process's memory, for unit tests. Each time the layer is
  * built it begins empty. Its times come from `Clock`, so `TestClock` moves them.
+ *
+ * **Gotchas**
+ *
+ * A layer is built once for all that is provided within one `Effect.provide`, and a
+ * view's `layer` is one value: provided again inside a program that has it already,
+ * with this below it, it is the view that is there. `Layer.fresh` makes another one.
  *
  * @category layers
  * @since 0.1.0

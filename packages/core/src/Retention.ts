@@ -26,7 +26,9 @@ import * as Metrics from "./internal/metrics.ts"
  * with a tag, and versions with a pending interrupt. A version that was kept for
  * its tags only is removed when it loses the last one.
  *
- * Ages are measured by the store's clock.
+ * Ages are measured by the store's clock. On Postgres the space of what is removed
+ * is used again once the table has been vacuumed, which autovacuum does; the files
+ * become smaller by `VACUUM FULL` only.
  *
  * @category models
  * @since 0.1.0

@@ -3,6 +3,7 @@ import { PgCheckpointer } from "@effect-checkpoint/sql"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, layer } from "@effect/vitest"
 import {
+  Arbitrary,
   ConfigProvider,
   Effect,
   Exit,
@@ -44,6 +45,8 @@ class Counters extends Checkpointer.Service<Counters>()("test/Counters", {
   state: Schema.Struct({ count: Schema.Int }),
   namespace: "counters"
 }) {}
+
+class Chats extends Checkpointer.Service<Chats>()("test/Chats", { state: Schema.Array(Schema.String) }) {}
 
 // Servers answer in real time.
 layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
@@ -379,6 +382,145 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           assert.strictEqual(some(yield* counters.get("t", { version: 1 })).state.count, 1)
         }
       }).pipe(Effect.provide(inSchema("damaged"))))
+  })
+
+  describe("deltas", () => {
+    it.effect("a put sends what changed, and what is stored is as little", () =>
+      Effect.gen(function*() {
+        const chats = yield* Chats
+        const sql = yield* PgClient.PgClient
+        const message = "real text, more or less. ".repeat(10)
+        const first = yield* chats.put({ threadId: "t", state: Array(200).fill(message) })
+        const second = yield* chats.put({ parent: first, state: Array(201).fill(message) })
+        yield* chats.put({ threadId: "t", state: Array(202).fill(message) })
+        yield* chats.update("t", (messages) => [...messages, message])
+        // What another process put is not at hand; what it was put upon is.
+        yield* chats.put({ parent: { ...second, version: 4, checkpointId: "unknown" }, state: [] }).pipe(Effect.flip)
+        const rows = yield* sql`
+          SELECT format, bytes < 400 AS small, state_bytes > 50000 AS large, keyframe_version::float8 AS keyframe
+            FROM deltas.checkpoints ORDER BY version`
+        assert.deepStrictEqual(rows, [
+          { format: 1, small: false, large: true, keyframe: 1 },
+          ...Array(3).fill({ format: 3, small: true, large: true, keyframe: 1 })
+        ])
+        const [head] = yield* sql`
+          SELECT keyframe_version::float8 AS keyframe, delta_bytes = (SELECT sum(bytes) FROM deltas.checkpoints WHERE version > 1) AS exact
+            FROM deltas.checkpoint_threads`
+        assert.deepStrictEqual(head, { keyframe: 1, exact: true })
+      }).pipe(Effect.provide(Chats.layer), Effect.provide(pgLayer({ schema: "deltas" }))))
+
+    it.effect.prop(
+      "the view of the database has the state of each version as the service reads it",
+      [Arbitrary.array(Arbitrary.all([Arbitrary.schema(Schema.Json), Arbitrary.schema(Schema.String)]), {
+        minLength: 2,
+        maxLength: 12
+      })],
+      ([parts]) =>
+        Effect.gen(function*() {
+          const checkpointer = yield* Checkpointer.Checkpointer
+          const sql = yield* PgClient.PgClient
+          yield* checkpointer.deleteThread("t")
+          const filler = "filler ".repeat(100)
+          const keys = ["", "/", "~", "a/b~c", "0", "-", "__proto__"]
+          for (const i of parts.keys()) {
+            const state = {
+              filler,
+              list: parts.slice(i % 3, i + 1).map(([json]) => json),
+              ...Object.fromEntries(
+                parts.slice(0, i + 1).map(([json, text], k) => [keys[k % 7]! + text, [json, k - i]])
+              )
+            }
+            yield* checkpointer.put({ threadId: "t", state })
+          }
+          const rows = yield* sql<{ readonly version: number; readonly state: Schema.Json }>`
+            SELECT version::float8 AS version, state FROM "in SQL".checkpoint_states ORDER BY version`
+          assert.strictEqual(rows.length, parts.length)
+          for (const { state, version } of rows) {
+            // Where text cannot be in jsonb the view has it escaped, as it is stored.
+            const read = some(yield* checkpointer.get("t", { version })).state
+            if (!/\\u0000|\\u001a|\\ud[89a-f]/.test(JSON.stringify(read))) assert.deepStrictEqual(state, read)
+          }
+        }).pipe(Effect.provide(pgLayer({ schema: "in SQL" }))),
+      { arbitrary: { runs: 40, seed: "view" } }
+    )
+
+    it.effect(
+      "a prune that dies half-way leaves every version that is kept, and the next one does the rest",
+      () =>
+        Effect.gen(function*() {
+          const chats = yield* Chats
+          const checkpointer = yield* Checkpointer.Checkpointer
+          const sql = yield* PgClient.PgClient
+          const text = "something was said. ".repeat(10)
+          const threads = Array.from({ length: 120 }, (_, i) => `thread ${i}`)
+          const state = (n: number) => Array.from({ length: 20 + n }, (_, i) => `${i} ${text}`)
+          yield* Effect.forEach(
+            threads,
+            (threadId) => Effect.forEach([1, 2, 3, 4, 5, 6, 7, 8], (n) => chats.put({ threadId, state: state(n) })),
+            { concurrency: 8 }
+          )
+          yield* chats.setTags({ threadId: "thread 3", version: 2 }, ["kept"])
+          const kept = Effect.forEach(threads, (threadId) =>
+            Effect.gen(function*() {
+              for (const n of [6, 7, 8]) {
+                assert.deepStrictEqual(some(yield* chats.get(threadId, { version: n })).state, state(n))
+              }
+            }), { concurrency: 8 })
+          const policy = { maxVersions: 3, compact: true }
+          for (const death of ["interrupted", "connection killed"] as const) {
+            const pruning = yield* Effect.forkChild(Effect.exit(checkpointer.prune(policy)))
+            yield* waitFor(sql`SELECT FROM dying.checkpoint_leases`)
+            if (death === "interrupted") yield* Fiber.interrupt(pruning)
+            else {
+              yield* sql`
+              SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE pid <> pg_backend_pid() AND datname = current_database()`
+              yield* Fiber.join(pruning)
+            }
+            yield* kept
+            yield* sql`DELETE FROM dying.checkpoint_leases`
+          }
+          yield* checkpointer.prune(policy)
+          yield* kept
+          assert.deepStrictEqual(some(yield* chats.get("thread 3", { version: 2 })).state, state(2))
+          const [rows] = yield* sql`SELECT count(*)::float8 AS rows FROM dying.checkpoints`
+          assert.deepStrictEqual(rows, { rows: 120 * 3 + 1 })
+          // The chains go on where they were.
+          const next = yield* chats.put({ threadId: "thread 3", state: state(9) })
+          assert.deepStrictEqual(some(yield* chats.get("thread 3", { version: 9 })).state, state(9))
+          assert.strictEqual(next.version, 9)
+        }).pipe(Effect.provide(Chats.layer), Effect.provide(pgLayer({ schema: "dying" }))),
+      60_000
+    )
+
+    it.effect("bytes follow what is pruned when the chain ends, or at once with compact", () =>
+      Effect.gen(function*() {
+        const chats = yield* Chats
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const sql = yield* PgClient.PgClient
+        const text = "something was said. ".repeat(10)
+        const state = (n: number) => Array.from({ length: 30 + n }, (_, i) => `${i} ${text}`)
+        const rows = Effect.map(
+          sql<{ readonly rows: number }>`SELECT count(*)::float8 AS rows FROM following.checkpoints`,
+          ([row]) => row!.rows
+        )
+        for (let n = 1; n <= 12; n++) yield* chats.put({ threadId: "t", state: state(n) })
+        assert.strictEqual((yield* checkpointer.prune({ maxVersions: 2 })).versions, 10)
+        assert.isAbove(yield* rows, 2)
+        for (let n = 13; n <= 60; n++) {
+          yield* chats.put({ threadId: "t", state: state(n) })
+          yield* checkpointer.prune({ maxVersions: 2 })
+        }
+        const whole = JSON.stringify(state(60)).length
+        const [{ bytes } = { bytes: 0 }] = yield* sql<{ readonly bytes: number }>`
+          SELECT sum(bytes)::float8 AS bytes FROM following.checkpoints`
+        assert.isBelow(bytes, 3 * whole)
+        yield* chats.put({ threadId: "t", state: state(61) })
+        yield* checkpointer.prune({ maxVersions: 2, compact: true })
+        assert.strictEqual(yield* rows, 2)
+        assert.deepStrictEqual(some(yield* chats.get("t", { version: 60 })).state, state(60))
+        assert.deepStrictEqual(some(yield* chats.get("t")).state, state(61))
+      }).pipe(Effect.provide(Chats.layer), Effect.provide(pgLayer({ schema: "following" }))))
   })
 
   describe("poolers", () => {

@@ -29,6 +29,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { branching } from "./internal/laws/branching.ts"
+import { changes } from "./internal/laws/changes.ts"
 import { concurrency } from "./internal/laws/concurrency.ts"
 import { input } from "./internal/laws/input.ts"
 import { reading } from "./internal/laws/reading.ts"
@@ -89,7 +90,7 @@ export const laws = <R, E>(options: Options<R, E>): void => {
   )
   const provided = Layer.provideMerge(aging, options.layer)
   layer(provided, { concurrent: false, excludeTestServices: true, timeout: "2 minutes" })(options.name, (it) => {
-    for (const group of [states, writing, concurrency, reading, branching, threads, retention, input]) {
+    for (const group of [states, changes, writing, concurrency, reading, branching, threads, retention, input]) {
       group(it, properties)
     }
   })

@@ -8,6 +8,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
 /** What the groups of laws share: how they are registered, and how a law says what it expects. */
@@ -24,6 +25,9 @@ export interface Properties {
   readonly arbitrary: { readonly runs: number; readonly seed: string | number }
 }
 
+/** For `describe`: a database may take its time. */
+export const patient = { timeout: 60_000 }
+
 /** A group of laws. */
 export type Group = (it: It, properties: Properties) => void
 
@@ -36,15 +40,37 @@ export const fresh: Effect.Effect<string> = Effect.sync(() => `law ${uuidV4Unsaf
 export const randomText = (bytes: number): string =>
   Array.from({ length: Math.ceil(bytes / 32) }, () => uuidV4Unsafe().replaceAll("-", "")).join("").slice(0, bytes)
 
-/** A view over plain JSON in a namespace of its own, and a thread id. */
-export const freshThread: Effect.Effect<readonly [JsonView, string], never, Checkpointer.Checkpointer> = Effect.gen(
-  function*() {
-    return [yield* jsonView(yield* fresh), yield* fresh] as const
-  }
-)
+/** A view over plain JSON in a namespace of its own, and a thread id. What a law saves in it is removed after it. */
+export const freshThread: Effect.Effect<readonly [JsonView, string], never, Checkpointer.Checkpointer | Scope.Scope> =
+  Effect.gen(function*() {
+    const view = yield* jsonView(yield* fresh)
+    yield* Effect.addFinalizer(() =>
+      Effect.ignore(Stream.runForEach(view.threads(), (thread) => view.deleteThread(thread.threadId)))
+    )
+    return [view, yield* fresh] as const
+  })
+
+/** The service itself and a thread id, which is removed after the law. */
+export const plainThread: Effect.Effect<
+  readonly [Checkpointer.Checkpointer["Service"], string],
+  never,
+  Checkpointer.Checkpointer | Scope.Scope
+> = Effect.gen(function*() {
+  const checkpointer = yield* Checkpointer.Checkpointer
+  const threadId = yield* fresh
+  yield* Effect.addFinalizer(() => Effect.ignore(checkpointer.deleteThread(threadId)))
+  return [checkpointer, threadId] as const
+})
 
 export const jsonView = (namespace: string): Effect.Effect<JsonView, never, Checkpointer.Checkpointer> =>
   Checkpointer.Checkpointer.use((checkpointer) => Effect.orDie(checkpointer.view({ state: Schema.Json, namespace })))
+
+/** A service of its own over the same store, as another process has it. */
+export const anotherService = (namespace: string) =>
+  Effect.gen(function*() {
+    const service = yield* Effect.orDie(Checkpointer.make())
+    return yield* Effect.provideService(jsonView(namespace), Checkpointer.Checkpointer, service)
+  })
 
 export const age = (duration: Duration.Input): Effect.Effect<void, never, Aging> =>
   Aging.use((aging) => aging.age(duration))
@@ -71,8 +97,17 @@ export const putAll = <S, E, R>(
 export const range = (first: number, last: number): Array<number> =>
   Array.from({ length: Math.abs(last - first) + 1 }, (_, i) => first < last ? first + i : first - i)
 
-/** A checkpoint as plain data, for `deepStrictEqual`. */
-export const plain = <A extends Checkpoint.CheckpointInfo>(checkpoint: A) => ({
+type Wrapped = "parent" | "pendingInterrupt" | "tags" | "createdAt"
+
+type Plain<A> = Omit<A, Wrapped> & {
+  readonly parent: Checkpoint.CheckpointRef | null
+  readonly pendingInterrupt: Checkpoint.Interrupt | null
+  readonly tags: ReadonlyArray<string>
+  readonly createdAt: number
+}
+
+/** A checkpoint as plain data, for `deepStrictEqual`. Tags are a set, so their order does not count. */
+export const plain = <A extends Checkpoint.CheckpointInfo>(checkpoint: A): Plain<A> => ({
   ...checkpoint,
   parent: Option.getOrNull(checkpoint.parent),
   pendingInterrupt: Option.getOrNull(checkpoint.pendingInterrupt),
@@ -81,7 +116,7 @@ export const plain = <A extends Checkpoint.CheckpointInfo>(checkpoint: A) => ({
 })
 
 /** As `plain`, without the time, which moves when things are aged. */
-export const timeless = <A extends Checkpoint.CheckpointInfo>(checkpoint: A) => {
+export const timeless = <A extends Checkpoint.CheckpointInfo>(checkpoint: A): Omit<Plain<A>, "createdAt"> => {
   const { createdAt: _, ...rest } = plain(checkpoint)
   return rest
 }

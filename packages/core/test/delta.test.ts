@@ -1,0 +1,122 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Result, Schema } from "effect"
+import * as Delta from "../src/internal/delta.ts"
+import * as Json from "../src/internal/json.ts"
+
+const AnyJson = Arbitrary.schema(Schema.Json)
+
+/** Two states that have much in common, as those of one thread have. */
+const Related = Arbitrary.map(
+  Arbitrary.all({ list: Arbitrary.array(AnyJson, { maxLength: 12 }), from: AnyJson, to: AnyJson, cut: AnyJson }),
+  ({ cut, from, list, to }) => {
+    const at = JSON.stringify(cut).length % (list.length + 1)
+    return [
+      { list, nested: { from, "~/k": [from] }, only: from },
+      { list: [...list.slice(at), to, ...list.slice(0, at % 3)], nested: { from: to, "~/k": [from, to] }, "": to }
+    ] as readonly [Schema.Json, Schema.Json]
+  }
+)
+
+const agrees = (before: Schema.Json, after: Schema.Json): void => {
+  const original = structuredClone(before)
+  const delta = Delta.diff(before, after)
+  if (delta === undefined) return
+  const applied = Result.getOrThrow(Delta.apply(delta.patch, before, new WeakSet()))
+  assert.isTrue(Json.equals(applied, after))
+  assert.deepStrictEqual(before, original, "what a patch is applied to stays as it was")
+  assert.strictEqual(
+    Json.encodeUnsafe(before).bytes + delta.growth,
+    Json.encodeUnsafe(after).bytes,
+    "the growth is exact"
+  )
+  const stored = Json.unescape(JSON.parse(delta.encoded.text))
+  assert.deepStrictEqual(stored, JSON.parse(JSON.stringify(delta.patch)), "what is stored is what is applied")
+  const { bytes, text } = Json.encodeUnsafe(delta.patch)
+  assert.deepStrictEqual([delta.encoded.text, delta.encoded.bytes], [text, bytes], "and as large as it says")
+}
+
+describe("a delta", () => {
+  it.prop("leads from any state to any other", [AnyJson, AnyJson], ([before, after]) => agrees(before, after), {
+    arbitrary: { runs: 500 }
+  })
+
+  it.prop("leads from one state to one much like it", [Related], ([[before, after]]) => agrees(before, after), {
+    arbitrary: { runs: 500 }
+  })
+
+  it("says what happened, and no more", () => {
+    const list = Array.from({ length: 100 }, (_, i) => ({ id: i, text: `message ${i}` }))
+    const patch = (after: unknown) => Delta.diff({ list }, after)?.patch
+    const added = { id: 100, text: "new" }
+    assert.deepStrictEqual(patch({ list }), [])
+    assert.deepStrictEqual(patch({ list: [...list, added] }), [{ op: "add", path: "/list/100", value: added }])
+    assert.deepStrictEqual(patch({ list: [...list.slice(2), added] }), [
+      { op: "remove", path: "/list/0" },
+      { op: "remove", path: "/list/0" },
+      { op: "add", path: "/list/98", value: added }
+    ])
+    assert.deepStrictEqual(patch({ list: list.map((item) => item.id === 50 ? { ...item, text: "edited" } : item) }), [
+      { op: "replace", path: "/list/50/text", value: "edited" }
+    ])
+    assert.deepStrictEqual(patch({ list: list.toSpliced(50, 1) }), [{ op: "remove", path: "/list/50" }])
+    assert.deepStrictEqual(patch({ list: list.toSpliced(50, 0, added) }), [
+      { op: "add", path: "/list/50", value: added }
+    ])
+    assert.deepStrictEqual(patch({ list, more: 1 }), [{ op: "add", path: "/more", value: 1 }])
+    assert.deepStrictEqual(patch({}), [{ op: "remove", path: "/list" }])
+    assert.deepStrictEqual(patch([]), [{ op: "replace", path: "", value: [] }])
+  })
+
+  it("is not made of what is not JSON, also where it looks like what was there", () => {
+    for (
+      const value of [
+        Number.NaN,
+        undefined,
+        new Date(),
+        new Map(),
+        Object.create({ inherited: 1 }),
+        1n,
+        () => 1,
+        Symbol()
+      ]
+    ) {
+      assert.isUndefined(Delta.diff({ a: {}, b: 1 }, { a: value, b: 1 }))
+      assert.isUndefined(Delta.diff([[], 1], [value, 1]))
+      assert.isUndefined(Delta.diff({ b: 1 }, { a: { deep: [value] }, b: 1 }))
+    }
+  })
+
+  it("is not made of more than 1,000 steps, nor of what would nest too deeply", () => {
+    const numbers = Array.from({ length: 3000 }, (_, i) => i)
+    assert.isUndefined(Delta.diff(numbers, numbers.map((n) => n + 0.5)))
+    const nest = (levels: number): Schema.Json => levels === 0 ? 0 : [nest(levels - 1)]
+    assert.isDefined(Delta.diff({ a: { b: 1 } }, { a: { b: nest(998) } }))
+    assert.isUndefined(Delta.diff({ a: { b: 1 } }, { a: { b: nest(999) } }))
+  })
+
+  it("that does not fit is refused, and changes nothing", () => {
+    const state = { list: [1, 2], text: "x" }
+    for (
+      const patch of [
+        {},
+        "x",
+        [null],
+        [{ op: "move", path: "/list/0", from: "/text" }],
+        [{ op: "add", path: "/list/4", value: 1 }],
+        [{ op: "replace", path: "/list/2", value: 1 }],
+        [{ op: "remove", path: "/list/-1" }],
+        [{ op: "remove", path: "/list/00" }],
+        [{ op: "replace", path: "/nothing", value: 1 }],
+        [{ op: "add", path: "/nothing/x", value: 1 }],
+        [{ op: "add", path: "/text/x", value: 1 }],
+        [{ op: "add", path: "/toString/x", value: 1 }],
+        [{ op: "add", path: "list", value: 1 }],
+        [{ op: "add", path: "/x" }],
+        [{ op: "remove", path: "" }]
+      ] as ReadonlyArray<Schema.Json>
+    ) {
+      assert.isTrue(Result.isFailure(Delta.apply(patch, state, new WeakSet())), JSON.stringify(patch))
+      assert.deepStrictEqual(state, { list: [1, 2], text: "x" })
+    }
+  })
+})

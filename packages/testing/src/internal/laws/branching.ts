@@ -1,0 +1,407 @@
+import { Checkpointer } from "@effect-checkpoint/core"
+import { assert, describe } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import {
+  age,
+  fails,
+  fresh,
+  freshThread,
+  type Group,
+  historyOf,
+  jsonView,
+  listing,
+  patient,
+  plain,
+  putAll,
+  range,
+  refOf,
+  refuses,
+  stateAt,
+  timeless,
+  versionsOf,
+  writesNothing
+} from "./suite.ts"
+
+const parts = {
+  nextNodes: ["review", "send"],
+  metadata: { user: { id: 7 }, "it's": "\u0000" },
+  pendingInterrupt: { interruptId: "approve", request: { amount: 5 } }
+}
+
+const partsOf = <A>({ metadata, nextNodes, pendingInterrupt }: A & Record<keyof typeof parts, unknown>) => ({
+  nextNodes,
+  metadata,
+  pendingInterrupt
+})
+
+const restore: Group = (it) => {
+  describe("restore", patient, () => {
+    it.effect("a restored version is saved as the newest, with all of its content, and its parent is the old one", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: "a" })
+        const old = yield* view.put({ threadId, state: { b: [1] }, ...parts })
+        yield* view.setTags(old, ["kept"])
+        yield* putAll(view, threadId, ["c", "d"])
+        const before = yield* listing(view, threadId)
+        const restored = yield* view.restore(threadId, { version: 2 })
+        assert.strictEqual(restored.version, 5)
+        assert.deepStrictEqual(restored.state, { b: [1] })
+        assert.notStrictEqual(restored.checkpointId, old.checkpointId)
+        const read = plain(Option.getOrThrow(yield* view.get(threadId)))
+        assert.deepStrictEqual(read, plain(restored))
+        assert.deepStrictEqual(read.state, { b: [1] })
+        assert.deepStrictEqual<unknown>(partsOf(read), parts)
+        assert.deepStrictEqual(read.parent, refOf(old))
+        assert.deepStrictEqual(read.tags, [])
+        assert.deepStrictEqual((yield* listing(view, threadId)).slice(1), before)
+        assert.strictEqual(yield* stateAt(view, threadId, 3), "c")
+        assert.strictEqual(yield* stateAt(view, threadId, 4), "d")
+      }))
+
+    it.effect("the version is chosen by number, id or tag", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const [first, second, third] = yield* putAll(view, threadId, ["a", "b", "c"])
+        yield* view.setTags(third!, ["tag"])
+        assert.strictEqual((yield* view.restore(threadId, { version: 1 })).state, "a")
+        assert.strictEqual((yield* view.restore(threadId, { checkpointId: second!.checkpointId })).state, "b")
+        assert.strictEqual((yield* view.restore(threadId, { tag: "tag" })).state, "c")
+        assert.deepStrictEqual((yield* historyOf(view, threadId)).map((checkpoint) => checkpoint.state), [
+          "c",
+          "b",
+          "a",
+          "c",
+          "b",
+          "a"
+        ])
+        const parents = (yield* listing(view, threadId)).slice(0, 3).map((info) => info.parent)
+        assert.deepStrictEqual(parents, [third!, second!, first!].map(refOf))
+      }))
+
+    it.effect("the newest version can be restored, and work goes on upon what was restored", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* putAll(view, threadId, [[1], [1, 2], [1, 2, 3]])
+        yield* view.restore(threadId, { version: 3 })
+        const restored = yield* view.restore(threadId, { version: 1 })
+        yield* view.put({ parent: restored, state: [1, 9] })
+        assert.deepStrictEqual((yield* historyOf(view, threadId)).map((checkpoint) => checkpoint.state), [
+          [1, 9],
+          [1],
+          [1, 2, 3],
+          [1, 2, 3],
+          [1, 2],
+          [1]
+        ])
+      }))
+
+    it.effect("a given id names the restored version", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: "a" })
+        yield* view.restore(threadId, { version: 1 }, { checkpointId: "mine" })
+        assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { checkpointId: "mine" })).version, 2)
+      }))
+
+    it.effect("what does not exist is CheckpointNotFound, and nothing is written", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: "a" })
+        for (const selector of [{ version: 2 }, { checkpointId: "x" }, { tag: "x" }]) {
+          const error = yield* fails(view.restore(threadId, selector), "CheckpointNotFound").pipe(
+            writesNothing(view, threadId)
+          )
+          assert.strictEqual(error.threadId, threadId)
+          assert.strictEqual(error.namespace, view.namespace)
+          assert.include(error.selector, String(Object.values(selector)[0]))
+        }
+        const missing = yield* fresh
+        yield* fails(view.restore(missing, { version: 1 }), "CheckpointNotFound")
+        assert.isTrue(Option.isNone(yield* view.get(missing)))
+      }))
+  })
+}
+
+const fork: Group = (it) => {
+  describe("fork", patient, () => {
+    it.effect("a fork is version 1 of a new thread, with all of the content, and its parent is the source", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: "a" })
+        const source = yield* view.put({ threadId, state: { b: 1 }, ...parts })
+        yield* view.setTags(source, ["kept"])
+        yield* view.put({ threadId, state: "c" })
+        const target = yield* fresh
+        const forked = yield* view.fork(source, { threadId: target }).pipe(writesNothing(view, threadId))
+        assert.deepStrictEqual(timeless(forked), {
+          threadId: target,
+          namespace: view.namespace,
+          version: 1,
+          checkpointId: forked.checkpointId,
+          parent: refOf(source),
+          state: { b: 1 },
+          tags: [],
+          ...parts
+        })
+        assert.deepStrictEqual(plain(Option.getOrThrow(yield* view.get(target))), plain(forked))
+        assert.deepStrictEqual(yield* versionsOf(view, target), [1])
+      }))
+
+    it.effect("a fork and its source are independent: each reads back what was written to it", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* putAll(view, threadId, [["a"], ["a", "b"], ["a", "b", "c"]])
+        const target = yield* fresh
+        const forked = yield* view.fork(saved[1]!, { threadId: target })
+        const inFork = yield* view.put({ parent: forked, state: ["a", "b", "fork"] })
+        const inSource = yield* view.put({ parent: saved[2]!, state: ["a", "b", "c", "source"] })
+        yield* view.update(target, (state) => [...state as Array<string>, "again"])
+        yield* view.setTags(inFork, ["fork"])
+        const states = (id: string) =>
+          Effect.map(historyOf(view, id), (history) => history.map((checkpoint) => checkpoint.state))
+        assert.deepStrictEqual(yield* states(target), [["a", "b", "fork", "again"], ["a", "b", "fork"], ["a", "b"]])
+        assert.deepStrictEqual(yield* states(threadId), [
+          ["a", "b", "c", "source"],
+          ["a", "b", "c"],
+          ["a", "b"],
+          ["a"]
+        ])
+        assert.isTrue(Option.isNone(yield* view.get(threadId, { tag: "fork" })))
+        assert.strictEqual(inSource.version, 4)
+        assert.strictEqual(yield* view.deleteThread(threadId), 4)
+        assert.deepStrictEqual(yield* states(target), [["a", "b", "fork", "again"], ["a", "b", "fork"], ["a", "b"]])
+        assert.deepStrictEqual(
+          (yield* listing(view, target)).at(-1)!.parent,
+          refOf(saved[1]!),
+          "the parent is remembered though it is gone"
+        )
+        yield* view.put({ threadId, state: "anew" })
+        assert.deepStrictEqual((yield* states(target)).length, 3)
+      }))
+
+    it.effect("a source outlives its fork", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const source = yield* view.put({ threadId, state: "a" })
+        const target = yield* fresh
+        yield* view.fork(source, { threadId: target })
+        assert.strictEqual(yield* view.deleteThread(target), 1)
+        assert.strictEqual(yield* stateAt(view, threadId, 1), "a")
+        yield* view.fork(source, { threadId: target })
+        assert.strictEqual(yield* stateAt(view, target, 1), "a")
+      }))
+
+    it.effect("two forks of one checkpoint diverge", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const source = yield* view.put({ threadId, state: { path: [] } })
+        const [left, right] = [yield* fresh, yield* fresh]
+        const [a, b] = [yield* view.fork(source, { threadId: left }), yield* view.fork(source, { threadId: right })]
+        yield* view.put({ parent: a, state: { path: ["left"] } })
+        yield* view.put({ parent: b, state: { path: ["right"] } })
+        assert.deepStrictEqual(yield* stateAt(view, left, 2), { path: ["left"] })
+        assert.deepStrictEqual(yield* stateAt(view, right, 2), { path: ["right"] })
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
+      }))
+
+    it.effect("a fork can be forked, and a thread id and a number are reference enough", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* putAll(view, threadId, ["a", "b"])
+        const [second, third] = [yield* fresh, yield* fresh]
+        yield* view.fork({ threadId, version: 1 }, { threadId: second })
+        const forked = yield* view.fork({ threadId: second, version: 1 }, { threadId: third, checkpointId: "mine" })
+        assert.strictEqual(forked.state, "a")
+        assert.strictEqual(forked.checkpointId, "mine")
+        assert.strictEqual(Option.getOrThrow(forked.parent).threadId, second)
+      }))
+
+    it.effect("a fork to a thread that exists is a VersionConflict, and writes nothing", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const source = yield* view.put({ threadId, state: "a" })
+        const target = yield* fresh
+        yield* putAll(view, target, ["x", "y"])
+        const error = yield* fails(view.fork(source, { threadId: target }), "VersionConflict").pipe(
+          writesNothing(view, target)
+        )
+        assert.deepStrictEqual([error.threadId, error.expected, error.actual], [target, 0, 2])
+        yield* fails(view.fork(source, { threadId }), "VersionConflict").pipe(writesNothing(view, threadId))
+      }))
+
+    it.effect("a fork of what does not exist is CheckpointNotFound, and writes nothing", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: "a" })
+        const target = yield* fresh
+        for (const source of [{ threadId, version: 2 }, { threadId: yield* fresh, version: 1 }]) {
+          const error = yield* fails(view.fork(source, { threadId: target }), "CheckpointNotFound")
+          assert.strictEqual(error.threadId, source.threadId)
+        }
+        assert.isTrue(Option.isNone(yield* view.get(target)))
+      }))
+
+    it.effect("a fork or tag of another view's checkpoint is refused", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const source = yield* view.put({ threadId, state: "a" })
+        const other = yield* jsonView(yield* fresh)
+        yield* other.put({ threadId, state: "other" })
+        const target = yield* fresh
+        yield* refuses(other.fork(source, { threadId: target }), "source.namespace")
+        yield* refuses(other.setTags(source, ["tag"]), "target.namespace")
+        assert.isTrue(Option.isNone(yield* other.get(target)))
+        assert.isTrue(Option.isNone(yield* other.get(threadId, { tag: "tag" })))
+      }))
+  })
+}
+
+const tags: Group = (it) => {
+  describe("tags", patient, () => {
+    it.effect("tags are set, replaced and removed, and every way of reading gives them back", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* putAll(view, threadId, ["a", "b", "c"])
+        const second = saved[1]!
+        for (const tags of [["x"], ["y", "x"], ["it's", "\"", "%", "\u001a0000", "🎉"], ["z"], []]) {
+          const info = yield* view.setTags(second, tags)
+          assert.deepStrictEqual(info.tags.toSorted(), tags.toSorted())
+          const { state: _, ...expected } = { ...plain(second), tags: tags.toSorted() }
+          assert.deepStrictEqual<unknown>(plain(info), expected)
+          assert.deepStrictEqual<unknown>((yield* listing(view, threadId))[1], expected)
+          assert.deepStrictEqual(plain((yield* historyOf(view, threadId))[1]!).tags, tags.toSorted())
+          assert.deepStrictEqual(
+            plain(Option.getOrThrow(yield* view.get(threadId, { version: 2 }))).tags,
+            tags.toSorted()
+          )
+          for (const tag of tags) {
+            assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { tag })).version, 2)
+          }
+          for (const tag of ["x", "y", "z"].filter((tag) => !tags.includes(tag))) {
+            assert.isTrue(Option.isNone(yield* view.get(threadId, { tag })))
+          }
+        }
+        assert.deepStrictEqual((yield* listing(view, threadId)).map((info) => info.tags), [[], [], []])
+      }))
+
+    it.effect("tags of the head are seen in the listing of threads", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.setTags(yield* view.put({ threadId, state: 1 }), ["b", "a"])
+        const [thread] = yield* Stream.runCollect(view.threads())
+        assert.deepStrictEqual(thread!.head.tags.toSorted(), ["a", "b"])
+      }))
+
+    it.effect("repeated tags collapse, and 64 of them are enough for anybody", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* view.put({ threadId, state: 1 })
+        const info = yield* view.setTags(saved, ["a", "b", "a", "a", "b"])
+        assert.deepStrictEqual(info.tags.toSorted(), ["a", "b"])
+        const many = range(1, 64).map((i) => `tag ${i}`)
+        assert.lengthOf((yield* view.setTags(saved, [...many, ...many])).tags, 64)
+        yield* refuses(view.setTags(saved, [...many, "one more"]), "tags").pipe(writesNothing(view, threadId))
+      }))
+
+    it.effect("tags are the only thing about a version that they change", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* view.put({ threadId, state: { a: 1 }, ...parts })
+        yield* age("1 minute")
+        const [before] = yield* listing(view, threadId)
+        yield* view.setTags(saved, ["tag"])
+        assert.deepStrictEqual((yield* listing(view, threadId))[0], { ...before!, tags: ["tag"] })
+        assert.deepStrictEqual(yield* stateAt(view, threadId, 1), { a: 1 })
+      }))
+
+    it.effect("tags of what does not exist are CheckpointNotFound", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.put({ threadId, state: 1 })
+        for (const target of [{ threadId, version: 2 }, { threadId: yield* fresh, version: 1 }]) {
+          const error = yield* fails(view.setTags(target, ["tag"]), "CheckpointNotFound")
+          assert.strictEqual(error.threadId, target.threadId)
+        }
+        assert.isTrue(Option.isNone(yield* view.get(threadId, { tag: "tag" })))
+      }))
+  })
+}
+
+const deleteThread: Group = (it) => {
+  describe("deleteThread", patient, () => {
+    it.effect("it removes all versions, tagged and interrupted ones too, and says how many they were", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* putAll(view, threadId, ["a", "b", "c"])
+        yield* view.put({ threadId, state: "d", pendingInterrupt: parts.pendingInterrupt })
+        yield* view.setTags(saved[0]!, ["tag"])
+        assert.strictEqual(yield* view.deleteThread(threadId), 4)
+        assert.isTrue(Option.isNone(yield* view.get(threadId)))
+        assert.isTrue(Option.isNone(yield* view.get(threadId, { tag: "tag" })))
+        for (const { checkpointId, createdAt, version } of saved) {
+          assert.isTrue(Option.isNone(yield* view.get(threadId, { version })))
+          assert.isTrue(Option.isNone(yield* view.get(threadId, { checkpointId })))
+          assert.isTrue(Option.isNone(yield* view.getAtTime(threadId, createdAt)))
+        }
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
+        assert.deepStrictEqual(yield* historyOf(view, threadId), [])
+        assert.deepStrictEqual(yield* Stream.runCollect(view.threads()), [])
+        yield* fails(view.setTags(saved[0]!, ["tag"]), "CheckpointNotFound")
+        yield* fails(view.update(threadId, (state) => state), "CheckpointNotFound")
+        yield* fails(view.restore(threadId, { version: 1 }), "CheckpointNotFound")
+        yield* fails(view.fork(saved[0]!, { threadId: yield* fresh }), "CheckpointNotFound")
+      }))
+
+    it.effect("versions begin at 1 again afterwards, and nothing of the old thread is left", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const old = yield* putAll(view, threadId, ["a", "b", "c"])
+        yield* view.setTags(old[1]!, ["tag"])
+        yield* view.deleteThread(threadId)
+        yield* age("1 minute")
+        const anew = yield* view.put({ threadId, state: "anew" })
+        assert.strictEqual(anew.version, 1)
+        assert.isTrue(Option.isNone(anew.parent))
+        assert.isTrue(Option.isNone(yield* view.get(threadId, { checkpointId: old[0]!.checkpointId })))
+        yield* view.put({ threadId, state: "more" })
+        assert.isTrue(Option.isNone(yield* view.get(threadId, { tag: "tag" })))
+        assert.deepStrictEqual((yield* historyOf(view, threadId)).map((checkpoint) => checkpoint.state), [
+          "more",
+          "anew"
+        ])
+        const [thread] = yield* Stream.runCollect(view.threads())
+        assert.deepStrictEqual(plain(thread!.head), (yield* listing(view, threadId))[0]!)
+        assert.strictEqual(plain({ ...thread!.head, ...thread! }).createdAt, plain(anew).createdAt)
+      }))
+
+    it.effect("a missing thread has 0, and a deleted one too", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        assert.strictEqual(yield* view.deleteThread(threadId), 0)
+        yield* view.put({ threadId, state: "a" })
+        assert.strictEqual(yield* view.deleteThread(threadId), 1)
+        assert.strictEqual(yield* view.deleteThread(threadId), 0)
+      }))
+
+    it.effect("other threads are untouched", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const others = [`${threadId} `, `${threadId}2`, threadId.slice(0, -1), `${threadId}%`, "%"]
+        yield* putAll(view, threadId, ["a", "b"])
+        yield* Effect.forEach(others, (other) => putAll(view, other, [other, "b"]))
+        yield* (yield* Checkpointer.Checkpointer).put({ threadId, state: "of another namespace" })
+        yield* view.deleteThread(threadId)
+        for (const other of others) {
+          assert.deepStrictEqual((yield* historyOf(view, other)).map((checkpoint) => checkpoint.state), ["b", other])
+        }
+        assert.strictEqual(yield* stateAt(yield* Checkpointer.Checkpointer, threadId, 1), "of another namespace")
+      }))
+  })
+}
+
+export const branching: Group = (it, properties) => {
+  for (const group of [restore, fork, tags, deleteThread]) group(it, properties)
+}

@@ -1,0 +1,348 @@
+import { Checkpointer, type CheckpointError, CheckpointStore } from "@effect-checkpoint/core"
+import type { CheckpointRef } from "@effect-checkpoint/core/Checkpoint"
+import { assert, describe } from "@effect/vitest"
+import * as Arbitrary from "effect/Arbitrary"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import {
+  anotherService,
+  fails,
+  freshThread,
+  type Group,
+  historyOf,
+  type JsonView,
+  jsonView,
+  patient,
+  plainThread,
+  range,
+  stateAt,
+  versionsOf
+} from "./suite.ts"
+
+/*
+ * A store may keep only what changed between versions. Nobody is to see that, but
+ * by how little is stored.
+ */
+
+// -----------------------------------------------------------------------------
+// a conversation that changes in every way, and a model of it
+// -----------------------------------------------------------------------------
+
+const Index = Schema.Literals([0, 1, 2, 3, 5, 8, 13, 21])
+
+const Step = Schema.Union([
+  Schema.TaggedStruct("Append", { count: Schema.Literals([1, 2, 7, 20]) }),
+  Schema.TaggedStruct("Edit", { index: Index }),
+  Schema.TaggedStruct("DropFirst", { count: Schema.Literals([1, 2, 5]) }),
+  Schema.TaggedStruct("Rewrite", {}),
+  Schema.TaggedStruct("Restore", { back: Index }),
+  Schema.TaggedStruct("Fork", { back: Index }),
+  Schema.TaggedStruct("Tag", { back: Index, tagged: Schema.Boolean }),
+  Schema.TaggedStruct("Prune", { keep: Schema.Literals([1, 2, 3, 5, 10, 30]), compact: Schema.Boolean }),
+  Schema.TaggedStruct("OtherProcess", {}),
+  Schema.TaggedStruct("Delete", { really: Schema.Literals([1, 2, 3, 4, 5, 6, 7, 8]) })
+])
+
+type Step = typeof Step.Type
+
+type LawError =
+  | Checkpointer.PutError
+  | Checkpointer.ReadError
+  | CheckpointError.CheckpointNotFound
+  | CheckpointError.VersionConflict
+
+type Conversation = { readonly title: string; readonly messages: ReadonlyArray<string> }
+
+interface Model {
+  /** By version. */
+  readonly states: Map<number, Conversation>
+  readonly tagged: Set<number>
+  floor: number
+  head: number
+  /** Makes every message another one. */
+  counter: number
+}
+
+const isVisible = (model: Model, version: number): boolean => version > model.floor || model.tagged.has(version)
+
+const message = (model: Model): string => `message ${model.counter++} `.repeat(8)
+
+const perform = Effect.fnUntraced(
+  function*(
+    view: JsonView,
+    other: JsonView,
+    threadId: string,
+    model: Model,
+    step: Step
+  ): Effect.fn.Return<void, LawError, Checkpointer.Checkpointer> {
+    const now = model.states.get(model.head) ?? { title: "", messages: [] }
+    const put = (state: Conversation, writer: JsonView = view) =>
+      Effect.map(writer.put({ threadId, state }), (saved) => {
+        model.head++
+        assert.strictEqual(saved.version, model.head)
+        model.states.set(model.head, state)
+      })
+    const visible = Array.from(model.states.keys()).filter((version) => isVisible(model, version)).toSorted((a, b) =>
+      b - a
+    )
+    const back = "back" in step ? visible[step.back % Math.max(1, visible.length)] : undefined
+    switch (step._tag) {
+      case "Append": {
+        for (let i = 0; i < step.count; i++) {
+          const { messages } = model.states.get(model.head) ?? now
+          yield* put({ ...now, messages: [...messages, message(model)] })
+        }
+        return
+      }
+      case "Edit":
+        return yield* put({
+          title: message(model),
+          messages: now.messages.map((text, i) => i === step.index ? message(model) : text)
+        })
+      case "DropFirst":
+        return yield* put({ ...now, messages: [...now.messages.slice(step.count), message(model)] })
+      case "Rewrite":
+        return yield* put({ title: message(model), messages: range(1, 12).map(() => message(model)) })
+      case "OtherProcess":
+        return yield* put({ ...now, messages: [...now.messages, message(model)] }, other)
+      case "Restore": {
+        if (back === undefined) return
+        yield* view.restore(threadId, { version: back })
+        model.states.set(++model.head, model.states.get(back)!)
+        return
+      }
+      case "Fork": {
+        if (back === undefined) return
+        const target = `${threadId} fork`
+        const forked = yield* view.fork({ threadId, version: back }, { threadId: target })
+        const grown = { ...model.states.get(back)!, title: message(model) }
+        yield* view.put({ parent: forked, state: grown })
+        assert.deepStrictEqual(yield* stateAt(view, target, 1), model.states.get(back))
+        assert.deepStrictEqual(yield* stateAt(view, target, 2), grown)
+        yield* view.deleteThread(target)
+        return
+      }
+      case "Tag": {
+        if (back === undefined) return
+        yield* view.setTags({ threadId, version: back }, step.tagged ? ["tag"] : [])
+        if (step.tagged) model.tagged.add(back)
+        else model.tagged.delete(back)
+        return
+      }
+      case "Prune": {
+        const policy = { maxVersions: step.keep, compact: step.compact, namespace: view.namespace }
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const planned = yield* checkpointer.prune(policy, { dryRun: true })
+        const done = yield* checkpointer.prune(policy)
+        assert.deepStrictEqual({ ...done, dryRun: true }, planned)
+        const before = visible.length
+        model.floor = Math.max(model.floor, model.head - step.keep)
+        const after = visible.filter((version) => isVisible(model, version)).length
+        assert.strictEqual(done.versions, before - after)
+        return
+      }
+      case "Delete": {
+        if (step.really !== 1) return
+        assert.strictEqual(yield* view.deleteThread(threadId), visible.length)
+        model.states.clear()
+        model.tagged.clear()
+        model.head = 0
+        model.floor = 0
+        return
+      }
+    }
+  }
+)
+
+/** Everything that can be read is as it was put, and what cannot is not there. */
+const agrees = Effect.fnUntraced(function*(view: JsonView, threadId: string, model: Model) {
+  const visible = Array.from(model.states.keys()).filter((version) => isVisible(model, version)).toSorted((a, b) =>
+    b - a
+  )
+  assert.deepStrictEqual(yield* versionsOf(view, threadId), visible)
+  const history = yield* historyOf(view, threadId)
+  assert.deepStrictEqual(history.map(({ version }) => version), visible)
+  for (const checkpoint of history) {
+    assert.deepStrictEqual(checkpoint.state, model.states.get(checkpoint.version))
+  }
+  for (const version of visible) {
+    assert.deepStrictEqual(yield* stateAt(view, threadId, version), model.states.get(version))
+  }
+  for (let version = 1; version <= model.head; version++) {
+    if (!isVisible(model, version)) assert.isTrue(Option.isNone(yield* view.get(threadId, { version })))
+  }
+})
+
+const conversation = (messages: number): Conversation => ({
+  title: "a conversation",
+  messages: range(1, messages).map((i) => `message ${i} `.repeat(10))
+})
+
+/** The bytes that a prune finds in a thread once it is idle: all of them. */
+const storedBytes = Effect.fnUntraced(function*(view: JsonView, threadId: string) {
+  const store = yield* CheckpointStore.CheckpointStore
+  const key = { threadId, namespace: view.namespace }
+  const [head] = yield* view.listVersions(threadId, { limit: 1 })
+  const records = yield* store.read(key, { _tag: "Latest" }, head!.version)
+  return records.reduce((sum, record) => sum + record.bytes, 0)
+})
+
+// -----------------------------------------------------------------------------
+// laws
+// -----------------------------------------------------------------------------
+
+export const changes: Group = (it, properties) => {
+  describe("what changed", patient, () => {
+    it.effect.prop(
+      "whatever happens to a thread, every version that is kept reads back as it was put",
+      [Arbitrary.array(Arbitrary.schema(Step), { minLength: 3, maxLength: 14 })],
+      ([steps]) =>
+        Effect.gen(function*() {
+          const [view, threadId] = yield* freshThread
+          const other = yield* anotherService(view.namespace)
+          const model: Model = { states: new Map(), tagged: new Set(), floor: 0, head: 0, counter: 0 }
+          for (const step of steps) yield* perform(view, other, threadId, model, step)
+          yield* agrees(view, threadId, model)
+        }),
+      properties
+    )
+
+    it.effect("a thread that grows by a message at a time takes a small multiple of what was said, not its square", () =>
+      Effect.gen(function*() {
+        const final = conversation(400)
+        const bytes = JSON.stringify(final).length
+        for (const way of ["parent", "append", "update", "expectedVersion"] as const) {
+          const [view, threadId] = yield* freshThread
+          let last: CheckpointRef = yield* view.put({ threadId, state: conversation(1) })
+          for (const count of range(2, 400)) {
+            const state = conversation(count)
+            last = way === "parent"
+              ? yield* view.put({ parent: last, state })
+              : way === "append"
+              ? yield* view.put({ threadId, state })
+              : way === "update"
+              ? yield* view.update(threadId, () => state)
+              : yield* view.put({ threadId, expectedVersion: last.version, state })
+          }
+          assert.deepStrictEqual(yield* stateAt(view, threadId, 400), final)
+          assert.isBelow(yield* storedBytes(view, threadId), 8 * bytes, way)
+        }
+      }))
+
+    it.effect("reading a version reads about twice its state at most, and no more rows than 513", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const store = yield* CheckpointStore.CheckpointStore
+        for (const count of range(1, 700)) yield* view.put({ threadId, state: conversation(count) })
+        for (const version of [1, 2, 10, 100, 300, 511, 512, 513, 514, 699, 700]) {
+          const chain = yield* store.read({ threadId, namespace: view.namespace }, { _tag: "Version", version }, 1)
+          const read = chain.reduce((sum, record) => sum + record.bytes, 0)
+          assert.isAtMost(chain.length, 513)
+          assert.isBelow(read, 2 * Math.max(4096, JSON.stringify(conversation(version)).length), `version ${version}`)
+        }
+      }))
+
+    it.effect("a state that its owner changed in place is saved as it is, and changes nothing that was saved", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const state = { messages: conversation(50).messages.slice(), more: { deep: [1, 2, 3] } }
+        const first = yield* view.put({ threadId, state })
+        const before = structuredClone(state)
+        state.messages.push("another")
+        state.more.deep.length = 1
+        const second = yield* view.put({ parent: first, state })
+        const after = structuredClone(state)
+        state.messages[0] = "changed"
+        yield* view.put({ threadId, state })
+        assert.deepStrictEqual(yield* stateAt(view, threadId, 1), before)
+        assert.deepStrictEqual(yield* stateAt(view, threadId, 2), after)
+        assert.deepStrictEqual(yield* stateAt(view, threadId, 3), state)
+        // The same for what was read.
+        const read = Option.getOrThrow(yield* view.get(threadId))
+        const mutable = read.state as { messages: Array<string> }
+        mutable.messages.pop()
+        const popped = structuredClone(mutable)
+        yield* view.put({ parent: read, state: mutable })
+        for (const checkpoint of yield* historyOf(view, threadId)) {
+          ;(checkpoint.state as { messages: Array<string> }).messages.length = 0
+        }
+        assert.deepStrictEqual(yield* stateAt(view, threadId, 4), popped)
+        assert.strictEqual(second.version, 2)
+      }))
+
+    it.effect("what a service remembers is never needed: without it, or with what is stale, states are saved whole", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const forgetful = yield* Effect.provideService(
+          jsonView(view.namespace),
+          Checkpointer.Checkpointer,
+          yield* Checkpointer.make({ cacheBytes: 0 })
+        )
+        const other = yield* anotherService(view.namespace)
+        const writers = [view, other, forgetful, view, other, forgetful, other, view]
+        for (const [i, writer] of writers.entries()) yield* writer.put({ threadId, state: conversation(100 + i) })
+        for (const i of writers.keys()) {
+          assert.deepStrictEqual(yield* stateAt(view, threadId, i + 1), conversation(100 + i))
+        }
+        // A thread that was deleted and begun anew has the same numbers, and is another one.
+        yield* other.deleteThread(threadId)
+        for (const i of writers.keys()) yield* other.put({ threadId, state: conversation(200 + i) })
+        yield* view.put({ threadId, state: conversation(150) })
+        yield* view.put({ threadId, state: conversation(151) })
+        assert.deepStrictEqual(yield* stateAt(other, threadId, 8), conversation(207))
+        assert.deepStrictEqual(yield* stateAt(other, threadId, 9), conversation(150))
+        assert.deepStrictEqual(yield* stateAt(other, threadId, 10), conversation(151))
+      }))
+
+    it.effect("the same put with the same id is the same checkpoint, however it was stored", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const other = yield* anotherService(view.namespace)
+        const first = yield* view.put({ threadId, state: conversation(60) })
+        const put = { parent: first, checkpointId: "once", state: conversation(61) }
+        const saved = yield* view.put(put)
+        for (const writer of [view, other]) {
+          assert.deepStrictEqual(yield* writer.put(put), saved)
+          assert.strictEqual(
+            (yield* writer.put({ threadId, checkpointId: "once", state: conversation(61) })).version,
+            2
+          )
+          yield* fails(writer.put({ ...put, state: conversation(62) }), "CheckpointIdTaken")
+        }
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [2, 1])
+      }))
+
+    it.effect("a state over the limit is refused whether it grew or came whole, with its exact size", () =>
+      Effect.gen(function*() {
+        const [base, threadId] = yield* freshThread
+        const limited = yield* Checkpointer.make({ maxStateBytes: 4000 })
+        const view = yield* Effect.provideService(jsonView(base.namespace), Checkpointer.Checkpointer, limited)
+        const state = (text: string) => ({ list: ["x".repeat(3000), text], "k\u0000": 1e300 })
+        const first = yield* view.put({ threadId, state: state("") })
+        const wholly = yield* fails(
+          view.put({ threadId: `${threadId} whole`, state: state("y".repeat(1000)) }),
+          "StateTooLarge"
+        )
+        const grown = yield* fails(view.put({ parent: first, state: state("y".repeat(1000)) }), "StateTooLarge")
+        assert.strictEqual(grown.bytes, wholly.bytes)
+        const exact = 4000 - (wholly.bytes - 1000)
+        assert.strictEqual((yield* view.put({ parent: first, state: state("y".repeat(exact)) })).version, 2)
+        yield* fails(view.put({ threadId, state: state("y".repeat(exact + 1)) }), "StateTooLarge")
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [2, 1])
+      }))
+
+    it.effect("what JSON cannot hold is refused in a change as it is in a whole, with its place", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* plainThread
+        const whole = { ...conversation(60), extra: [1, { deep: 1 as unknown }] }
+        const first = yield* view.put({ threadId, state: whole as Schema.Json })
+        for (const bad of [Number.NaN, undefined, 1n, new Map(), () => 1]) {
+          const state = { ...whole, extra: [1, { deep: bad }] } as Schema.Json
+          const error = yield* fails(view.put({ parent: first, state }), "StateEncodeError")
+          assert.include(error.reason, "$[\"extra\"][1][\"deep\"]")
+        }
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
+      }))
+  })
+}

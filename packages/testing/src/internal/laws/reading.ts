@@ -1,0 +1,426 @@
+import { type Checkpoint, Checkpointer, CheckpointStore } from "@effect-checkpoint/core"
+import { assert, describe } from "@effect/vitest"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import {
+  age,
+  fails,
+  fresh,
+  freshThread,
+  type Group,
+  historyOf,
+  type JsonView,
+  jsonView,
+  listing,
+  patient,
+  plain,
+  putAll,
+  range,
+  stateAt,
+  versionsOf
+} from "./suite.ts"
+
+const get: Group = (it) => {
+  describe("get", patient, () => {
+    it.effect("without a selector it reads the newest version", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        for (const state of range(1, 5)) {
+          const saved = yield* view.put({ threadId, state })
+          assert.deepStrictEqual(plain(Option.getOrThrow(yield* view.get(threadId))), plain(saved))
+        }
+      }))
+
+    it.effect("each version is read by its number and by its id", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* putAll(view, threadId, ["a", "b", "c"])
+        for (const checkpoint of saved) {
+          const { checkpointId, version } = checkpoint
+          assert.deepStrictEqual(plain(Option.getOrThrow(yield* view.get(threadId, { version }))), plain(checkpoint))
+          assert.deepStrictEqual(
+            plain(Option.getOrThrow(yield* view.get(threadId, { checkpointId }))),
+            plain(checkpoint)
+          )
+        }
+      }))
+
+    it.effect("of several versions with a tag the newest is read", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const [first, second, third] = yield* putAll(view, threadId, ["a", "b", "c"])
+        yield* view.setTags(second!, ["tag", "other"])
+        yield* view.setTags(first!, ["tag"])
+        const tagged = () => Effect.map(view.get(threadId, { tag: "tag" }), (found) => Option.getOrThrow(found).state)
+        assert.strictEqual(yield* tagged(), "b")
+        yield* view.setTags(third!, ["tag"])
+        assert.strictEqual(yield* tagged(), "c")
+        yield* view.setTags(third!, [])
+        yield* view.setTags(second!, ["other"])
+        assert.strictEqual(yield* tagged(), "a")
+      }))
+
+    it.effect("what does not exist is None", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const missing = yield* fresh
+        const saved = yield* view.put({ threadId, state: 1 })
+        yield* view.setTags(saved, ["tag"])
+        const reads = [
+          view.get(missing),
+          view.get(missing, { version: 1 }),
+          view.get(missing, { checkpointId: saved.checkpointId }),
+          view.get(missing, { tag: "tag" }),
+          view.getAtTime(missing, farFuture),
+          view.get(threadId, { version: 2 }),
+          view.get(threadId, { version: 2 ** 31 }),
+          view.get(threadId, { version: Number.MAX_SAFE_INTEGER }),
+          view.get(threadId, { checkpointId: "tag" }),
+          view.get(threadId, { tag: "Tag" }),
+          view.get(threadId, { tag: "ta" }),
+          view.get(threadId, { tag: "%" }),
+          view.get(threadId, { tag: saved.checkpointId })
+        ]
+        for (const read of reads) assert.isTrue(Option.isNone(yield* read))
+        assert.deepStrictEqual(yield* view.listVersions(missing), [])
+        assert.deepStrictEqual(yield* historyOf(view, missing), [])
+      }))
+  })
+}
+
+const farFuture = DateTime.makeUnsafe("9999-12-31T23:59:59.999Z")
+
+/** What `getAtTime` has to find, by the listing. */
+const newestUntil = (infos: ReadonlyArray<{ readonly version: number; readonly createdAt: number }>, millis: number) =>
+  infos.find((info) => info.createdAt <= millis)?.version
+
+const agrees = (view: JsonView, threadId: string, millis: number) =>
+  Effect.gen(function*() {
+    const found = yield* view.getAtTime(threadId, DateTime.makeUnsafe(millis))
+    const expected = newestUntil(yield* listing(view, threadId), millis)
+    assert.strictEqual(Option.getOrUndefined(found)?.version, expected, `at ${millis}`)
+    if (Option.isSome(found)) {
+      const read = yield* view.get(threadId, { version: found.value.version })
+      assert.deepStrictEqual(plain(found.value), plain(Option.getOrThrow(read)))
+    }
+  })
+
+const getAtTime: Group = (it) => {
+  describe("getAtTime", patient, () => {
+    it.effect("it reads the version that was the newest: at its time, between two, one millisecond before", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        for (const state of range(1, 4)) {
+          yield* view.put({ threadId, state })
+          yield* age("10 seconds")
+        }
+        const times = (yield* listing(view, threadId)).toReversed().map((info) => info.createdAt)
+        const versionAt = (millis: number) =>
+          Effect.map(
+            view.getAtTime(threadId, DateTime.makeUnsafe(millis)),
+            (found) => Option.getOrUndefined(found)?.version
+          )
+        for (const [i, millis] of times.entries()) {
+          assert.strictEqual(yield* versionAt(millis), i + 1)
+          assert.strictEqual(yield* versionAt(millis + 1), i + 1)
+          assert.strictEqual(yield* versionAt(millis + 5000), i + 1)
+          assert.strictEqual(yield* versionAt(millis - 1), i === 0 ? undefined : i)
+        }
+      }))
+
+    it.effect("before the first version there is none, in the far future the newest", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* putAll(view, threadId, ["a", "b"])
+        yield* age("1 minute")
+        const first = (yield* listing(view, threadId)).at(-1)!
+        for (const millis of [first.createdAt - 1, first.createdAt - 1e9, -62_135_596_800_000]) {
+          assert.isTrue(Option.isNone(yield* view.getAtTime(threadId, DateTime.makeUnsafe(millis))))
+        }
+        assert.strictEqual(Option.getOrThrow(yield* view.getAtTime(threadId, farFuture)).state, "b")
+      }))
+
+    it.effect("of versions of the same millisecond the newest is read", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* Effect.forEach(range(1, 40), (state) => view.put({ threadId, state }), { concurrency: 8 })
+        for (const { createdAt } of yield* listing(view, threadId)) {
+          for (const offset of [-1, 0, 1]) yield* agrees(view, threadId, createdAt + offset)
+        }
+      }))
+
+    it.effect("a time in another zone is the same time", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* view.put({ threadId, state: "a" })
+        const zoned = DateTime.setZoneOffset(saved.createdAt, 5 * 3_600_000)
+        assert.strictEqual(Option.getOrThrow(yield* view.getAtTime(threadId, zoned)).state, "a")
+        const before = DateTime.subtract(zoned, { milliseconds: 1 })
+        assert.isTrue(Option.isNone(yield* view.getAtTime(threadId, before)))
+      }))
+  })
+}
+
+/** A thread of so many versions, their states their numbers, some with tags, metadata and so on. */
+const longThread = Effect.fnUntraced(function*(length: number) {
+  const [view, threadId] = yield* freshThread
+  yield* Effect.forEach(range(1, length), (state) =>
+    view.put({
+      threadId,
+      state,
+      nextNodes: state % 2 === 0 ? ["a", "b"] : [],
+      metadata: { state },
+      pendingInterrupt: state % 3 === 0 ? { interruptId: `i${state}`, request: state } : undefined
+    }))
+  yield* Effect.forEach(
+    [1, 50, 51, 100, length],
+    (version) => view.setTags({ threadId, version }, ["a", `v${version}`])
+  )
+  return [view, threadId] as const
+})
+
+/** Pages of a listing, each `before` the last of the one before. */
+const pages = (
+  view: JsonView,
+  threadId: string,
+  limit: number
+): Effect.Effect<Array<ReadonlyArray<Checkpoint.CheckpointInfo>>, Checkpointer.ReadError> =>
+  Effect.gen(function*() {
+    const read: Array<ReadonlyArray<Checkpoint.CheckpointInfo>> = []
+    let before: number | undefined
+    do {
+      const page = yield* view.listVersions(threadId, { limit, before })
+      read.push(page)
+      before = page.at(-1)?.version
+    } while (before !== undefined)
+    return read
+  })
+
+const listings: Group = (it) => {
+  describe("listVersions and history", patient, () => {
+    it.effect("versions are listed newest first, 100 unless a limit is given, below the version given", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* longThread(250)
+        const list = (options?: { readonly limit?: number; readonly before?: number }) =>
+          Effect.map(view.listVersions(threadId, options), (infos) => infos.map((info) => info.version))
+        assert.deepStrictEqual(yield* list(), range(250, 151))
+        assert.deepStrictEqual(yield* list({ limit: 1 }), [250])
+        assert.deepStrictEqual(yield* list({ limit: 3 }), [250, 249, 248])
+        assert.deepStrictEqual(yield* list({ limit: 10_000 }), range(250, 1))
+        assert.deepStrictEqual(yield* list({ before: 101 }), range(100, 1))
+        assert.deepStrictEqual(yield* list({ before: 101, limit: 2 }), [100, 99])
+        assert.deepStrictEqual(yield* list({ before: 2 }), [1])
+        assert.deepStrictEqual(yield* list({ before: 1 }), [])
+        assert.deepStrictEqual(yield* list({ before: Number.MAX_SAFE_INTEGER, limit: 1 }), [250])
+      }))
+
+    it.effect.each([1, 7, 50, 100, 249, 250, 251])(
+      "paging through 250 versions by %i gives each exactly once",
+      (limit) =>
+        Effect.gen(function*() {
+          const [view, threadId] = yield* longThread(250)
+          const read = yield* pages(view, threadId, limit)
+          assert.deepStrictEqual(read.flat().map((info) => info.version), range(250, 1))
+          for (const page of read.slice(0, -2)) assert.lengthOf(page, limit)
+        })
+    )
+
+    it.effect("a listing tells of each version what reading it tells, but for its state", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* longThread(110)
+        for (const info of yield* view.listVersions(threadId, { limit: 200 })) {
+          const read = Option.getOrThrow(yield* view.get(threadId, { version: info.version }))
+          const { state, ...rest } = plain(read)
+          assert.strictEqual(state, info.version)
+          assert.deepStrictEqual<unknown>(plain(info), rest)
+          assert.notProperty(info, "state")
+        }
+      }))
+
+    it.effect("history gives the versions of the listing with their states, in the same order", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* longThread(110)
+        const history = yield* historyOf(view, threadId)
+        assert.deepStrictEqual(history.map((checkpoint) => checkpoint.state), range(110, 1))
+        const infos = history.map((checkpoint) => {
+          const { state: _, ...rest } = plain(checkpoint)
+          return rest
+        })
+        assert.deepStrictEqual<unknown>(infos, yield* listing(view, threadId))
+        for (const before of [1, 2, 16, 17, 18, 110, 111, 1000]) {
+          const states = yield* view.history(threadId, { before }).pipe(
+            Stream.map((checkpoint) => checkpoint.state),
+            Stream.runCollect
+          )
+          assert.deepStrictEqual(states, range(110, 1).filter((version) => version < before))
+        }
+      }))
+
+    it.effect("history can be stopped early, and then reads no further", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* longThread(110)
+        const store = yield* CheckpointStore.CheckpointStore
+        let reads = 0
+        const counting = CheckpointStore.CheckpointStore.of({
+          ...store,
+          read: (key, selector, count) =>
+            Effect.suspend(() => {
+              reads += count
+              return store.read(key, selector, count)
+            })
+        })
+        const service = yield* Effect.provideService(
+          Effect.orDie(Checkpointer.make()),
+          CheckpointStore.CheckpointStore,
+          counting
+        )
+        const counted = yield* Effect.provideService(jsonView(view.namespace), Checkpointer.Checkpointer, service)
+        for (const count of [1, 3, 20]) {
+          reads = 0
+          const taken = yield* counted.history(threadId).pipe(Stream.take(count), Stream.runCollect)
+          assert.deepStrictEqual(taken.map((checkpoint) => checkpoint.state), range(110, 111 - count))
+          assert.isBelow(reads, 110)
+        }
+      }))
+
+    it.effect("history goes on below what is written while it is read", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* longThread(110)
+        const read = yield* view.history(threadId).pipe(
+          Stream.tap((checkpoint) => checkpoint.version > 105 ? view.put({ threadId, state: 0 }) : Effect.void),
+          Stream.map((checkpoint) => checkpoint.version),
+          Stream.runCollect
+        )
+        assert.deepStrictEqual(read, range(110, 1))
+      }))
+  })
+}
+
+const Count = Schema.Struct({ count: Schema.Int })
+
+const unreadable: Group = (it) => {
+  describe("what cannot be decoded", patient, () => {
+    const oneOdd = Effect.gen(function*() {
+      const [raw, threadId] = yield* freshThread
+      yield* putAll<Schema.Json, Checkpointer.PutError, never>(raw, threadId, [{ count: 1 }, { count: "two" }])
+      yield* raw.put({ threadId, state: { count: 3 } })
+      const view = yield* (yield* Checkpointer.Checkpointer).view({ state: Count, namespace: raw.namespace })
+      return { raw, view, threadId }
+    })
+
+    it.effect("a state of another schema is a StateDecodeError with the stored value, and its neighbours are read", () =>
+      Effect.gen(function*() {
+        const { raw, threadId, view } = yield* oneOdd
+        const error = yield* fails(view.get(threadId, { version: 2 }), "StateDecodeError")
+        assert.strictEqual(error.kind, "Schema")
+        assert.strictEqual(error.version, 2)
+        assert.strictEqual(error.threadId, threadId)
+        assert.strictEqual(error.namespace, view.namespace)
+        assert.deepStrictEqual(error.raw, { count: "two" })
+        assert.include(error.reason, "count")
+        assert.deepStrictEqual(yield* stateAt(view, threadId, 1), { count: 1 })
+        assert.deepStrictEqual(yield* stateAt(view, threadId, 3), { count: 3 })
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [3, 2, 1])
+        assert.deepStrictEqual(yield* stateAt(raw, threadId, 2), { count: "two" })
+        yield* fails(Stream.runDrain(view.history(threadId)), "StateDecodeError")
+        assert.deepStrictEqual(
+          (yield* Stream.runCollect(view.history(threadId, { before: 2 }))).map((checkpoint) => checkpoint.version),
+          [1]
+        )
+      }))
+
+    it.effect("an unreadable head is never taken for a missing one: no update, restore or fork begins anew", () =>
+      Effect.gen(function*() {
+        const { raw, threadId, view } = yield* oneOdd
+        yield* raw.put({ threadId, state: "not a count" })
+        yield* fails(view.get(threadId), "StateDecodeError")
+        yield* fails(view.update(threadId, () => ({ count: 0 })), "StateDecodeError")
+        yield* fails(view.updateEffect(threadId, () => Effect.succeed({ count: 0 })), "StateDecodeError")
+        yield* fails(view.restore(threadId, { version: 2 }), "StateDecodeError")
+        const target = yield* fresh
+        yield* fails(view.fork({ threadId, version: 2 }, { threadId: target }), "StateDecodeError")
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [4, 3, 2, 1])
+        assert.deepStrictEqual(yield* versionsOf(view, target), [])
+        yield* view.restore(threadId, { version: 3 })
+        assert.deepStrictEqual((yield* view.update(threadId, ({ count }) => ({ count: count + 1 }))).state, {
+          count: 4
+        })
+      }))
+
+    it.effect("a state in a format that is not known is a StateDecodeError, and its neighbours are read", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const store = yield* CheckpointStore.CheckpointStore
+        yield* view.put({ threadId, state: "before" })
+        yield* store.put({
+          threadId,
+          namespace: view.namespace,
+          checkpointId: "from the future",
+          parent: undefined,
+          format: 9999,
+          state: `{"compressed":"x"}`,
+          bytes: 18,
+          stateBytes: 18,
+          nextNodes: "[]",
+          pendingInterrupt: "null",
+          metadata: `{"a":1}`
+        }, { _tag: "Any" })
+        yield* view.put({ threadId, state: "after" })
+        for (const selector of [{ version: 2 }, { checkpointId: "from the future" }]) {
+          const error = yield* fails(view.get(threadId, selector), "StateDecodeError")
+          assert.strictEqual(error.kind, "Format")
+          assert.strictEqual(error.version, 2)
+          assert.deepStrictEqual(error.raw, { compressed: "x" })
+          assert.include(error.reason, "9999")
+        }
+        assert.strictEqual(yield* stateAt(view, threadId, 1), "before")
+        assert.strictEqual(yield* stateAt(view, threadId, 3), "after")
+        const [, listed] = yield* view.listVersions(threadId)
+        assert.deepStrictEqual(listed!.metadata, { a: 1 })
+        const [thread] = yield* Stream.runCollect(view.threads())
+        assert.strictEqual(thread!.head.version, 3)
+        yield* fails(
+          view.put({ threadId, state: { compressed: "x" }, checkpointId: "from the future", metadata: { a: 1 } }),
+          "CheckpointIdTaken"
+        )
+      }))
+  })
+}
+
+const views: Group = (it) => {
+  describe("views", patient, () => {
+    class Counters extends Checkpointer.Service<Counters>()("laws/Counters", { state: Count, namespace: "laws" }) {}
+
+    class Plain extends Checkpointer.Service<Plain>()("laws/Plain", { state: Count }) {}
+
+    it.effect("Checkpointer.Service gives its view as a layer", () =>
+      Effect.gen(function*() {
+        const counters = yield* Counters
+        const threadId = yield* fresh
+        assert.strictEqual(counters.namespace, "laws")
+        yield* counters.put({ threadId, state: { count: 1 } })
+        const next = yield* counters.update(threadId, ({ count }) => ({ count: count + 1 }))
+        assert.deepStrictEqual(next.state, { count: 2 })
+        assert.strictEqual(next.namespace, "laws")
+        assert.deepStrictEqual(yield* stateAt(yield* jsonView("laws"), threadId, 2), { count: 2 })
+        yield* fails(counters.put({ threadId, state: { count: 0.5 } }), "StateEncodeError")
+      }).pipe(Effect.provide(Counters.layer)))
+
+    it.effect("a view without a namespace is of the namespace \"\"", () =>
+      Effect.gen(function*() {
+        const view = yield* Plain
+        const threadId = yield* fresh
+        yield* view.put({ threadId, state: { count: 1 } })
+        assert.deepStrictEqual(yield* stateAt(yield* Checkpointer.Checkpointer, threadId, 1), { count: 1 })
+      }).pipe(Effect.provide(Plain.layer)))
+
+    it.effect("a healthy store says so", () => Checkpointer.Checkpointer.use((checkpointer) => checkpointer.health))
+  })
+}
+
+export const reading: Group = (it, properties) => {
+  for (const group of [get, getAtTime, listings, unreadable, views]) group(it, properties)
+}

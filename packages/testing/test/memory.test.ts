@@ -1,0 +1,32 @@
+import { Checkpointer } from "@effect-checkpoint/core"
+import * as CheckpointerLaws from "@effect-checkpoint/testing/CheckpointerLaws"
+import { assert, it } from "@effect/vitest"
+import { DateTime, Effect, Layer, Option } from "effect"
+import { TestClock } from "effect/testing"
+
+CheckpointerLaws.laws({
+  name: "Checkpointer.layerMemory",
+  layer: Checkpointer.layerMemory.pipe(Layer.provideMerge(TestClock.layer())),
+  age: TestClock.adjust
+})
+
+it.effect("createdAt never goes back, though the clock does", () =>
+  Effect.gen(function*() {
+    const checkpointer = yield* Checkpointer.Checkpointer
+    yield* TestClock.setTime(1000)
+    yield* checkpointer.put({ threadId: "a", state: 1 })
+    yield* TestClock.setTime(500)
+    const second = yield* checkpointer.put({ threadId: "a", state: 2 })
+    assert.strictEqual(DateTime.toEpochMillis(second.createdAt), 1000)
+    const then = yield* checkpointer.getAtTime("a", DateTime.makeUnsafe(1000))
+    assert.strictEqual(Option.getOrThrow(then).version, 2)
+  }).pipe(Effect.provide(Checkpointer.layerMemory)))
+
+it.effect("each time the layer is built it begins empty", () =>
+  Effect.gen(function*() {
+    const put = Checkpointer.Checkpointer.use((checkpointer) => checkpointer.put({ threadId: "a", state: 1 }))
+    for (let i = 0; i < 2; i++) {
+      const saved = yield* put.pipe(Effect.provide(Layer.fresh(Checkpointer.layerMemory)))
+      assert.strictEqual(saved.version, 1)
+    }
+  }))
