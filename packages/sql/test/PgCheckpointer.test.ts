@@ -401,7 +401,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
             FROM deltas.checkpoints ORDER BY version`
         assert.deepStrictEqual(rows, [
           { format: 1, small: false, large: true, keyframe: 1 },
-          ...Array(3).fill({ format: 3, small: true, large: true, keyframe: 1 })
+          ...[2, 3, 4].map(() => ({ format: 3, small: true, large: true, keyframe: 1 }))
         ])
         const [head] = yield* sql`
           SELECT keyframe_version::float8 AS keyframe, delta_bytes = (SELECT sum(bytes) FROM deltas.checkpoints WHERE version > 1) AS exact

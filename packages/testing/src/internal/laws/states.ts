@@ -313,7 +313,7 @@ export const states: Group = (it, properties) => {
         yield* fails(view.put({ threadId, state: tree(100_000) }), "StateEncodeError")
         assert.deepStrictEqual(yield* view.listVersions(threadId), [])
         yield* view.put({ threadId, state: tree(100) })
-        assert.strictEqual(depthOf(yield* stateAt(view, threadId, 1) as Schema.Json), 100)
+        assert.strictEqual(depthOf((yield* stateAt(view, threadId, 1)) as Schema.Json), 100)
       }))
 
     it.effect.prop(
