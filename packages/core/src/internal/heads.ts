@@ -14,7 +14,7 @@ export interface Head {
 
 /**
  * The newest checkpoints that this process has read or written, up to so many
- * bytes of JSON, the least recently used ones leaving first.
+ * bytes of JSON, those that were not used for long leaving first.
  *
  * A checkpoint that somebody holds also keeps its own, for as long as it is held.
  * Nothing relies on any of it being up to date: a delta is stored only while the
@@ -22,58 +22,50 @@ export interface Head {
  */
 export interface Heads {
   readonly get: (key: ThreadKey) => Head | undefined
-  readonly of: (checkpoint: object) => Head | undefined
   /** What was just written. */
   readonly set: (key: ThreadKey, head: Head) => void
   /** What was just read, which may be older than what is there. */
   readonly offer: (key: ThreadKey, head: Head) => void
+  readonly of: (checkpoint: object) => Head | undefined
   readonly attach: (checkpoint: object, head: Head) => void
 }
 
 export const make = (maxBytes: number): Heads => {
-  const recent = new Map<string, Head>()
+  // Two generations: when the young one has half of the bytes it becomes the old one, and what was in that is forgotten.
+  let young = new Map<string, Head>()
+  let old = new Map<string, Head>()
+  let youngBytes = 0
   const attached = new WeakMap<object, Head>()
-  let bytes = 0
 
   const nameOf = (key: ThreadKey): string => `${key.namespace}\u0000${key.threadId}`
 
-  const remove = (name: string): Head | undefined => {
-    const head = recent.get(name)
-    if (head !== undefined) {
-      recent.delete(name)
-      bytes -= head.bytes
-    }
-    return head
+  const put = (name: string, head: Head): void => {
+    youngBytes += head.bytes - (young.get(name)?.bytes ?? 0)
+    young.set(name, head)
+    if (youngBytes * 2 <= maxBytes) return
+    old = young
+    young = new Map()
+    youngBytes = 0
+    // Too much by itself: what was there is stale, and this cannot stay.
+    if (head.bytes * 2 > maxBytes) old.delete(name)
   }
 
-  const add = (name: string, head: Head): void => {
-    recent.set(name, head)
-    bytes += head.bytes
-    for (const oldest of recent.keys()) {
-      if (bytes <= maxBytes) break
-      remove(oldest)
-    }
-  }
-
-  const set = (key: ThreadKey, head: Head): void => {
-    const name = nameOf(key)
-    remove(name)
-    add(name, head)
-  }
+  const find = (name: string): Head | undefined => young.get(name) ?? old.get(name)
 
   return {
     get: (key) => {
       const name = nameOf(key)
-      const head = remove(name)
-      if (head !== undefined) add(name, head)
+      const head = find(name)
+      if (head !== undefined && !young.has(name)) put(name, head)
       return head
     },
-    of: (checkpoint) => attached.get(checkpoint),
-    set,
+    set: (key, head) => put(nameOf(key), head),
     offer: (key, head) => {
-      const known = recent.get(nameOf(key))
-      if (known === undefined || known.version < head.version) set(key, head)
+      const name = nameOf(key)
+      const known = find(name)
+      if (known === undefined || known.version < head.version) put(name, head)
     },
+    of: (checkpoint) => attached.get(checkpoint),
     attach: (checkpoint, head) => {
       attached.set(checkpoint, head)
     }

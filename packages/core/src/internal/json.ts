@@ -41,6 +41,7 @@ export const encodeUnsafe = (value: Schema.Json): Encoded => Result.getOrThrow(e
 
 /** The length in UTF-8, without building it. */
 export const utf8Bytes = (text: string): number => {
+  if (!beyondAscii.test(text)) return text.length
   let bytes = text.length
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i)
@@ -50,6 +51,8 @@ export const utf8Bytes = (text: string): number => {
   }
   return bytes
 }
+
+const beyondAscii = /[\u0080-\uffff]/
 
 /** Undoes the escaping of {@link encode}. Untouched parts are not copied. */
 export const unescape = (value: Schema.Json): Schema.Json => mapStrings(value, unescapeString)

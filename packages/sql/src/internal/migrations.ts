@@ -87,7 +87,7 @@ const migrations = (sql: PgClient, tables: Tables) =>
       yield* sql`
         CREATE FUNCTION ${tables.state} (of_thread text, of_namespace text, of_version bigint) RETURNS jsonb
           LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog
-          AS ${sql.literal(stateBody(tables.schema))}`
+          AS ${sql.literal(stateBody(tables.quoted))}`
       yield* sql`
         CREATE VIEW ${tables.states} AS
           SELECT c.thread_id, c.namespace, c.version, c.checkpoint_id, c.parent_id,
@@ -132,38 +132,38 @@ BEGIN
 END
 $function$`
 
-const stateBody = (schema: string) => {
-  const name = `"${schema.replaceAll("\"", "\"\"")}"`
-  return `$function$
+const stateBody = (schema: string) =>
+  `$function$
 DECLARE
   stored record;
   result jsonb;
 BEGIN
   FOR stored IN
     SELECT c.format, c.state
-      FROM ${name}.checkpoints c
+      FROM ${schema}.checkpoints c
      WHERE c.thread_id = of_thread AND c.namespace = of_namespace AND c.version <= of_version
        AND c.version >= (
          SELECT k.keyframe_version
-           FROM ${name}.checkpoints k
+           FROM ${schema}.checkpoints k
           WHERE k.thread_id = of_thread AND k.namespace = of_namespace AND k.version = of_version
        )
      ORDER BY c.version
   LOOP
     CASE
       WHEN stored.format IN (1, 2) THEN result := stored.state;
-      WHEN stored.format IN (3, 4) THEN result := ${name}.checkpoint_patch(result, stored.state);
+      WHEN stored.format IN (3, 4) THEN result := ${schema}.checkpoint_patch(result, stored.state);
     END CASE;
   END LOOP;
   RETURN result;
 END
 $function$`
-}
 
 /** The newest migration that the database has; 0 when it has none of the tables. */
 export const applied = (sql: PgClient, tables: Tables): Effect.Effect<number, SqlError> =>
   Effect.flatMap(
-    sql<{ readonly present: boolean }>`SELECT to_regclass(${tables.migrationsName}) IS NOT NULL AS present`,
+    sql<
+      { readonly present: boolean }
+    >`SELECT to_regclass(${`${tables.quoted}.checkpoint_migrations`}) IS NOT NULL AS present`,
     ([row]) =>
       row?.present !== true ? Effect.succeed(0) : Effect.map(
         sql<{ readonly newest: number | null }>`SELECT max(migration_id)::float8 AS newest FROM ${tables.migrations}`,

@@ -97,80 +97,80 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
   // put
   // ---------------------------------------------------------------------------
 
-  const notTaken = (record: NewRecord): Fragment =>
-    sql`NOT EXISTS (
-          SELECT FROM ${checkpoints} c WHERE ${thread(c, record)} AND c.checkpoint_id = ${record.checkpointId}
-        )`
+  // $1 thread id, $2 namespace, $3 checkpoint id, $4 bytes, $5 bytes of the state, $6 format, $7 next nodes, $8 pending
+  // interrupt, $9 metadata, $10 state, $11 thread id, $12 version and $13 id of the parent, where it is not the head;
+  // where one is expected, $14 the head's version and $15 its id.
 
-  const unfinished = (record: NewRecord): Fragment => sql`jsonb_array_length(${record.nextNodes}::jsonb) > 0`
-  const interrupted = (record: NewRecord): Fragment => sql`${record.pendingInterrupt}::jsonb <> 'null'`
+  const notTaken = `NOT EXISTS (
+            SELECT FROM ${tables.quoted}.checkpoints c
+             WHERE c.thread_id = $1 AND c.namespace = $2 AND c.checkpoint_id = $3
+          )`
 
   /** The head row of a thread's first version. */
-  const insertHead = (record: NewRecord): Fragment =>
-    sql`INSERT INTO ${threads} AS t (
-          thread_id, namespace, version, checkpoint_id, keyframe_version, keyframe_bytes, delta_bytes,
-          unfinished, interrupted, active_at, updated_at, created_at
-        )
-        SELECT ${record.threadId}, ${record.namespace}, 1, ${record.checkpointId}, 1, ${
-      String(record.bytes)
-    }::integer, 0,
-               ${unfinished(record)}, ${interrupted(record)},
-               date_trunc('minute', now()), date_trunc('milliseconds', now()), date_trunc('milliseconds', now())`
+  const firstHead = `
+          INSERT INTO ${tables.quoted}.checkpoint_threads AS t (
+            thread_id, namespace, version, checkpoint_id, keyframe_version, keyframe_bytes, delta_bytes,
+            unfinished, interrupted, active_at, updated_at, created_at
+          )
+          SELECT $1::text, $2::text, 1, $3::text, 1, $4::integer, 0,
+                 jsonb_array_length($7::jsonb) > 0, $8::jsonb <> 'null',
+                 date_trunc('minute', now()), date_trunc('milliseconds', now()), date_trunc('milliseconds', now())
+           WHERE ${notTaken}`
 
   // All forms that move a head take what is new from EXCLUDED. The time is never earlier than that of the version
   // before, whatever the server's clock does.
-  const moveHead = (chain: string): Fragment =>
-    sql.literal(`
-          version = t.version + 1,
-          checkpoint_id = EXCLUDED.checkpoint_id,
-          previous_id = t.checkpoint_id,
-          ${chain},
-          unfinished = EXCLUDED.unfinished,
-          interrupted = EXCLUDED.interrupted,
-          active_at = GREATEST(t.active_at, EXCLUDED.active_at),
-          updated_at = GREATEST(t.updated_at, EXCLUDED.updated_at)`)
+  const moved = (chain: string): string => `
+            version = t.version + 1,
+            checkpoint_id = EXCLUDED.checkpoint_id,
+            previous_id = t.checkpoint_id,
+            ${chain},
+            unfinished = EXCLUDED.unfinished,
+            interrupted = EXCLUDED.interrupted,
+            active_at = GREATEST(t.active_at, EXCLUDED.active_at),
+            updated_at = GREATEST(t.updated_at, EXCLUDED.updated_at)`
 
-  const beginChain = moveHead(
-    "keyframe_version = t.version + 1, keyframe_bytes = EXCLUDED.keyframe_bytes, delta_bytes = 0"
-  )
+  const beginsChain = "keyframe_version = t.version + 1, keyframe_bytes = EXCLUDED.keyframe_bytes, delta_bytes = 0"
   // The chain that the head is in, and not one that the writer believes it to be in: a compaction may have moved it.
-  const continueChain = moveHead("delta_bytes = t.delta_bytes + EXCLUDED.keyframe_bytes")
+  const continuesChain = "delta_bytes = t.delta_bytes + EXCLUDED.keyframe_bytes"
 
-  const returningHead = sql.literal("RETURNING t.version, t.previous_id, t.updated_at, t.keyframe_version")
+  const movedFrom = (chain: string): string => `
+          UPDATE ${tables.quoted}.checkpoint_threads AS t SET ${moved(chain)}
+            FROM (
+              VALUES (
+                $3::text, $4::integer, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> 'null',
+                date_trunc('minute', now()), date_trunc('milliseconds', now())
+              )
+            ) AS EXCLUDED (checkpoint_id, keyframe_bytes, unfinished, interrupted, active_at, updated_at)
+           WHERE t.thread_id = $1 AND t.namespace = $2 AND t.version = $14::bigint AND $15::text IN ('', t.checkpoint_id)
+             AND ${notTaken}`
 
-  const append = (record: NewRecord): Fragment =>
-    sql`${insertHead(record)}
-        WHERE ${notTaken(record)}
-        ON CONFLICT (thread_id, namespace) DO UPDATE SET ${beginChain}
-        WHERE t.checkpoint_id <> EXCLUDED.checkpoint_id
-        ${returningHead}`
+  /** Moves the head and inserts the checkpoint, in one statement. No row: the head was not what was expected. */
+  const insert = (head: string): string => `
+        WITH head AS (${head}
+          RETURNING t.version, t.previous_id, t.updated_at, t.keyframe_version
+        )
+        INSERT INTO ${tables.quoted}.checkpoints AS c (
+          thread_id, namespace, version, keyframe_version, created_at, bytes, state_bytes, format, checkpoint_id,
+          parent_thread_id, parent_version, parent_id, next_nodes, pending_interrupt, metadata, state
+        )
+        SELECT $1, $2, head.version, head.keyframe_version, head.updated_at, $4, $5::integer, $6::smallint, $3,
+               NULLIF($11::text, ''),
+               CASE $13::text WHEN '' THEN NULLIF(head.version - 1, 0) ELSE $12::bigint END,
+               COALESCE(NULLIF($13, ''), head.previous_id),
+               $7, NULLIF($8, 'null'), $9::jsonb, $10::jsonb
+          FROM head
+        RETURNING c.version::float8 AS version, c.parent_thread_id, c.parent_version::float8 AS parent_version,
+                  c.parent_id, (extract(epoch FROM c.created_at) * 1000)::float8 AS created_at`
 
-  const create = (record: NewRecord): Fragment =>
-    sql`${insertHead(record)}
-        WHERE ${notTaken(record)}
-        ON CONFLICT (thread_id, namespace) DO NOTHING
-        ${returningHead}`
-
-  const compareAndSet = (record: NewRecord, version: number, checkpointId: string | undefined): Fragment =>
-    sql`UPDATE ${threads} AS t SET ${isDelta(record) ? continueChain : beginChain}
-          FROM (
-            VALUES (
-              ${record.checkpointId}, ${String(record.bytes)}::integer, ${unfinished(record)}, ${interrupted(record)},
-              date_trunc('minute', now()), date_trunc('milliseconds', now())
-            )
-          ) AS EXCLUDED (checkpoint_id, keyframe_bytes, unfinished, interrupted, active_at, updated_at)
-         WHERE ${thread(t, record)}
-           AND t.version = ${String(version)}::bigint
-           AND ${checkpointId ?? ""} IN ('', t.checkpoint_id)
-           AND ${notTaken(record)}
-        ${returningHead}`
-
-  const head = (record: NewRecord, expected: Expected): Fragment =>
-    expected._tag === "Any"
-      ? append(record)
-      : expected.version === 0
-      ? create(record)
-      : compareAndSet(record, expected.version, expected.checkpointId)
+  const puts = {
+    append: insert(`${firstHead}
+          ON CONFLICT (thread_id, namespace) DO UPDATE SET ${moved(beginsChain)}
+           WHERE t.checkpoint_id <> EXCLUDED.checkpoint_id`),
+    create: insert(`${firstHead}
+          ON CONFLICT (thread_id, namespace) DO NOTHING`),
+    keyframe: insert(movedFrom(beginsChain)),
+    delta: insert(movedFrom(continuesChain))
+  }
 
   interface SavedRow {
     readonly version: number
@@ -180,44 +180,42 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
     readonly created_at: number
   }
 
-  /** Moves the head and inserts the checkpoint, in one statement. No row: the head was not what was expected. */
-  const insert = (record: NewRecord, expected: Expected) => {
-    const parent = record.parent
-    const parentColumns = parent === undefined
-      ? sql.literal("NULL, NULLIF(head.version - 1, 0), head.previous_id")
-      : sql`${parent.threadId === record.threadId ? null : parent.threadId}, ${
-        String(parent.version)
-      }::bigint, ${parent.checkpointId}`
-    return sql<SavedRow>`
-      WITH head AS (
-        ${head(record, expected)}
-      )
-      INSERT INTO ${checkpoints} AS c (
-        thread_id, namespace, version, keyframe_version, created_at, bytes, state_bytes, format, checkpoint_id,
-        parent_thread_id, parent_version, parent_id, next_nodes, pending_interrupt, metadata, state
-      )
-      SELECT ${record.threadId}, ${record.namespace}, head.version, head.keyframe_version, head.updated_at,
-             ${String(record.bytes)}::integer, ${String(record.stateBytes)}::integer,
-             ${String(record.format)}::smallint, ${record.checkpointId},
-             ${parentColumns},
-             ${record.nextNodes}::jsonb, NULLIF(${record.pendingInterrupt}::jsonb, 'null'), ${record.metadata}::jsonb,
-             ${record.state}::jsonb
-        FROM head
-      RETURNING c.version::float8 AS version, c.parent_thread_id, c.parent_version::float8 AS parent_version, c.parent_id,
-                ${millis("c.created_at")} AS created_at`
+  const insertion = (record: NewRecord, expected: Expected) => {
+    const { parent } = record
+    const parameters = [
+      record.threadId,
+      record.namespace,
+      record.checkpointId,
+      String(record.bytes),
+      String(record.stateBytes),
+      String(record.format),
+      record.nextNodes,
+      record.pendingInterrupt,
+      record.metadata,
+      record.state,
+      parent === undefined || parent.threadId === record.threadId ? "" : parent.threadId,
+      String(parent?.version ?? 0),
+      parent?.checkpointId ?? ""
+    ]
+    if (expected._tag === "Any") return sql.unsafe<SavedRow>(puts.append, parameters)
+    if (expected.version === 0) return sql.unsafe<SavedRow>(puts.create, parameters)
+    parameters.push(String(expected.version), expected.checkpointId ?? "")
+    return sql.unsafe<SavedRow>(isDelta(record) ? puts.delta : puts.keyframe, parameters)
   }
 
   const whyNot = (record: NewRecord) =>
     sql<{ readonly actual: number; readonly taken: boolean }>`
       SELECT COALESCE((SELECT version FROM ${threads} t WHERE ${thread(t, record)}), 0)::float8 AS actual,
-             NOT ${notTaken(record)} AS taken`
+             EXISTS (
+               SELECT FROM ${checkpoints} c WHERE ${thread(c, record)} AND c.checkpoint_id = ${record.checkpointId}
+             ) AS taken`
 
   const put = (record: NewRecord, expected: Expected): Effect.Effect<PutResult, StoreError> =>
     Effect.flatMap(
       session.run(
         "put",
         // The same id put by two at the same time passes both checks; one of them meets the index.
-        Effect.catchIf(insert(record, expected), isIdViolation, () => Effect.succeed([]))
+        Effect.catchIf(insertion(record, expected), isIdViolation, () => Effect.succeed([]))
       ),
       ([saved]) =>
         saved !== undefined

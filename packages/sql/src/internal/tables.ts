@@ -4,6 +4,8 @@ import type { Fragment } from "effect/sql/Statement"
 /** The qualified names. `search_path` is never relied upon: a pooler may have changed it. */
 export interface Tables {
   readonly schema: string
+  /** The schema's name as it stands in a statement. */
+  readonly quoted: string
   readonly threads: Fragment
   readonly checkpoints: Fragment
   readonly leases: Fragment
@@ -14,14 +16,14 @@ export interface Tables {
   readonly migrations: Fragment
   /** As the migrator wants it, which quotes it as an identifier. */
   readonly migrationsTable: string
-  /** As `to_regclass` wants it. */
-  readonly migrationsName: string
 }
 
 export const make = (sql: PgClient, schema: string): Tables => {
-  const table = (name: string): Fragment => sql`${sql(`${schema}.${name}`)}`
+  const quoted = `"${schema.replaceAll("\"", "\"\"")}"`
+  const table = (name: string): Fragment => sql`${sql.literal(`${quoted}.${name}`)}`
   return {
     schema,
+    quoted,
     threads: table("checkpoint_threads"),
     checkpoints: table("checkpoints"),
     leases: table("checkpoint_leases"),
@@ -29,7 +31,6 @@ export const make = (sql: PgClient, schema: string): Tables => {
     patch: table("checkpoint_patch"),
     state: table("checkpoint_state"),
     migrations: table("checkpoint_migrations"),
-    migrationsTable: `${schema}.checkpoint_migrations`,
-    migrationsName: `"${schema.replaceAll("\"", "\"\"")}"."checkpoint_migrations"`
+    migrationsTable: `${schema}.checkpoint_migrations`
   }
 }
