@@ -516,7 +516,14 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           SELECT sum(bytes)::float8 AS bytes FROM following.checkpoints`
         assert.isBelow(bytes, 3 * whole)
         yield* chats.put({ threadId: "t", state: state(61) })
-        yield* checkpointer.prune({ maxVersions: 2, compact: true })
+        yield* checkpointer.prune({ maxVersions: 2 })
+        assert.isAbove(yield* rows, 2)
+        // What the prune before has left goes now, though no version has to.
+        const planned = yield* checkpointer.prune({ maxVersions: 2, compact: true }, { dryRun: true })
+        const done = yield* checkpointer.prune({ maxVersions: 2, compact: true })
+        assert.deepStrictEqual({ ...done, dryRun: true }, planned)
+        assert.strictEqual(done.versions, 0)
+        assert.isAbove(done.bytes, 0)
         assert.strictEqual(yield* rows, 2)
         assert.deepStrictEqual(some(yield* chats.get("t", { version: 60 })).state, state(60))
         assert.deepStrictEqual(some(yield* chats.get("t")).state, state(61))

@@ -414,7 +414,9 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
     const candidates = [
       ...(query.maxVersions === undefined ? [] : [sql`${byCount} > t.floor`]),
       ...(query.maxAge === undefined ? [] : [sql`t.version - 1 > t.floor AND t.created_at < ${ago(query.maxAge)}`]),
-      ...(query.idleThreads === undefined ? [] : [idle])
+      ...(query.idleThreads === undefined ? [] : [idle]),
+      // Something may be left of an earlier prune.
+      ...(query.compact ? [sql.literal("t.floor > 0")] : [])
     ]
     return sql`
       SELECT d.*, CASE WHEN ${sql.literal(query.compact ? "NOT d.more" : "FALSE")} THEN d.floor + 1 ELSE (
@@ -470,7 +472,10 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
 
   const planned = (query: PruneQuery, after: ThreadKey | undefined, step: number) =>
     sql<DueRow>`
-      SELECT d.thread_id, d.namespace, d.floor > d.before OR d.whole AS due, d.whole, d.more,
+      SELECT d.thread_id, d.namespace, d.whole, d.more,
+             d.floor > d.before OR d.whole OR ${
+      query.compact ? sql`EXISTS (SELECT FROM ${checkpoints} c WHERE ${unneeded(query)})` : sql.literal("FALSE")
+    } AS due,
              ${
       query.dryRun
         ? sql`(SELECT count(*)::float8 FROM ${checkpoints} c WHERE ${lost}) AS versions,
@@ -598,12 +603,14 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
         const name = `${row.namespace}\u0000${row.thread_id}`
         const before = pruned.get(name)
         const versions = (before?.versions ?? 0) + row.versions
-        if (versions === 0) continue
+        const bytes = (before?.bytes ?? 0) + row.bytes
+        // Bytes that go without a version are what an earlier prune has left, which only a compaction is asked for.
+        if (versions === 0 && !(query.compact && bytes > 0)) continue
         pruned.set(name, {
           threadId: row.thread_id,
           namespace: row.namespace,
           versions,
-          bytes: (before?.bytes ?? 0) + row.bytes,
+          bytes,
           deleted: row.whole
         })
       }
