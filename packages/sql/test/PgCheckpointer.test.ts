@@ -124,6 +124,11 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           put: counters.put({ threadId: "thread 2", state: { count: 2 } }),
           compareAndSet: counters.put({ parent: some(yield* counters.get("thread 2")), state: { count: 3 } })
         }
+        // Postgres 12 cannot sort within what an index has sorted already.
+        const [server] = yield* sql`SELECT current_setting('server_version_num')::integer >= 130000 AS sorts`
+        if (server!.sorts !== true) {
+          for (const name of ["threads", "allThreads", "interrupted", "unfinished"]) delete reads[name]
+        }
         for (const [name, read] of Object.entries(reads)) {
           const [, statements] = yield* statementsOf(read.pipe(Effect.catch(() => Effect.void)))
           assert.isAbove(statements.length, 0, name)

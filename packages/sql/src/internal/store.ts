@@ -327,14 +327,15 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
     }
     return session.run(
       "threads",
-      // Both keys in the order: the index has the first, and the rest is sorted minute by minute.
+      // Both times in the order: the index has the first, and within a minute the second sorts (before Postgres 13 all
+      // is sorted). The limit is written out, so that a plan for any values knows how few rows are wanted.
       sql<InfoRow & { readonly thread_created_at: number }>`
         SELECT ${info}, ${millis("t.created_at")} AS thread_created_at
           FROM ${threads} t
           JOIN ${checkpoints} c ON c.thread_id = t.thread_id AND c.namespace = t.namespace AND c.version = t.version
          WHERE ${conditions.length === 0 ? sql.literal("TRUE") : sql.and(conditions)}
          ORDER BY t.active_at DESC, t.updated_at DESC, t.namespace, t.thread_id
-         LIMIT ${String(limit)}::integer`
+         LIMIT ${sql.literal(String(limit))}`
     ).pipe(Effect.map((rows) =>
       rows.map((row): StoredThread => ({
         threadId: row.thread_id,
