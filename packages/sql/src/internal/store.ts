@@ -374,7 +374,8 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
     session.transaction(
       "deleteThread",
       Effect.gen(function*() {
-        yield* sql`SELECT FROM ${threads} t WHERE ${thread(t, key)} FOR UPDATE`
+        const [locked] = yield* sql`SELECT FROM ${threads} t WHERE ${thread(t, key)} FOR UPDATE`
+        if (locked === undefined) return 0
         const [row] = yield* sql<{ readonly versions: number }>`
           WITH t AS (
             DELETE FROM ${threads} t WHERE ${thread(t, key)} RETURNING t.floor
