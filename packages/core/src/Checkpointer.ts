@@ -874,7 +874,7 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
     const json = yield* encodeState(threadId, input.state)
     const content = yield* encodeContent(json, {
       nextNodes: input.nextNodes ?? [],
-      pendingInterrupt: Option.fromUndefinedOr(input.pendingInterrupt),
+      pendingInterrupt: Option.fromNullishOr(input.pendingInterrupt),
       metadata: input.metadata ?? {}
     })
     const head = input.parent === undefined ? undefined : heads.of(input.parent)
