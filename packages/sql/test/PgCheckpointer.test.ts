@@ -5,6 +5,7 @@ import { assert, describe, layer } from "@effect/vitest"
 import {
   Arbitrary,
   ConfigProvider,
+  DateTime,
   Effect,
   Exit,
   Fiber,
@@ -78,6 +79,26 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           assert.notMatch(statement!, /\bstate\b/)
         }
       }).pipe(Effect.provide(inSchema("statements"))))
+
+    it.effect("a database that has no statistics yet finds its rows by their keys", () =>
+      Effect.gen(function*() {
+        const counters = yield* Counters
+        yield* counters.put({ threadId: "t", state: { count: 1 } })
+        const reads = [
+          counters.get("t"),
+          counters.get("t", { version: 1 }),
+          counters.getAtTime("t", yield* DateTime.now),
+          counters.listVersions("t"),
+          Stream.runDrain(counters.history("t"))
+        ]
+        for (const read of reads) {
+          const [, [statement]] = yield* statementsOf<unknown, unknown, never>(read)
+          const plan = yield* explain(statement!)
+          assert.include(plan, "checkpoint_threads_pkey", plan)
+          assert.include(plan, "checkpoints_pkey", plan)
+          assert.notInclude(plan, "Join Filter", plan)
+        }
+      }).pipe(Effect.provide(inSchema("unknown"))))
 
     it.effect("no hot read scans a table", () =>
       Effect.gen(function*() {

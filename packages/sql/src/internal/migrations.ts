@@ -34,10 +34,10 @@ const migrations = (sql: PgClient, tables: Tables) =>
           created_at       timestamptz      NOT NULL,
           PRIMARY KEY (thread_id, namespace)
         ) WITH (fillfactor = 70)`
+      // Of one namespace or of all. No other index but the key begins with what a single row is looked up by: while a
+      // table has no statistics, the planner would take the wrong one as well.
       yield* sql`
-        CREATE INDEX checkpoint_threads_by_activity ON ${tables.threads} (active_at)`
-      yield* sql`
-        CREATE INDEX checkpoint_threads_by_namespace ON ${tables.threads} (namespace, active_at)`
+        CREATE INDEX checkpoint_threads_by_activity ON ${tables.threads} (active_at, namespace)`
       yield* sql`
         CREATE INDEX checkpoint_threads_open ON ${tables.threads} (active_at) WHERE unfinished OR interrupted`
 
@@ -65,7 +65,7 @@ const migrations = (sql: PgClient, tables: Tables) =>
           PRIMARY KEY (thread_id, namespace, version)
         )`
       yield* sql`
-        CREATE UNIQUE INDEX checkpoints_by_id ON ${tables.checkpoints} (thread_id, namespace, checkpoint_id)`
+        CREATE UNIQUE INDEX checkpoints_by_id ON ${tables.checkpoints} (checkpoint_id, thread_id, namespace)`
       // What retention leaves alone, and what tags are looked up in.
       yield* sql`
         CREATE INDEX checkpoints_pinned ON ${tables.checkpoints} (thread_id, namespace, version)

@@ -68,8 +68,8 @@ interface DueRow {
   readonly bytes: number
 }
 
-/** Threads that a prune looks at in one transaction. */
-const pruneThreads = 100
+/** Threads that a prune locks in one transaction: few, so that hardly any put meets one of them. */
+const pruneThreads = 20
 
 /** Versions of one thread that a prune removes in one transaction. */
 const pruneVersions = 1000
@@ -240,7 +240,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
   const selected = (selector: Selector): Fragment => {
     switch (selector._tag) {
       case "Latest":
-        return sql.literal("c.version <= t.version")
+        return sql.literal("c.version <= (SELECT version FROM head)")
       case "Version":
         return sql`c.version = ${String(selector.version)}::bigint`
       case "Id":
@@ -257,46 +257,49 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
     }
   }
 
+  // The head row is looked up first and used as values. As a join, a table without statistics may be read from the
+  // wrong end: all versions of a thread, to find which the head is.
+  const withHead = (key: ThreadKey): Fragment =>
+    sql`WITH head AS MATERIALIZED (
+        SELECT t.version, t.floor, t.keyframe_version FROM ${threads} t WHERE ${thread(t, key)}
+      )`
+  const isVisible = sql.literal(
+    "(c.version > (SELECT floor FROM head) OR c.tags <> '[]' OR c.pending_interrupt IS NOT NULL)"
+  )
+
   /** A chain, by the versions it goes from and to. */
-  const chain = (key: ThreadKey, from: Fragment, to: Fragment) =>
-    sql`
-      SELECT ${info}, c.format, c.state, c.bytes, c.state_bytes, ${visible} AS visible
-        FROM ${threads} t
-        JOIN ${checkpoints} c ON c.thread_id = t.thread_id AND c.namespace = t.namespace
-       WHERE ${thread(t, key)} AND ${thread(c, key)} AND c.version BETWEEN ${from} AND ${to}
+  const chain = (key: ThreadKey, from: string, to: string): Fragment =>
+    sql`SELECT ${info}, c.format, c.state, c.bytes, c.state_bytes, ${isVisible} AS visible
+        FROM ${checkpoints} c
+       WHERE ${thread(c, key)} AND c.version BETWEEN ${sql.literal(`(${from}) AND (${to})`)}
        ORDER BY c.version`
 
   const read = (key: ThreadKey, selector: Selector, count: number) =>
     session.run(
       "read",
       selector._tag === "Latest" && count === 1
-        ? sql<RecordRow>`${chain(key, sql.literal("t.keyframe_version"), sql.literal("t.version"))}`
+        ? sql<RecordRow>`
+      ${withHead(key)}
+      ${chain(key, "SELECT keyframe_version FROM head", "SELECT version FROM head")}`
         : sql<RecordRow>`
-      WITH target AS MATERIALIZED (
+      ${withHead(key)}, target AS MATERIALIZED (
         SELECT c.version, c.keyframe_version
-          FROM ${threads} t
-          JOIN ${checkpoints} c ON c.thread_id = t.thread_id AND c.namespace = t.namespace
-         WHERE ${thread(t, key)} AND ${thread(c, key)} AND ${visible} AND ${selected(selector)}
+          FROM ${checkpoints} c
+         WHERE ${thread(c, key)} AND ${isVisible} AND ${selected(selector)}
          ORDER BY c.version DESC
          LIMIT ${String(count)}::integer
       )
-      ${
-          chain(
-            key,
-            sql.literal("(SELECT min(keyframe_version) FROM target)"),
-            sql.literal("(SELECT max(version) FROM target)")
-          )
-        }`
+      ${chain(key, "SELECT min(keyframe_version) FROM target", "SELECT max(version) FROM target")}`
     ).pipe(Effect.map((rows) => rows.map(toRecord)))
 
   const list = (key: ThreadKey, options: { readonly before: number | undefined; readonly limit: number }) =>
     session.run(
       "list",
       sql<InfoRow>`
+        ${withHead(key)}
         SELECT ${info}
-          FROM ${threads} t
-          JOIN ${checkpoints} c ON c.thread_id = t.thread_id AND c.namespace = t.namespace
-         WHERE ${thread(t, key)} AND ${thread(c, key)} AND ${visible}
+          FROM ${checkpoints} c
+         WHERE ${thread(c, key)} AND ${isVisible}
            AND ${
         options.before === undefined ? sql.literal("TRUE") : selected({ _tag: "Before", version: options.before })
       }
