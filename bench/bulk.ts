@@ -1,0 +1,39 @@
+import type { PgClient } from "@effect/sql-pg"
+import { Effect } from "effect"
+import { Mails } from "./Mails.ts"
+
+/** The names of the threads that `fill` makes, from 1 on. */
+export const threadName = (thread: number): string => `thread ${String(thread).padStart(8, "0")}`
+
+/** Puts keyframes of a small state straight into the tables: `threads` threads of `versions` versions each. */
+export const fill = Effect.fnUntraced(function*(sql: PgClient.PgClient, options: {
+  readonly schema: string
+  readonly threads: number
+  readonly versions: number
+}) {
+  const mails = yield* Mails
+  const state = JSON.stringify(mails.ofBytes(100, 0))
+  const [versions, threads] = [String(options.versions), String(options.threads)]
+  const table = (name: string) => sql(`${options.schema}.${name}`)
+  yield* sql`
+    INSERT INTO ${table("checkpoint_threads")} (
+      thread_id, namespace, version, checkpoint_id, previous_id, keyframe_version, keyframe_bytes, delta_bytes,
+      unfinished, interrupted, active_at, updated_at, created_at
+    )
+    SELECT 'thread ' || lpad(i::text, 8, '0'), '', ${versions}::bigint, i || ' ' || ${versions}, NULL, ${versions}::bigint,
+           ${
+    String(state.length)
+  }::integer, 0, FALSE, FALSE, date_trunc('minute', now()), now(), now() - interval '1 day'
+      FROM generate_series(1, ${threads}::integer) i`
+  yield* sql`
+    INSERT INTO ${table("checkpoints")} (
+      thread_id, namespace, version, keyframe_version, created_at, bytes, state_bytes, format, checkpoint_id,
+      next_nodes, metadata, state
+    )
+    SELECT 'thread ' || lpad(i::text, 8, '0'), '', v, v, now() - interval '1 hour', ${String(state.length)}::integer,
+           ${String(state.length)}::integer, 1, i || ' ' || v, '[]', '{}', ${state}::jsonb
+      FROM generate_series(1, ${threads}::integer) i, generate_series(1, ${versions}::integer) v`
+  yield* sql`VACUUM (ANALYZE) ${table("checkpoint_threads")}`
+  yield* sql`VACUUM (ANALYZE) ${table("checkpoints")}`
+  yield* sql`CHECKPOINT`
+}, Effect.orDie)
