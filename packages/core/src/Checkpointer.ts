@@ -1043,10 +1043,16 @@ const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S
 
 /** Whether what is put may turn out to follow this checkpoint. */
 const mayFollow = (head: Heads.Head, expected: CheckpointStore.Expected): boolean =>
-  expected._tag === "Any" || (
+  isDrawn(head.checkpointId) && (expected._tag === "Any" || (
     expected.version === head.version &&
     (expected.checkpointId === undefined || expected.checkpointId === head.checkpointId)
-  )
+  ))
+
+/**
+ * An id that callers choose may come back with other content, after a deletion or a
+ * rollback, and so does not prove that the head is what is remembered under it.
+ */
+const isDrawn = (checkpointId: string): boolean => /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-/.test(checkpointId)
 
 /** Retries what can do no harm, as the schedule says. */
 const retrying = <A>(
