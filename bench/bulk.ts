@@ -17,13 +17,10 @@ export const fill = Effect.fnUntraced(function*(sql: PgClient.PgClient, options:
   const table = (name: string) => sql(`${options.schema}.${name}`)
   yield* sql`
     INSERT INTO ${table("checkpoint_threads")} (
-      thread_id, namespace, version, checkpoint_id, previous_id, keyframe_version, keyframe_bytes, delta_bytes,
-      unfinished, interrupted, active_at, updated_at, created_at
+      thread_id, namespace, version, checkpoint_id, revision, keyframe_version, unfinished, interrupted, active_at, updated_at, created_at
     )
-    SELECT 'thread ' || lpad(i::text, 8, '0'), '', ${versions}::bigint, i || ' ' || ${versions}, NULL, ${versions}::bigint,
-           ${
-    String(state.length)
-  }::integer, 0, FALSE, FALSE, date_trunc('minute', now()), now(), now() - interval '1 day'
+    SELECT 'thread ' || lpad(i::text, 8, '0'), '', ${versions}::bigint, i || ' ' || ${versions}, md5(i::text)::uuid,
+           ${versions}::bigint, FALSE, FALSE, date_trunc('minute', now()), now(), now() - interval '1 day'
       FROM generate_series(1, ${threads}::integer) i`
   yield* sql`
     INSERT INTO ${table("checkpoints")} (

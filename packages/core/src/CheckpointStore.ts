@@ -41,6 +41,8 @@ export const Format = {
 } as const
 
 /**
+ * Names a thread.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -50,19 +52,36 @@ export interface ThreadKey {
 }
 
 /**
+ * Names a version of a thread, and not another one that took its number later.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface VersionId {
+  readonly version: number
+  readonly checkpointId: string
+}
+
+/**
  * What a writer takes for the newest version: `Any` appends whatever it is;
  * `Version` appends only after it, 0 meaning that the thread does not exist. With
- * a `checkpointId` the head must also be that checkpoint, which a thread deleted
- * and begun anew never is. `Hint` is the same without the wish to know why not:
- * the writer has another record for that case.
+ * a `checkpointId` the head must also have that id, and with a `revision` it must
+ * be of that very write: ids that callers choose may come back with other content,
+ * after a deletion or a rollback. `Hint` is the same without the wish to know why
+ * not: the writer has another record for that case.
  *
  * @category models
  * @since 0.1.0
  */
 export type Expected =
   | { readonly _tag: "Any" }
-  | { readonly _tag: "Version"; readonly version: number; readonly checkpointId: string | undefined }
-  | { readonly _tag: "Hint"; readonly version: number; readonly checkpointId: string }
+  | {
+    readonly _tag: "Version"
+    readonly version: number
+    readonly checkpointId: string | undefined
+    readonly revision: string | undefined
+  }
+  | { readonly _tag: "Hint"; readonly version: number; readonly revision: string }
 
 /**
  * A checkpoint on its way into a store. JSON parts are text, already in a form
@@ -73,6 +92,8 @@ export type Expected =
  */
 export interface NewRecord extends ThreadKey {
   readonly checkpointId: string
+  /** A UUID drawn for this write, the same in all its attempts, and never chosen by a caller. */
+  readonly revision: string
   /** `undefined`: the head that it is put upon, if there is one. */
   readonly parent: ParentRef | undefined
   readonly format: number
@@ -87,9 +108,15 @@ export interface NewRecord extends ThreadKey {
   readonly pendingInterrupt: string
   /** A JSON object. */
   readonly metadata: string
+  /** A JSON object of tasks and their values: what has been done of the step that begins here. */
+  readonly writes: string
+  /** Whether the head that it is put upon is not waited for any more, so that retention may remove it. */
+  readonly resolves: boolean
 }
 
 /**
+ * What a checkpoint was made from, in the same namespace.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -118,6 +145,8 @@ export interface StoredInfo extends ThreadKey {
 }
 
 /**
+ * A stored checkpoint.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -128,9 +157,24 @@ export interface StoredRecord extends StoredInfo {
   readonly stateBytes: number
   /** Whether it can be read; otherwise it is here for those after it. */
   readonly visible: boolean
+  /** Of the write that it comes from, where it is the newest version. */
+  readonly revision: string | undefined
 }
 
 /**
+ * What a task of the step that begins at a version has already done.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StoredWrite {
+  readonly task: string
+  readonly value: Schema.Json
+}
+
+/**
+ * A thread with its newest checkpoint, without the state.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -174,6 +218,8 @@ export type Selector =
   | { readonly _tag: "Before"; readonly version: number }
 
 /**
+ * Where a page of threads ended.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -183,6 +229,8 @@ export interface ThreadCursor extends ThreadKey {
 }
 
 /**
+ * Which threads to list; all that is given must hold.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -213,6 +261,8 @@ export interface PruneQuery {
 }
 
 /**
+ * What a prune removed of a thread, or would remove.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -261,6 +311,16 @@ export class CheckpointStore extends Context.Service<CheckpointStore, {
     version: number,
     tags: string
   ) => Effect.Effect<Option.Option<StoredInfo>, StoreError>
+  /**
+   * Keeps what tasks of the step that begins at a version have done; a task that has something keeps it. False: there is
+   * no such version.
+   */
+  readonly saveWrites: (key: ThreadKey, version: VersionId, writes: string) => Effect.Effect<boolean, StoreError>
+  /** What was kept with a version or saved since, by task. `None`: there is no such version. */
+  readonly readWrites: (
+    key: ThreadKey,
+    version: VersionId
+  ) => Effect.Effect<Option.Option<ReadonlyArray<StoredWrite>>, StoreError>
   /** Removes a thread and says how many versions it had. Not idempotent: never retried blindly. */
   readonly deleteThread: (key: ThreadKey) => Effect.Effect<number, StoreError>
   /** Applies a policy in bounded batches, one element each. Only one runs at a time against one database. */
@@ -276,16 +336,20 @@ interface MemoryThread extends ThreadKey {
   version: number
   /** Versions up to here are gone, unless they are pinned. */
   floor: number
+  revision: string
   /** Ascending by version; the newest is always there, and so is all that those which can be read are stored upon. */
   readonly records: Array<MemoryRecord>
 }
 
-interface MemoryRecord extends NewRecord {
+interface MemoryRecord extends Omit<NewRecord, "writes"> {
   readonly version: number
   /** Where the chain begins that leads to it. */
   readonly keyframeVersion: number
   readonly createdAt: number
+  readonly writes: Map<string, Schema.Json>
   tags: string
+  /** Whether its interrupt was resolved. */
+  resolved: boolean
 }
 
 /**
@@ -309,14 +373,16 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
     const key = keyOf(record)
     const thread = threads.get(key)
     const head = thread?.records.at(-1)
-    if (thread?.records.some((stored) => stored.checkpointId === record.checkpointId)) {
+    if (visibleOf(thread).some((stored) => stored.checkpointId === record.checkpointId)) {
       return { _tag: "Taken" }
     }
     const actual = thread?.version ?? 0
     if (
       expected._tag !== "Any" &&
       (expected.version !== actual ||
-        (expected.checkpointId !== undefined && expected.checkpointId !== head?.checkpointId))
+        (expected.revision !== undefined && expected.revision !== thread?.revision) ||
+        (expected._tag === "Version" && expected.checkpointId !== undefined &&
+          expected.checkpointId !== head?.checkpointId))
     ) {
       return expected._tag === "Hint" ? { _tag: "Moved" } : { _tag: "Conflict", actual }
     }
@@ -326,8 +392,11 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
       version: actual + 1,
       keyframeVersion: isDelta(record) && head !== undefined ? head.keyframeVersion : actual + 1,
       createdAt: Math.max(now, head?.createdAt ?? now),
-      tags: "[]"
+      writes: new Map(entriesOf(record.writes)),
+      tags: "[]",
+      resolved: false
     }
+    if (record.resolves && head !== undefined) head.resolved = true
     if (thread === undefined) {
       threads.set(key, {
         threadId: record.threadId,
@@ -335,14 +404,21 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
         createdAt: saved.createdAt,
         version: 1,
         floor: 0,
+        revision: record.revision,
         records: [saved]
       })
     } else {
       thread.version = saved.version
+      thread.revision = record.revision
       thread.records.push(saved)
     }
     return { _tag: "Saved", version: saved.version, parent: saved.parent, createdAt: saved.createdAt }
   }
+
+  const recordOf = (key: ThreadKey, { checkpointId, version }: VersionId): MemoryRecord | undefined =>
+    visibleOf(threads.get(keyOf(key))).find((stored) =>
+      stored.version === version && stored.checkpointId === checkpointId
+    )
 
   const prune = (query: PruneQuery, now: number): ReadonlyArray<PrunedThread> => {
     const pruned: Array<PrunedThread> = []
@@ -391,7 +467,7 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
         const to = fitting.at(-1)?.version ?? 0
         return (thread?.records ?? [])
           .filter((record) => from <= record.version && record.version <= to)
-          .map((record) => toStored(record, isVisible(thread!, record)))
+          .map((record) => toStored(thread!, record))
       }),
     list: (key, { before, limit }) =>
       Effect.sync(() =>
@@ -424,6 +500,22 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
         record.tags = tags
         return Option.some(toInfo(record))
       }),
+    saveWrites: (key, version, writes) =>
+      Effect.sync(() => {
+        const record = recordOf(key, version)
+        if (record === undefined) return false
+        for (const [task, value] of entriesOf(writes)) {
+          if (!record.writes.has(task)) record.writes.set(task, value)
+        }
+        return true
+      }),
+    readWrites: (key, version) =>
+      Effect.sync(() =>
+        Option.map(
+          Option.fromUndefinedOr(recordOf(key, version)),
+          ({ writes }) => Array.from(writes, ([task, value]): StoredWrite => ({ task, value: Json.clone(value) }))
+        )
+      ),
     deleteThread: (key) =>
       Effect.sync(() => {
         const versions = visibleOf(threads.get(keyOf(key))).length
@@ -437,6 +529,8 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
 })
 
 /**
+ * A store in memory, empty each time the layer is built.
+ *
  * @category layers
  * @since 0.1.0
  */
@@ -453,11 +547,17 @@ const newestFirst: Order.Order<ThreadCursor> = Order.combine(
 )
 
 /** Retention leaves these alone. */
-const isPinned = (record: MemoryRecord): boolean => record.tags !== "[]" || record.pendingInterrupt !== "null"
+const isPinned = (record: MemoryRecord): boolean =>
+  record.tags !== "[]" || (record.pendingInterrupt !== "null" && !record.resolved)
 
-const bytesOf = (records: ReadonlyArray<NewRecord>): number => records.reduce((sum, record) => sum + record.bytes, 0)
+const entriesOf = (writes: string): ReadonlyArray<[task: string, value: Schema.Json]> =>
+  Object.entries(JSON.parse(writes) as Schema.JsonObject)
 
-const isDelta = (record: NewRecord): boolean => record.format === Format.delta || record.format === Format.deltaEscaped
+const bytesOf = (records: ReadonlyArray<{ readonly bytes: number }>): number =>
+  records.reduce((sum, record) => sum + record.bytes, 0)
+
+const isDelta = (record: Pick<NewRecord, "format">): boolean =>
+  record.format === Format.delta || record.format === Format.deltaEscaped
 
 const isVisible = (thread: MemoryThread, record: MemoryRecord): boolean =>
   record.version > thread.floor || isPinned(record)
@@ -505,13 +605,14 @@ const toInfo = (record: MemoryRecord): StoredInfo => ({
   createdAt: record.createdAt
 })
 
-const toStored = (record: MemoryRecord, visible: boolean): StoredRecord => ({
+const toStored = (thread: MemoryThread, record: MemoryRecord): StoredRecord => ({
   ...toInfo(record),
   format: record.format,
   state: JSON.parse(record.state),
   bytes: record.bytes,
   stateBytes: record.stateBytes,
-  visible
+  visible: isVisible(thread, record),
+  revision: record.version === thread.version ? thread.revision : undefined
 })
 
 const toThread = (thread: MemoryThread): StoredThread => ({

@@ -33,37 +33,33 @@
  *
  * @since 0.1.0
  */
-import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as SecureRandom from "effect/crypto/SecureRandom"
-import * as DateTime from "effect/DateTime"
+import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
-import * as Result from "effect/Result"
+import type * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
+import type * as Schema from "effect/Schema"
+import type * as Stream from "effect/Stream"
 import type { Checkpoint, CheckpointInfo, CheckpointRef, Interrupt, ThreadInfo } from "./Checkpoint.ts"
-import {
+import type {
   CheckpointIdTaken,
   CheckpointNotFound,
   InvalidInput,
   StateDecodeError,
   StateEncodeError,
   StateTooLarge,
-  type StoreError,
+  StoreError,
   VersionConflict
 } from "./CheckpointError.ts"
 import * as CheckpointStore from "./CheckpointStore.ts"
-import * as Delta from "./internal/delta.ts"
 import * as Heads from "./internal/heads.ts"
 import * as Input from "./internal/input.ts"
-import * as Json from "./internal/json.ts"
 import * as Metrics from "./internal/metrics.ts"
-import * as Record from "./internal/record.ts"
 import * as ThreadQueue from "./internal/threadQueue.ts"
+import * as Views from "./internal/view.ts"
 import * as Retention from "./Retention.ts"
 
 // -----------------------------------------------------------------------------
@@ -90,6 +86,16 @@ export interface Content<S> {
    * within one call save once in any case.
    */
   readonly checkpointId?: string | undefined
+  /**
+   * What tasks of the step that begins at this checkpoint have already done, by the
+   * name of the task. See `saveWrites`.
+   */
+  readonly writes?: Schema.JsonObject | undefined
+  /**
+   * Whether this goes on from the pending interrupt of the newest version. That
+   * version stays as it is, but retention may remove it from then on.
+   */
+  readonly resolvesInterrupt?: boolean | undefined
 }
 
 /**
@@ -159,12 +165,16 @@ export interface ThreadFilter {
 }
 
 /**
+ * What a put can fail with; a `CompareAndSet` also with `VersionConflict`.
+ *
  * @category errors
  * @since 0.1.0
  */
 export type PutError = InvalidInput | StateEncodeError | StateTooLarge | CheckpointIdTaken | StoreError
 
 /**
+ * What a read can fail with.
+ *
  * @category errors
  * @since 0.1.0
  */
@@ -197,7 +207,7 @@ export interface View<S> {
    */
   readonly put: {
     (input: Append<S>): Effect.Effect<Checkpoint<S>, PutError>
-    (input: CompareAndSet<S>): Effect.Effect<Checkpoint<S>, PutError | VersionConflict>
+    (input: Append<S> | CompareAndSet<S>): Effect.Effect<Checkpoint<S>, PutError | VersionConflict>
   }
 
   /**
@@ -229,7 +239,10 @@ export interface View<S> {
     ReadError
   >
 
-  /** Reads the checkpoint that was the newest at that time, to the millisecond. */
+  /**
+   * Reads the checkpoint that was the newest at that time, to the millisecond, of
+   * those that retention has kept.
+   */
   readonly getAtTime: (threadId: string, time: DateTime.DateTime) => Effect.Effect<
     Option.Option<Checkpoint<S>>,
     ReadError
@@ -277,6 +290,21 @@ export interface View<S> {
     target: VersionRef,
     tags: ReadonlyArray<string>
   ) => Effect.Effect<CheckpointInfo, ReadError | CheckpointNotFound>
+
+  /**
+   * Keeps what tasks of the step that begins at a checkpoint have done, so that they
+   * need not be run again when the step is. A task that has a value keeps it. They
+   * are removed with their checkpoint, and count against `maxStateBytes` together.
+   */
+  readonly saveWrites: (
+    target: CheckpointRef,
+    writes: Schema.JsonObject
+  ) => Effect.Effect<void, InvalidInput | StateTooLarge | CheckpointNotFound | StoreError>
+
+  /** What `saveWrites`, or the put itself, has kept with a checkpoint, by task. */
+  readonly writes: (
+    target: CheckpointRef
+  ) => Effect.Effect<Schema.JsonObject, InvalidInput | CheckpointNotFound | StoreError>
 
   /**
    * Removes a thread with all its versions, tagged ones too, and says how many they
@@ -329,6 +357,8 @@ export class Checkpointer extends Context.Service<
 >()("@effect-checkpoint/core/Checkpointer") {}
 
 /**
+ * What a view is of.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -340,6 +370,8 @@ export interface ViewOptions<S extends Schema.Constraint> {
 }
 
 /**
+ * Settings of the service.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -362,12 +394,16 @@ export interface Options {
 }
 
 /**
+ * What `Options.maxStateBytes` is by default, 8 MiB.
+ *
  * @category constants
  * @since 0.1.0
  */
 export const defaultMaxStateBytes: number = 8 * 1024 * 1024
 
 /**
+ * What `Options.cacheBytes` is by default, 32 MiB.
+ *
  * @category constants
  * @since 0.1.0
  */
@@ -384,14 +420,6 @@ export const defaultRetry: Schedule.Schedule<unknown, StoreError> = Schedule.min
   Schedule.spaced("1 second")
 ]).pipe(Schedule.jittered, Schedule.upTo({ times: 10 }))
 
-/** Conflicts with other processes that `update` puts up with. */
-const maxConflicts = 20
-
-/** How many versions `history` asks for at a time. */
-const historyVersions = 16
-
-const threadsPage = 100
-
 /**
  * Builds the service over any store.
  *
@@ -406,7 +434,7 @@ export const make = Effect.fnUntraced(function*(
   yield* Input.count("maxStateBytes", maxStateBytes)
   const cacheBytes = options?.cacheBytes ?? defaultCacheBytes
   yield* Input.version("cacheBytes", cacheBytes, 0)
-  const environment: Environment = {
+  const environment: Views.Environment = {
     store,
     maxStateBytes,
     schedule: (options?.retry ?? defaultRetry).pipe(
@@ -421,14 +449,14 @@ export const make = Effect.fnUntraced(function*(
     heads: Heads.make(cacheBytes),
     random: SecureRandom.make(SecureRandom.randomBytesUnsafe)
   }
-  const plain = makeView(environment, "", plainCodec)
+  const plain = Views.make(environment, "", Views.plainCodec)
 
   return Checkpointer.of({
     ...plain,
-    threads: (filter) => listThreads(environment, filter?.namespace, filter),
+    threads: (filter) => Views.listThreads(environment, filter?.namespace, filter),
     view: Effect.fnUntraced(function*({ namespace = "", state }) {
       yield* Input.namespace(namespace)
-      return makeView(environment, namespace, yield* codecOf(state))
+      return Views.make(environment, namespace, yield* Views.codecOf(state))
     }),
     prune: Effect.fn("Checkpointer.prune")((policy, options) =>
       Effect.provideService(Retention.prune(policy, options), CheckpointStore.CheckpointStore, store)
@@ -517,647 +545,3 @@ export const Service = <Self>() =>
     layer: Layer.effect(Base, Checkpointer.use((checkpointer) => checkpointer.view(options)))
   }) as ServiceClass<Self, Id, S>
 }
-
-// -----------------------------------------------------------------------------
-// implementation
-// -----------------------------------------------------------------------------
-
-/** What all views of one service share. */
-interface Environment {
-  readonly store: CheckpointStore.CheckpointStore["Service"]
-  readonly maxStateBytes: number
-  readonly schedule: Schedule.Schedule<unknown, StoreError>
-  readonly inTurn: ReturnType<typeof ThreadQueue.make>
-  readonly heads: Heads.Heads
-  readonly random: SecureRandom.SecureRandom["Service"]
-}
-
-/** Between a state and its JSON. */
-interface Codec<S> {
-  readonly encode: (state: S) => Effect.Effect<Schema.Json, Schema.SchemaError | RangeError>
-  readonly decode: (json: Schema.Json) => Effect.Effect<S, Schema.SchemaError | RangeError>
-}
-
-/** Whether it really is JSON is checked on the way to its text, for every codec. */
-const plainCodec: Codec<Schema.Json> = { encode: Effect.succeed, decode: Effect.succeed }
-
-const codecOf = Effect.fnUntraced(function*<S extends Schema.Constraint>(
-  schema: S
-): Effect.fn.Return<Codec<S["Type"]>, never, S["EncodingServices"] | S["DecodingServices"]> {
-  const services = yield* Effect.context<S["EncodingServices"] | S["DecodingServices"]>()
-  const codec = Schema.toCodecJson(schema)
-  const encode = Schema.encodeUnknownEffect(codec)
-  const decode = Schema.decodeUnknownEffect(codec)
-  // A state nested deeper than the stack is its owner's mistake, and not a reason to die.
-  const guarded = <A>(effect: Effect.Effect<A, Schema.SchemaError, S["EncodingServices"] | S["DecodingServices"]>) =>
-    Effect.catchDefect(
-      Effect.provideContext(effect, services),
-      (defect) => defect instanceof RangeError ? Effect.fail(defect) : Effect.die(defect)
-    )
-  return {
-    encode: (state) => guarded(encode(state)),
-    decode: (json) => guarded(decode(json))
-  }
-})
-
-/** A checkpoint's content: its state as JSON that is yet to be checked, and the rest as it is and as it is stored. */
-interface Encoded {
-  readonly json: Schema.Json
-  readonly stored: Pick<CheckpointStore.NewRecord, "nextNodes" | "pendingInterrupt" | "metadata">
-  readonly nextNodes: ReadonlyArray<string>
-  readonly pendingInterrupt: Option.Option<Interrupt>
-  readonly metadata: Schema.JsonObject
-}
-
-interface Write {
-  readonly threadId: string
-  readonly checkpointId: string
-  readonly expected: CheckpointStore.Expected
-  readonly parent?: CheckpointStore.ParentRef | undefined
-  readonly content: Encoded
-  /** The checkpoint that is taken for the newest, where its state is at hand. */
-  readonly head: Heads.Head | undefined
-}
-
-/** How a state is stored, and what the next one can be compared with once it is. */
-interface StoredState {
-  readonly record: Pick<CheckpointStore.NewRecord, "format" | "state" | "bytes" | "stateBytes">
-  readonly toHead: (version: number, checkpointId: string) => Heads.Head
-}
-
-const makeView = <S>(environment: Environment, namespace: string, codec: Codec<S>): View<S> => {
-  const { heads, inTurn, maxStateBytes, random, store } = environment
-
-  const keyOf = (threadId: string): CheckpointStore.ThreadKey => ({ threadId, namespace })
-
-  const checkThread = (threadId: string): Effect.Effect<string, InvalidInput> => Input.id("threadId", threadId)
-
-  /** Tells spans and logs which thread an operation is about. */
-  const about = <A, E, R>(effect: Effect.Effect<A, E, R>, threadId: string): Effect.Effect<A, E, R> =>
-    Effect.annotateCurrentSpan({ "checkpoint.thread_id": threadId, "checkpoint.namespace": namespace }).pipe(
-      Effect.andThen(effect),
-      Effect.annotateLogs({ threadId, namespace })
-    )
-
-  // In a transaction a writer must not wait for one who may be waiting for that transaction's row lock.
-  const queued = <A, E, R>(threadId: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.flatMap(
-      store.inTransaction,
-      (inTransaction) => inTransaction ? effect : inTurn(keyOf(threadId), effect)
-    )
-
-  // ---- encoding
-
-  const encodeContent = Effect.fnUntraced(function*(
-    json: Schema.Json,
-    parts: Pick<Encoded, "nextNodes" | "pendingInterrupt" | "metadata">
-  ): Effect.fn.Return<Encoded, InvalidInput> {
-    const stored = {
-      nextNodes: yield* Input.nodes(parts.nextNodes),
-      pendingInterrupt: yield* Input.interrupt(parts.pendingInterrupt),
-      metadata: yield* Input.jsonObject("metadata", parts.metadata)
-    }
-    const { metadata, nextNodes, pendingInterrupt } = parts
-    return { json, stored, nextNodes, pendingInterrupt, metadata }
-  })
-
-  const checkSize = (threadId: string, bytes: number): Result.Result<void, StateTooLarge> =>
-    bytes > maxStateBytes
-      ? Result.fail(new StateTooLarge({ threadId, namespace, bytes, limit: maxStateBytes }))
-      : Result.void
-
-  /** What changed since `head`, where that is worth storing. */
-  const toDelta = (
-    threadId: string,
-    json: Schema.Json,
-    head: Heads.Head
-  ): Result.Result<StoredState | undefined, StateTooLarge> => {
-    const delta = Delta.diff(head.json, json)
-    if (delta === undefined) return Result.succeed(undefined)
-    const { bytes, escaped, text } = delta.encoded
-    const stateBytes = head.bytes + delta.growth
-    return Result.map(
-      checkSize(threadId, stateBytes),
-      () =>
-        !Delta.continues(head.chain, head.version, bytes, stateBytes) ? undefined : {
-          record: {
-            format: escaped ? CheckpointStore.Format.deltaEscaped : CheckpointStore.Format.delta,
-            state: text,
-            bytes,
-            stateBytes
-          },
-          toHead: (version, checkpointId) => ({
-            version,
-            checkpointId,
-            json: Result.getOrThrow(Delta.apply(delta.patch, head.json, new WeakSet())),
-            bytes: stateBytes,
-            chain: { ...head.chain, deltaBytes: head.chain.deltaBytes + bytes }
-          })
-        }
-    )
-  }
-
-  const toKeyframe = (
-    threadId: string,
-    json: Schema.Json
-  ): Result.Result<StoredState, StateEncodeError | StateTooLarge> => {
-    const encoded = Json.encode(json)
-    if (Result.isFailure(encoded)) {
-      return Result.fail(new StateEncodeError({ threadId, namespace, reason: encoded.failure }))
-    }
-    const { bytes, escaped, text } = encoded.success
-    // What the caller holds may be changed before the next put. A copy is what that one is compared with.
-    const copy = Json.clone(json)
-    return Result.map(checkSize(threadId, bytes), () => ({
-      record: {
-        format: escaped ? CheckpointStore.Format.keyframeEscaped : CheckpointStore.Format.keyframe,
-        state: text,
-        bytes,
-        stateBytes: bytes
-      },
-      toHead: (version, checkpointId) => ({
-        version,
-        checkpointId,
-        json: copy,
-        bytes,
-        chain: { keyframeVersion: version, keyframeBytes: bytes, deltaBytes: 0 }
-      })
-    }))
-  }
-
-  const encodeState = (threadId: string, state: S): Effect.Effect<Schema.Json, StateEncodeError> =>
-    Effect.mapError(
-      codec.encode(state),
-      (cause) => new StateEncodeError({ threadId, namespace, reason: cause.message, cause })
-    )
-
-  const decode = (raw: Record.RawCheckpoint): Effect.Effect<Checkpoint<S>, StateDecodeError> =>
-    // A copy: the original is what the next state is compared with, and is shared by the versions of a history.
-    Effect.mapBoth(codec.decode(Json.clone(raw.state)), {
-      onFailure: (cause) =>
-        new StateDecodeError({
-          threadId: raw.info.threadId,
-          namespace,
-          version: raw.info.version,
-          kind: "Schema",
-          reason: cause.message,
-          raw: raw.state,
-          cause
-        }),
-      onSuccess: (state) => ({ ...raw.info, state })
-    })
-
-  // ---- reading
-
-  const readRaw = (
-    threadId: string,
-    selector: CheckpointStore.Selector
-  ): Effect.Effect<Record.RawCheckpoint | undefined, StateDecodeError | StoreError> =>
-    Effect.flatMap(
-      retrying(environment, store.read(keyOf(threadId), selector, 1)),
-      (records) => Effect.map(Effect.fromResult(Record.fold(records, "last")), ([raw]) => raw)
-    )
-
-  const headOf = ({ bytes, chain, info, state }: Record.RawCheckpoint): Heads.Head => ({
-    version: info.version,
-    checkpointId: info.checkpointId,
-    json: state,
-    bytes,
-    chain
-  })
-
-  const readOne = (
-    threadId: string,
-    selector: CheckpointStore.Selector
-  ): Effect.Effect<Option.Option<Checkpoint<S>>, StateDecodeError | StoreError> =>
-    Effect.flatMap(readRaw(threadId, selector), (raw) => {
-      if (raw === undefined) return Effect.succeedNone
-      if (selector._tag !== "Latest") return Effect.asSome(decode(raw))
-      const head = headOf(raw)
-      return Effect.map(decode(raw), (checkpoint) => {
-        heads.offer(keyOf(threadId), head)
-        heads.attach(checkpoint, head)
-        return Option.some(checkpoint)
-      })
-    }).pipe(Effect.trackDuration(Metrics.readDuration))
-
-  const readRequired = (
-    threadId: string,
-    selector: CheckpointStore.Selector
-  ): Effect.Effect<Record.RawCheckpoint, StateDecodeError | StoreError | CheckpointNotFound> =>
-    Effect.flatMap(readRaw(threadId, selector), (raw) =>
-      raw === undefined
-        ? Effect.fail(new CheckpointNotFound({ threadId, namespace, selector: describe(selector) }))
-        : Effect.succeed(raw))
-
-  // ---- writing
-
-  const newId = (threadId: string, given: string | undefined): Effect.Effect<string, InvalidInput> =>
-    given === undefined ? random.uuidV7() : Effect.as(Input.checkpointId(keyOf(threadId), given), given)
-
-  /** One attempt to save, as a change of `head` or whole. */
-  const save = (
-    { checkpointId, content, parent, threadId }: Write,
-    expected: CheckpointStore.Expected,
-    state: StoredState
-  ): Effect.Effect<CheckpointStore.PutResult, StoreError> =>
-    retrying(
-      environment,
-      store.put({ ...keyOf(threadId), checkpointId, parent, ...state.record, ...content.stored }, expected)
-    )
-
-  const write = Effect.fnUntraced(function*(
-    input: Write
-  ): Effect.fn.Return<
-    CheckpointInfo,
-    VersionConflict | CheckpointIdTaken | StateEncodeError | StateTooLarge | StoreError
-  > {
-    const { checkpointId, content, expected, threadId } = input
-    const key = keyOf(threadId)
-    const head = input.head ?? heads.get(key)
-    let state = head === undefined || !mayFollow(head, expected)
-      ? undefined
-      : yield* Effect.fromResult(toDelta(threadId, content.json, head))
-    let result: CheckpointStore.PutResult | undefined
-    if (head !== undefined && state !== undefined) {
-      // Who asked for no certain parent is not told that the one we took for it was not the newest.
-      const isAsked = expected._tag === "Version" && expected.checkpointId !== undefined
-      const { checkpointId, version } = head
-      result = yield* save(input, isAsked ? expected : { _tag: "Hint", version, checkpointId }, state)
-    }
-    if (result === undefined || result._tag === "Moved" || state === undefined) {
-      state = yield* Effect.fromResult(toKeyframe(threadId, content.json))
-      result = yield* save(input, expected, state)
-    }
-    switch (result._tag) {
-      case "Saved": {
-        yield* Metric.update(Metrics.puts, 1)
-        yield* Metric.update(Metrics.bytesWritten, state.record.bytes)
-        const info: CheckpointInfo = {
-          ...key,
-          version: result.version,
-          checkpointId,
-          parent: Option.map(Option.fromUndefinedOr(result.parent), (ref) => ({ ...ref, namespace })),
-          nextNodes: content.nextNodes,
-          pendingInterrupt: content.pendingInterrupt,
-          metadata: content.metadata,
-          tags: [],
-          createdAt: DateTime.makeUnsafe(result.createdAt)
-        }
-        const saved = state.toHead(result.version, checkpointId)
-        heads.set(key, saved)
-        heads.attach(info, saved)
-        return info
-      }
-      case "Taken": {
-        // An earlier attempt of this put, or of one with the same id, was applied. What cannot be read is not the same.
-        const saved = yield* Effect.catchTag(
-          readRaw(threadId, { _tag: "Id", checkpointId }),
-          "StateDecodeError",
-          () => Effect.undefined
-        )
-        return saved !== undefined && isSame(content, saved)
-          ? saved.info
-          : yield* new CheckpointIdTaken({ ...key, checkpointId })
-      }
-      case "Conflict":
-      case "Moved": {
-        const actual = result._tag === "Conflict" ? result.actual : 0
-        yield* Metric.update(Metrics.conflicts, 1)
-        return yield* new VersionConflict({
-          ...key,
-          expected: expected._tag === "Any" ? actual : expected.version,
-          actual
-        })
-      }
-    }
-  })
-
-  /** The checkpoint that was saved, with the state that its caller gave. */
-  const withState = (info: CheckpointInfo, state: S): Checkpoint<S> => {
-    const checkpoint = { ...info, state }
-    const head = heads.of(info)
-    if (head !== undefined) heads.attach(checkpoint, head)
-    return checkpoint
-  }
-
-  const targetOf = Effect.fnUntraced(function*(
-    input: Append<S> | CompareAndSet<S>
-  ): Effect.fn.Return<readonly [threadId: string, expected: CheckpointStore.Expected], InvalidInput> {
-    if (input.parent !== undefined) {
-      const { checkpointId, threadId, version } = input.parent
-      yield* checkThread(threadId)
-      yield* sameNamespace("parent", input.parent)
-      yield* Input.version("parent.version", version)
-      yield* Input.checkpointId(keyOf(threadId), checkpointId)
-      return [threadId, { _tag: "Version", version, checkpointId }]
-    }
-    yield* checkThread(input.threadId)
-    if (input.expectedVersion === undefined) return [input.threadId, { _tag: "Any" }]
-    yield* Input.version("expectedVersion", input.expectedVersion, 0)
-    return [input.threadId, { _tag: "Version", version: input.expectedVersion, checkpointId: undefined }]
-  })
-
-  const sameNamespace = (field: string, ref: { readonly namespace?: string | undefined }) =>
-    ref.namespace === undefined || ref.namespace === namespace ? Effect.void : Effect.fail(
-      new InvalidInput({
-        field: `${field}.namespace`,
-        reason: `it is "${ref.namespace}", but this view is of namespace "${namespace}"`
-      })
-    )
-
-  const put = Effect.fn("Checkpointer.put")(function*(
-    input: Append<S> | CompareAndSet<S>
-  ): Effect.fn.Return<Checkpoint<S>, PutError | VersionConflict> {
-    const [threadId, expected] = yield* targetOf(input)
-    const checkpointId = yield* newId(threadId, input.checkpointId)
-    const json = yield* encodeState(threadId, input.state)
-    const content = yield* encodeContent(json, {
-      nextNodes: input.nextNodes ?? [],
-      pendingInterrupt: Option.fromNullishOr(input.pendingInterrupt),
-      metadata: input.metadata ?? {}
-    })
-    const head = input.parent === undefined ? undefined : heads.of(input.parent)
-    const info = yield* queued(threadId, write({ threadId, checkpointId, expected, content, head }))
-    return withState(info, input.state)
-  }, (effect, input) => about(effect, input.parent === undefined ? input.threadId : input.parent.threadId))
-
-  /** One attempt: the head, changed by `f`, put upon the head that was read. */
-  const attempt = Effect.fnUntraced(function*<E, R>(
-    threadId: string,
-    checkpointId: string,
-    f: (state: S) => Effect.Effect<S, E, R>
-  ) {
-    const raw = yield* readRequired(threadId, { _tag: "Latest" })
-    const state = yield* Effect.flatMap(decode(raw), (head) => f(head.state))
-    const json = yield* encodeState(threadId, state)
-    const content = yield* encodeContent(json, raw.info)
-    const head = headOf(raw)
-    const expected = { _tag: "Version", version: head.version, checkpointId: head.checkpointId } as const
-    return Effect.map(
-      write({ threadId, checkpointId, expected, content, head }),
-      (info) => withState(info, state)
-    )
-  })
-
-  const update = Effect.fn("Checkpointer.update")(function*(threadId: string, f: (state: S) => S) {
-    yield* checkThread(threadId)
-    const checkpointId = yield* newId(threadId, undefined)
-    return yield* queued(
-      threadId,
-      attempt(threadId, checkpointId, (state) => Effect.sync(() => f(state))).pipe(
-        Effect.flatten,
-        Effect.retry({ schedule: conflictSchedule, while: isConflict })
-      )
-    )
-  }, about)
-
-  const updateEffect = Effect.fn("Checkpointer.updateEffect")(function*<E, R>(
-    threadId: string,
-    f: (state: S) => Effect.Effect<S, E, R>
-  ) {
-    yield* checkThread(threadId)
-    const checkpointId = yield* newId(threadId, undefined)
-    return yield* attempt(threadId, checkpointId, (state) => Effect.mapError(f(state), (error) => new Foreign(error)))
-      .pipe(
-        Effect.flatMap((write) => queued(threadId, write)),
-        Effect.retry({ schedule: conflictSchedule, while: isConflict }),
-        Effect.mapError((error) => error instanceof Foreign ? error.error as E : error)
-      )
-  }, about)
-
-  /** Saves what was read as the next version of a thread, its own or another. */
-  const copy = Effect.fnUntraced(function*(
-    raw: Record.RawCheckpoint,
-    target: Pick<Write, "threadId" | "expected">,
-    given: string | undefined
-  ): Effect.fn.Return<Checkpoint<S>, PutError | StateDecodeError | VersionConflict> {
-    const { threadId } = target
-    const checkpointId = yield* newId(threadId, given)
-    const { state } = yield* decode(raw)
-    const content = yield* encodeContent(raw.state, raw.info)
-    const parent = { threadId: raw.info.threadId, version: raw.info.version, checkpointId: raw.info.checkpointId }
-    const info = yield* queued(threadId, write({ ...target, checkpointId, parent, content, head: undefined }))
-    return withState(info, state)
-  })
-
-  const restore = Effect.fn("Checkpointer.restore")(function*(
-    threadId: string,
-    selector: Selector,
-    options?: { readonly checkpointId?: string | undefined } | undefined
-  ) {
-    yield* checkThread(threadId)
-    const raw = yield* readRequired(threadId, yield* selectorOf(selector))
-    return yield* copy(raw, { threadId, expected: { _tag: "Any" } }, options?.checkpointId).pipe(
-      Effect.catchTag("VersionConflict", Effect.die)
-    )
-  }, about)
-
-  const checkRef = Effect.fnUntraced(function*(field: string, ref: VersionRef) {
-    yield* checkThread(ref.threadId)
-    yield* sameNamespace(field, ref)
-    yield* Input.version(`${field}.version`, ref.version)
-  })
-
-  const fork = Effect.fn("Checkpointer.fork")(function*(
-    source: VersionRef,
-    target: { readonly threadId: string; readonly checkpointId?: string | undefined }
-  ) {
-    yield* checkRef("source", source)
-    yield* Input.id("target.threadId", target.threadId)
-    const raw = yield* readRequired(source.threadId, { _tag: "Version", version: source.version })
-    const expected = { _tag: "Version", version: 0, checkpointId: undefined } as const
-    return yield* copy(raw, { threadId: target.threadId, expected }, target.checkpointId)
-  }, (effect, source) => about(effect, source.threadId))
-
-  const setTags = Effect.fn("Checkpointer.setTags")(function*(target: VersionRef, tags: ReadonlyArray<string>) {
-    const { threadId, version } = target
-    yield* checkRef("target", target)
-    const text = yield* Input.tags(tags)
-    const stored = yield* retrying(environment, store.setTags(keyOf(threadId), version, text))
-    return Option.isSome(stored)
-      ? yield* Effect.fromResult(Record.toInfo(stored.value))
-      : yield* new CheckpointNotFound({
-        ...keyOf(threadId),
-        selector: describe({ _tag: "Version", version })
-      })
-  }, (effect, target) => about(effect, target.threadId))
-
-  /** At least the newest versions below one, and all that are stored in the chains of those. */
-  const historyPage = (threadId: string, before: number | undefined) =>
-    retrying(
-      environment,
-      store.read(
-        keyOf(threadId),
-        before === undefined ? { _tag: "Latest" } : { _tag: "Before", version: before },
-        historyVersions
-      )
-    ).pipe(
-      Effect.flatMap((records) => Effect.fromResult(Record.fold(records, "all"))),
-      Effect.map((raws) => [raws.toReversed(), Option.map(Arr.head(raws), ({ info }) => info.version)] as const)
-    )
-
-  return {
-    namespace,
-    put: put as View<S>["put"],
-    update,
-    updateEffect,
-    get: Effect.fn("Checkpointer.get")(function*(threadId, selector) {
-      yield* checkThread(threadId)
-      return yield* readOne(threadId, selector === undefined ? { _tag: "Latest" } : yield* selectorOf(selector))
-    }, about),
-    getAtTime: Effect.fn("Checkpointer.getAtTime")(function*(threadId, time) {
-      yield* checkThread(threadId)
-      return yield* readOne(threadId, { _tag: "Time", epochMillis: DateTime.toEpochMillis(time) })
-    }, about),
-    listVersions: Effect.fn("Checkpointer.listVersions")(function*(threadId, options) {
-      const { before, limit = 100 } = options ?? {}
-      yield* checkThread(threadId)
-      yield* Input.limit(limit)
-      if (before !== undefined) yield* Input.version("before", before)
-      const stored = yield* retrying(environment, store.list(keyOf(threadId), { before, limit }))
-      return yield* Effect.fromResult(Result.all(stored.map(Record.toInfo)))
-    }, about),
-    history: (threadId, options) =>
-      Stream.unwrap(Effect.as(
-        Effect.andThen(
-          checkThread(threadId),
-          options?.before === undefined ? Effect.void : Input.version("before", options.before)
-        ),
-        Stream.paginate(options?.before, (before) => historyPage(threadId, before)).pipe(
-          Stream.mapEffect(decode)
-        )
-      )).pipe(Stream.withSpan("Checkpointer.history", {
-        attributes: { "checkpoint.thread_id": threadId, "checkpoint.namespace": namespace }
-      })),
-    restore,
-    fork,
-    setTags,
-    deleteThread: Effect.fn("Checkpointer.deleteThread")(function*(threadId) {
-      yield* checkThread(threadId)
-      return yield* queued(threadId, retrying(environment, store.deleteThread(keyOf(threadId)), "once"))
-    }, about),
-    threads: (filter) => listThreads(environment, namespace, filter)
-  }
-}
-
-/** Whether what is put may turn out to follow this checkpoint. */
-const mayFollow = (head: Heads.Head, expected: CheckpointStore.Expected): boolean =>
-  isDrawn(head.checkpointId) && (expected._tag === "Any" || (
-    expected.version === head.version &&
-    (expected.checkpointId === undefined || expected.checkpointId === head.checkpointId)
-  ))
-
-/**
- * An id that callers choose may come back with other content, after a deletion or a
- * rollback, and so does not prove that the head is what is remembered under it.
- */
-const isDrawn = (checkpointId: string): boolean => /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-/.test(checkpointId)
-
-/** Retries what can do no harm, as the schedule says. */
-const retrying = <A>(
-  { schedule, store }: Environment,
-  operation: Effect.Effect<A, StoreError>,
-  repeatable: "idempotent" | "once" = "idempotent"
-): Effect.Effect<A, StoreError> =>
-  Effect.flatMap(store.inTransaction, (inTransaction) =>
-    inTransaction ? operation : Effect.retry(operation, {
-      schedule,
-      while: (error) => error.isRetryable && (repeatable === "idempotent" || error.outcome === "NotApplied")
-    }))
-
-const conflictSchedule = Schedule.exponential("2 millis", 1.5).pipe(
-  Schedule.jittered,
-  Schedule.upTo({ times: maxConflicts })
-)
-
-const isConflict = (error: unknown): boolean => error instanceof VersionConflict
-
-/** Keeps an error of the caller's own apart from ours, whatever it looks like. */
-class Foreign {
-  readonly error: unknown
-  constructor(error: unknown) {
-    this.error = error
-  }
-}
-
-const listThreads = (
-  environment: Environment,
-  namespace: string | undefined,
-  filter: ThreadFilter | undefined
-): Stream.Stream<ThreadInfo, ReadError> =>
-  Stream.unwrap(Effect.gen(function*() {
-    if (namespace !== undefined) yield* Input.namespace(namespace)
-    const metadata = filter?.metadata === undefined
-      ? undefined
-      : yield* Input.jsonObject("filter.metadata", filter.metadata)
-    return Stream.paginate(undefined as CheckpointStore.ThreadCursor | undefined, (after) =>
-      retrying(
-        environment,
-        environment.store.threads({
-          namespace,
-          metadata,
-          interrupted: filter?.interrupted,
-          unfinished: filter?.unfinished,
-          after,
-          limit: threadsPage
-        })
-      ).pipe(
-        Effect.flatMap((stored) =>
-          Effect.map(Effect.fromResult(Result.all(stored.map(Record.toThread))), (page) =>
-            [
-              page,
-              nextPage(
-                stored,
-                threadsPage,
-                ({ head, namespace, threadId }): CheckpointStore.ThreadCursor | undefined => ({
-                  threadId,
-                  namespace,
-                  updatedAt: head.createdAt
-                })
-              )
-            ] as const)
-        )
-      ))
-  })).pipe(Stream.withSpan("Checkpointer.threads"))
-
-/** A page that is not full is the last one. */
-const nextPage = <A, B>(page: ReadonlyArray<A>, size: number, cursor: (last: A) => B): Option.Option<B> =>
-  page.length < size ? Option.none() : Option.some(cursor(page[page.length - 1]!))
-
-const selectorOf = Effect.fnUntraced(function*(
-  selector: Selector
-): Effect.fn.Return<CheckpointStore.Selector, InvalidInput> {
-  if (selector.version !== undefined) {
-    yield* Input.version("version", selector.version)
-    return { _tag: "Version", version: selector.version }
-  }
-  if (selector.checkpointId !== undefined) {
-    return { _tag: "Id", checkpointId: yield* Input.id("checkpointId", selector.checkpointId) }
-  }
-  return { _tag: "Tag", tags: yield* Input.json("tag", [yield* Input.id("tag", selector.tag)]) }
-})
-
-const describe = (selector: CheckpointStore.Selector): string => {
-  switch (selector._tag) {
-    case "Latest":
-      return "its latest version"
-    case "Version":
-      return `version ${selector.version}`
-    case "Id":
-      return `id "${selector.checkpointId}"`
-    case "Tag":
-      return `tag ${selector.tags.slice(1, -1)}`
-    case "Time":
-      return `time ${DateTime.formatIso(DateTime.makeUnsafe(selector.epochMillis))}`
-    case "Before":
-      return `versions before ${selector.version}`
-  }
-}
-
-/** Whether a saved checkpoint is what was to be saved. Tags do not count: they may change afterwards. */
-const isSame = (content: Encoded, saved: Record.RawCheckpoint): boolean =>
-  Json.equals(content.json, saved.state) &&
-  Json.equals(content.nextNodes, saved.info.nextNodes) &&
-  Json.equals(content.metadata, saved.info.metadata) &&
-  Json.equals(Option.getOrNull(content.pendingInterrupt), Option.getOrNull(saved.info.pendingInterrupt))

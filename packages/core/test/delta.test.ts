@@ -9,10 +9,16 @@ const AnyJson = Arbitrary.schema(Schema.Json)
 const Related = Arbitrary.map(
   Arbitrary.all({ list: Arbitrary.array(AnyJson, { maxLength: 12 }), from: AnyJson, to: AnyJson, cut: AnyJson }),
   ({ cut, from, list, to }) => {
-    const at = JSON.stringify(cut).length % (list.length + 1)
+    const length = JSON.stringify(cut).length
+    const at = length % (list.length + 1)
+    const lists = [
+      [...list.slice(at), to, ...list.slice(0, at % 3)],
+      [to, from, ...list.slice(0, at)],
+      [...list.slice(0, at), to, ...list.slice(at)]
+    ]
     return [
       { list, nested: { from, "~/k": [from] }, only: from },
-      { list: [...list.slice(at), to, ...list.slice(0, at % 3)], nested: { from: to, "~/k": [from, to] }, "": to }
+      { list: lists[length % 3]!, nested: { from: to, "~/k": [from, to] }, "": to }
     ] as readonly [Schema.Json, Schema.Json]
   }
 )
@@ -54,6 +60,10 @@ describe("a delta", () => {
       { op: "remove", path: "/list/0" },
       { op: "remove", path: "/list/0" },
       { op: "add", path: "/list/98", value: added }
+    ])
+    assert.deepStrictEqual(patch({ list: [added, ...list.slice(0, 99)] }), [
+      { op: "add", path: "/list/0", value: added },
+      { op: "remove", path: "/list/100" }
     ])
     assert.deepStrictEqual(patch({ list: list.map((item) => item.id === 50 ? { ...item, text: "edited" } : item) }), [
       { op: "replace", path: "/list/50/text", value: "edited" }

@@ -35,6 +35,7 @@ import { input } from "./internal/laws/input.ts"
 import { reading } from "./internal/laws/reading.ts"
 import { retention } from "./internal/laws/retention.ts"
 import { states } from "./internal/laws/states.ts"
+import { steps } from "./internal/laws/steps.ts"
 import { Aging } from "./internal/laws/suite.ts"
 import { threads } from "./internal/laws/threads.ts"
 import { writing } from "./internal/laws/writing.ts"
@@ -90,7 +91,7 @@ export const laws = <R, E>(options: Options<R, E>): void => {
   )
   const provided = Layer.provideMerge(aging, options.layer)
   layer(provided, { concurrent: false, excludeTestServices: true, timeout: "2 minutes" })(options.name, (it) => {
-    for (const group of [states, changes, writing, concurrency, reading, branching, threads, retention, input]) {
+    for (const group of [states, changes, writing, concurrency, reading, branching, steps, threads, retention, input]) {
       group(it, properties)
     }
   })

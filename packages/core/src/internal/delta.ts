@@ -43,7 +43,7 @@ export const diff = (before: Schema.Json, after: unknown): Delta | undefined => 
 /** The most operations that a delta has; beyond, the whole state is the better record. */
 const maxOperations = 1000
 
-/** How far the start of a list is looked for, when elements have been dropped from its front. */
+/** How far the start of a list is looked for, when elements were dropped from its front or put before it. */
 const maxShift = 64
 
 interface DiffState {
@@ -128,8 +128,8 @@ const compareObjects = (
 }
 
 /**
- * Lists grow at their end, lose elements at their front, or change in the middle;
- * what is equal at both ends is left out, and the rest is compared in place.
+ * Lists grow or lose elements at either end, or change in the middle: what is equal
+ * at both ends is left out, and the rest is compared in place.
  */
 const compareArrays = (
   before: ReadonlyArray<Schema.Json>,
@@ -145,36 +145,39 @@ const compareArrays = (
     same(before[before.length - 1 - end]!, after[after.length - 1 - end])
   ) end++
 
-  const dropped = shift(before, after, start, end)
+  const endBefore = before.length - end
+  const endAfter = after.length - end
+  const dropped = start < endAfter ? shift((i) => same(before[i]!, after[start]), start, endBefore) : 0
+  const prepended = dropped === 0 && start < endBefore
+    ? shift((i) => same(before[start]!, after[i]), start, endAfter)
+    : 0
   for (let i = 0; i < dropped; i++) {
     if (!remove(before[start + i]!, start, state)) return false
   }
-  const stopBefore = before.length - end - dropped
-  const stopAfter = after.length - end
-  for (let i = start; i < Math.min(stopBefore, stopAfter); i++) {
-    if (!at(state, i, () => compare(before[dropped + i]!, after[i], state))) return false
+  for (let i = 0; i < prepended; i++) {
+    if (!add(after[start + i], start + i, state)) return false
+  }
+  // What is left, by its place in `after`.
+  const first = start + prepended
+  const last = endBefore - dropped + prepended
+  const old = (i: number): Schema.Json => before[i + dropped - prepended]!
+  for (let i = first; i < Math.min(last, endAfter); i++) {
+    if (!at(state, i, () => compare(old(i), after[i], state))) return false
   }
   // From the back, so that an index still means what it says.
-  for (let i = stopBefore - 1; i >= Math.max(start, stopAfter); i--) {
-    if (!remove(before[dropped + i]!, i, state)) return false
+  for (let i = last - 1; i >= Math.max(first, endAfter); i--) {
+    if (!remove(old(i), i, state)) return false
   }
-  for (let i = Math.max(start, stopBefore); i < stopAfter; i++) {
+  for (let i = Math.max(first, last); i < endAfter; i++) {
     if (!add(after[i], i, state)) return false
   }
   return true
 }
 
-/** How many elements before the one that the rest of `after` begins with; 0 when it is not found. */
-const shift = (
-  before: ReadonlyArray<Schema.Json>,
-  after: ReadonlyArray<unknown>,
-  start: number,
-  end: number
-): number => {
-  const last = Math.min(before.length - end, start + 1 + maxShift)
-  if (start >= after.length - end) return 0
-  for (let i = start + 1; i < last; i++) {
-    if (same(before[i]!, after[start])) return i - start
+/** How many elements from the start the one is that the rest of the other list begins with; 0 when it is not found. */
+const shift = (isIt: (index: number) => boolean, start: number, end: number): number => {
+  for (let i = start + 1; i < Math.min(end, start + 1 + maxShift); i++) {
+    if (isIt(i)) return i - start
   }
   return 0
 }

@@ -6,6 +6,8 @@ import type { Chain } from "./delta.ts"
 export interface Head {
   readonly version: number
   readonly checkpointId: string
+  /** Of the write that it comes from. No caller chooses it, so the head that has it is this one. */
+  readonly revision: string
   /** As JSON, which nobody else holds and nobody changes. */
   readonly json: Schema.Json
   readonly bytes: number
@@ -18,7 +20,7 @@ export interface Head {
  *
  * A checkpoint that somebody holds also keeps its own, for as long as it is held.
  * Nothing relies on any of it being up to date: a delta is stored only while the
- * head is the very checkpoint that it was made against.
+ * head is of the very write that it was made against.
  */
 export interface Heads {
   readonly get: (key: ThreadKey) => Head | undefined

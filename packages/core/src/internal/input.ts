@@ -73,6 +73,21 @@ export const limit = (value: unknown): Effect.Effect<void, InvalidInput> =>
 
 export const count = (field: string, value: unknown): Effect.Effect<void, InvalidInput> => version(field, value)
 
+/** Tasks and what they have done. The caller limits the size. */
+export const writes = (values: Schema.JsonObject): Effect.Effect<Json.Encoded, InvalidInput> =>
+  Effect.suspend(() => {
+    if (typeof values !== "object" || values === null || Array.isArray(values)) {
+      return fail("writes", "expected an object of tasks and JSON values")
+    }
+    return Effect.andThen(
+      Effect.forEach(Object.keys(values), (task) => id("writes", task), { discard: true }),
+      Effect.suspend(() => {
+        const encoded = Json.encode(values)
+        return encoded._tag === "Failure" ? fail("writes", encoded.failure) : Effect.succeed(encoded.success)
+      })
+    )
+  })
+
 /** Without repetitions, in the order given. */
 export const tags = (values: ReadonlyArray<string>): Effect.Effect<string, InvalidInput> =>
   Effect.suspend(() => {

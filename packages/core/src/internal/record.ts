@@ -72,6 +72,8 @@ export interface RawCheckpoint {
   readonly bytes: number
   /** The chain that it ends. */
   readonly chain: Chain
+  /** Of the write that it comes from, where it was the newest version. */
+  readonly revision: string | undefined
 }
 
 /**
@@ -117,7 +119,7 @@ export const fold = (
     if (i < records.length - 1 && (which === "last" || !record.visible)) continue
     const info = toInfo(record)
     if (Result.isFailure(info)) return Result.fail(info.failure)
-    checkpoints.push({ info: info.success, state, bytes: record.stateBytes, chain })
+    checkpoints.push({ info: info.success, state, bytes: record.stateBytes, chain, revision: record.revision })
     // What has been handed out is not changed any more.
     owned = new WeakSet()
   }

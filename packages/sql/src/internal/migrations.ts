@@ -24,9 +24,8 @@ const migrations = (sql: PgClient, tables: Tables) =>
           floor            bigint           NOT NULL DEFAULT 0,
           checkpoint_id    text COLLATE "C" NOT NULL,
           previous_id      text COLLATE "C",
+          revision         uuid             NOT NULL,
           keyframe_version bigint           NOT NULL,
-          keyframe_bytes   integer          NOT NULL,
-          delta_bytes      integer          NOT NULL,
           unfinished       boolean          NOT NULL,
           interrupted      boolean          NOT NULL,
           active_at        timestamptz      NOT NULL,
@@ -41,7 +40,8 @@ const migrations = (sql: PgClient, tables: Tables) =>
       yield* sql`
         CREATE INDEX checkpoint_threads_open ON ${tables.threads} (active_at) WHERE unfinished OR interrupted`
 
-      // Rows never change, except for their tags.
+      // A version never changes, except for its tags and for whether its interrupt was resolved; how it is stored may, by
+      // compaction. One that was removed, and whose row is still needed by others, loses its id when that is used again.
       yield* sql`
         CREATE TABLE ${tables.checkpoints} (
           thread_id         text COLLATE "C" NOT NULL,
@@ -54,7 +54,11 @@ const migrations = (sql: PgClient, tables: Tables) =>
           state_bytes       integer          NOT NULL,
           schema_version    integer          NOT NULL DEFAULT 1,
           format            smallint         NOT NULL,
-          checkpoint_id     text COLLATE "C" NOT NULL,
+          resolved          boolean          NOT NULL DEFAULT FALSE,
+          pinned            boolean          NOT NULL GENERATED ALWAYS AS (
+                              tags <> '[]' OR (pending_interrupt IS NOT NULL AND NOT resolved)
+                            ) STORED,
+          checkpoint_id     text COLLATE "C",
           parent_id         text COLLATE "C",
           parent_thread_id  text COLLATE "C",
           next_nodes        jsonb            NOT NULL,
@@ -68,8 +72,18 @@ const migrations = (sql: PgClient, tables: Tables) =>
         CREATE UNIQUE INDEX checkpoints_by_id ON ${tables.checkpoints} (checkpoint_id, thread_id, namespace)`
       // What retention leaves alone, and what tags are looked up in.
       yield* sql`
-        CREATE INDEX checkpoints_pinned ON ${tables.checkpoints} (thread_id, namespace, version)
-          WHERE tags <> '[]' OR pending_interrupt IS NOT NULL`
+        CREATE INDEX checkpoints_pinned ON ${tables.checkpoints} (thread_id, namespace, version) WHERE pinned`
+
+      // What has been done of the step that begins at a version.
+      yield* sql`
+        CREATE TABLE ${tables.writes} (
+          thread_id  text COLLATE "C" NOT NULL,
+          namespace  text COLLATE "C" NOT NULL,
+          version    bigint           NOT NULL,
+          task       text COLLATE "C" NOT NULL,
+          value      jsonb            NOT NULL,
+          PRIMARY KEY (thread_id, namespace, version, task)
+        )`
 
       // Who prunes. A lease and not a lock of the session, so that it works through a pooler.
       yield* sql`
@@ -96,7 +110,7 @@ const migrations = (sql: PgClient, tables: Tables) =>
                  c.next_nodes, c.pending_interrupt, c.metadata, c.tags, c.created_at
             FROM ${tables.checkpoints} c
             JOIN ${tables.threads} t ON t.thread_id = c.thread_id AND t.namespace = c.namespace
-           WHERE c.version > t.floor OR c.tags <> '[]' OR c.pending_interrupt IS NOT NULL`
+           WHERE c.version > t.floor OR c.pinned`
     })
   })
 

@@ -12,8 +12,10 @@ import type {
   StoredInfo,
   StoredRecord,
   StoredThread,
+  StoredWrite,
   ThreadKey,
-  ThreadQuery
+  ThreadQuery,
+  VersionId
 } from "@effect-checkpoint/core/CheckpointStore"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as SecureRandom from "effect/crypto/SecureRandom"
@@ -53,6 +55,8 @@ interface RecordRow extends InfoRow {
   readonly bytes: number
   readonly state_bytes: number
   readonly visible: boolean
+  /** That of the head, on its row. */
+  readonly revision: string | null
 }
 
 interface DueRow {
@@ -78,15 +82,14 @@ const pruneVersions = 1000
 const leaseTime = "interval '1 minute'"
 
 export const make = (sql: PgClient, session: Session, tables: Tables): CheckpointStore["Service"] => {
-  const { checkpoints, leases, threads } = tables
+  const { checkpoints, leases, threads, writes } = tables
 
   const thread = (alias: Fragment, key: ThreadKey): Fragment =>
     sql`${alias}.thread_id = ${key.threadId} AND ${alias}.namespace = ${key.namespace}`
   const c = sql.literal("c")
   const t = sql.literal("t")
 
-  const pinned = sql.literal("(c.tags <> '[]' OR c.pending_interrupt IS NOT NULL)")
-  const visible = sql.literal("(c.version > t.floor OR c.tags <> '[]' OR c.pending_interrupt IS NOT NULL)")
+  const visible = sql.literal("(c.version > t.floor OR c.pinned)")
   const millis = (column: string): Fragment => sql.literal(`(extract(epoch FROM ${column}) * 1000)::float8`)
   const info = sql.literal(`
     c.thread_id, c.namespace, c.version::float8 AS version, c.checkpoint_id, c.parent_thread_id,
@@ -98,22 +101,23 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
   // ---------------------------------------------------------------------------
 
   // $1 thread id, $2 namespace, $3 checkpoint id, $4 bytes, $5 bytes of the state, $6 format, $7 next nodes, $8 pending
-  // interrupt, $9 metadata, $10 state, $11 thread id, $12 version and $13 id of the parent, where it is not the head;
-  // where one is expected, $14 the head's version and $15 its id.
+  // interrupt, $9 metadata, $10 state, $11 thread id, $12 version and $13 id of the parent, where it is not the head, $14
+  // revision; where a head is expected, $15 its version, $16 its id and $17 its revision; at the end, where there are
+  // any, pending writes and whether the head's interrupt is resolved.
+
+  const ofThisThread = (alias: string): string => `${alias}.thread_id = $1 AND ${alias}.namespace = $2`
 
   const notTaken = `NOT EXISTS (
-            SELECT FROM ${tables.quoted}.checkpoints c
-             WHERE c.thread_id = $1 AND c.namespace = $2 AND c.checkpoint_id = $3
+            SELECT FROM ${tables.quoted}.checkpoints c WHERE ${ofThisThread("c")} AND c.checkpoint_id = $3
           )`
 
   /** The head row of a thread's first version. */
   const firstHead = `
           INSERT INTO ${tables.quoted}.checkpoint_threads AS t (
-            thread_id, namespace, version, checkpoint_id, keyframe_version, keyframe_bytes, delta_bytes,
-            unfinished, interrupted, active_at, updated_at, created_at
+            thread_id, namespace, version, checkpoint_id, revision, keyframe_version, unfinished, interrupted,
+            active_at, updated_at, created_at
           )
-          SELECT $1::text, $2::text, 1, $3::text, 1, $4::integer, 0,
-                 jsonb_array_length($7::jsonb) > 0, $8::jsonb <> 'null',
+          SELECT $1::text, $2::text, 1, $3::text, $14::uuid, 1, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> 'null',
                  date_trunc('minute', now()), date_trunc('milliseconds', now()), date_trunc('milliseconds', now())
            WHERE ${notTaken}`
 
@@ -123,37 +127,50 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
             version = t.version + 1,
             checkpoint_id = EXCLUDED.checkpoint_id,
             previous_id = t.checkpoint_id,
-            ${chain},
+            revision = EXCLUDED.revision,${chain}
             unfinished = EXCLUDED.unfinished,
             interrupted = EXCLUDED.interrupted,
             active_at = GREATEST(t.active_at, EXCLUDED.active_at),
             updated_at = GREATEST(t.updated_at, EXCLUDED.updated_at)`
 
-  const beginsChain = "keyframe_version = t.version + 1, keyframe_bytes = EXCLUDED.keyframe_bytes, delta_bytes = 0"
+  const beginsChain = `
+            keyframe_version = t.version + 1,`
   // The chain that the head is in, and not one that the writer believes it to be in: a compaction may have moved it.
-  const continuesChain = "delta_bytes = t.delta_bytes + EXCLUDED.keyframe_bytes"
+  const continuesChain = ""
 
   const movedFrom = (chain: string): string => `
           UPDATE ${tables.quoted}.checkpoint_threads AS t SET ${moved(chain)}
             FROM (
               VALUES (
-                $3::text, $4::integer, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> 'null',
+                $3::text, $14::uuid, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> 'null',
                 date_trunc('minute', now()), date_trunc('milliseconds', now())
               )
-            ) AS EXCLUDED (checkpoint_id, keyframe_bytes, unfinished, interrupted, active_at, updated_at)
-           WHERE t.thread_id = $1 AND t.namespace = $2 AND t.version = $14::bigint AND $15::text IN ('', t.checkpoint_id)
-             AND ${notTaken}`
+            ) AS EXCLUDED (checkpoint_id, revision, unfinished, interrupted, active_at, updated_at)
+           WHERE ${ofThisThread("t")} AND t.version = $15::bigint AND $16::text IN ('', t.checkpoint_id)
+             AND COALESCE(t.revision = NULLIF($17::text, '')::uuid, TRUE) AND ${notTaken}`
+
+  /** With the checkpoint, what has been done of its step, and that its head is not waited for any more. */
+  const besides = (first: number): string =>
+    `, written AS (
+          INSERT INTO ${tables.quoted}.checkpoint_writes (thread_id, namespace, version, task, value)
+          SELECT $1, $2, head.version, w.key, w.value FROM head, jsonb_each($${first}::jsonb) w
+        ), resolved AS (
+          UPDATE ${tables.quoted}.checkpoints c SET resolved = TRUE
+            FROM head
+           WHERE ${ofThisThread("c")} AND c.version = head.version - 1 AND c.pending_interrupt IS NOT NULL
+             AND $${first + 1}::boolean
+        )`
 
   /** Moves the head and inserts the checkpoint, in one statement. No row: the head was not what was expected. */
-  const insert = (head: string): string => `
+  const insert = (head: string, besides: string): string => `
         WITH head AS (${head}
           RETURNING t.version, t.previous_id, t.updated_at, t.keyframe_version
-        )
+        )${besides}
         INSERT INTO ${tables.quoted}.checkpoints AS c (
           thread_id, namespace, version, keyframe_version, created_at, bytes, state_bytes, format, checkpoint_id,
           parent_thread_id, parent_version, parent_id, next_nodes, pending_interrupt, metadata, state
         )
-        SELECT $1, $2, head.version, head.keyframe_version, head.updated_at, $4, $5::integer, $6::smallint, $3,
+        SELECT $1, $2, head.version, head.keyframe_version, head.updated_at, $4::integer, $5::integer, $6::smallint, $3,
                NULLIF($11::text, ''),
                CASE $13::text WHEN '' THEN NULLIF(head.version - 1, 0) ELSE $12::bigint END,
                COALESCE(NULLIF($13, ''), head.previous_id),
@@ -162,15 +179,24 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
         RETURNING c.version::float8 AS version, c.parent_thread_id, c.parent_version::float8 AS parent_version,
                   c.parent_id, (extract(epoch FROM c.created_at) * 1000)::float8 AS created_at`
 
-  const puts = {
-    append: insert(`${firstHead}
+  // One text for each form, so that each is prepared once.
+  const puts = (besides: (first: number) => string) => ({
+    append: insert(
+      `${firstHead}
           ON CONFLICT (thread_id, namespace) DO UPDATE SET ${moved(beginsChain)}
-           WHERE t.checkpoint_id <> EXCLUDED.checkpoint_id`),
-    create: insert(`${firstHead}
-          ON CONFLICT (thread_id, namespace) DO NOTHING`),
-    keyframe: insert(movedFrom(beginsChain)),
-    delta: insert(movedFrom(continuesChain))
-  }
+           WHERE t.checkpoint_id <> EXCLUDED.checkpoint_id`,
+      besides(15)
+    ),
+    create: insert(
+      `${firstHead}
+          ON CONFLICT (thread_id, namespace) DO NOTHING`,
+      besides(15)
+    ),
+    keyframe: insert(movedFrom(beginsChain), besides(18)),
+    delta: insert(movedFrom(continuesChain), besides(18))
+  })
+  const plainPuts = puts(() => "")
+  const fullPuts = puts(besides)
 
   interface SavedRow {
     readonly version: number
@@ -195,42 +221,65 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       record.state,
       parent === undefined || parent.threadId === record.threadId ? "" : parent.threadId,
       String(parent?.version ?? 0),
-      parent?.checkpointId ?? ""
+      parent?.checkpointId ?? "",
+      record.revision
     ]
-    if (expected._tag === "Any") return sql.unsafe<SavedRow>(puts.append, parameters)
-    if (expected.version === 0) return sql.unsafe<SavedRow>(puts.create, parameters)
-    parameters.push(String(expected.version), expected.checkpointId ?? "")
-    return sql.unsafe<SavedRow>(isDelta(record) ? puts.delta : puts.keyframe, parameters)
+    const isPlain = record.writes === "{}" && !record.resolves
+    const texts = isPlain ? plainPuts : fullPuts
+    const besides = isPlain ? [] : [record.writes, String(record.resolves)]
+    if (expected._tag === "Any") return sql.unsafe<SavedRow>(texts.append, [...parameters, ...besides])
+    if (expected.version === 0) return sql.unsafe<SavedRow>(texts.create, [...parameters, ...besides])
+    const { checkpointId, revision } = expected._tag === "Hint" ? { ...expected, checkpointId: undefined } : expected
+    return sql.unsafe<SavedRow>(
+      isDelta(record) ? texts.delta : texts.keyframe,
+      [...parameters, String(expected.version), checkpointId ?? "", revision ?? "", ...besides]
+    )
   }
 
+  /**
+   * Why a put moved no head. A version that was removed and whose row is still needed by others gives its id away, so
+   * that it is as if it had never been.
+   */
   const whyNot = (record: NewRecord) =>
-    sql<{ readonly actual: number; readonly taken: boolean }>`
-      SELECT COALESCE((SELECT version FROM ${threads} t WHERE ${thread(t, record)}), 0)::float8 AS actual,
+    sql<{ readonly actual: number; readonly taken: boolean; readonly freed: boolean }>`
+      ${withHead(record)}, freed AS (
+        UPDATE ${checkpoints} c SET checkpoint_id = NULL
+         WHERE ${thread(c, record)} AND c.checkpoint_id = ${record.checkpointId} AND NOT ${isVisible}
+        RETURNING c.version
+      )
+      SELECT COALESCE((SELECT version FROM head), 0)::float8 AS actual,
              EXISTS (
-               SELECT FROM ${checkpoints} c WHERE ${thread(c, record)} AND c.checkpoint_id = ${record.checkpointId}
-             ) AS taken`
+               SELECT FROM ${checkpoints} c
+                WHERE ${thread(c, record)} AND c.checkpoint_id = ${record.checkpointId}
+             ) AS taken,
+             EXISTS (SELECT FROM freed) AS freed`
 
   const put = (record: NewRecord, expected: Expected): Effect.Effect<PutResult, StoreError> =>
-    Effect.flatMap(
-      session.run(
-        "put",
-        // The same id put by two at the same time passes both checks; one of them meets the index.
-        Effect.catchIf(insertion(record, expected), isIdViolation, () => Effect.succeed([]))
-      ),
-      ([saved]) =>
-        saved !== undefined
-          ? Effect.succeed<PutResult>({
+    session.run(
+      "put",
+      // The same id put by two at the same time passes both checks; one of them meets the index.
+      Effect.catchIf(insertion(record, expected), isIdViolation, (error) =>
+        Effect.flatMap(session.inTransaction, (nested) =>
+          nested ? Effect.fail(sameId(error)) : Effect.succeed([])))
+    ).pipe(
+      Effect.flatMap(([saved]) => {
+        if (saved !== undefined) {
+          return Effect.succeed<PutResult>({
             _tag: "Saved",
             version: saved.version,
             parent: toParent(record.threadId, saved),
             createdAt: saved.created_at
           })
-          : expected._tag === "Hint"
-          ? Effect.succeed<PutResult>({ _tag: "Moved" })
-          : Effect.flatMap(
-            session.run("put", whyNot(record)),
-            ([row]) => refusal(row!, expected)
-          )
+        }
+        if (expected._tag === "Hint") {
+          return Effect.succeed<PutResult>({ _tag: "Moved" })
+        }
+        return Effect.flatMap(
+          session.run("put", whyNot(record)),
+          ([row]) =>
+            row!.freed ? put(record, expected) : refusal(row!, expected)
+        )
+      })
     )
 
   // ---------------------------------------------------------------------------
@@ -246,7 +295,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       case "Id":
         return sql`c.checkpoint_id = ${selector.checkpointId}`
       case "Tag":
-        return sql`c.tags <> '[]' AND c.tags @> ${selector.tags}::jsonb`
+        return sql`c.pinned AND c.tags @> ${selector.tags}::jsonb`
       case "Time": {
         // What lies outside of what both sides can express is before or after everything.
         const epochMillis = Math.min(Math.max(selector.epochMillis, 0), 8.64e15)
@@ -261,15 +310,14 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
   // wrong end: all versions of a thread, to find which the head is.
   const withHead = (key: ThreadKey): Fragment =>
     sql`WITH head AS MATERIALIZED (
-        SELECT t.version, t.floor, t.keyframe_version FROM ${threads} t WHERE ${thread(t, key)}
+        SELECT t.version, t.floor, t.keyframe_version, t.revision FROM ${threads} t WHERE ${thread(t, key)}
       )`
-  const isVisible = sql.literal(
-    "(c.version > (SELECT floor FROM head) OR c.tags <> '[]' OR c.pending_interrupt IS NOT NULL)"
-  )
+  const isVisible = sql.literal("(c.version > (SELECT floor FROM head) OR c.pinned)")
 
   /** A chain, by the versions it goes from and to. */
   const chain = (key: ThreadKey, from: string, to: string): Fragment =>
-    sql`SELECT ${info}, c.format, c.state, c.bytes, c.state_bytes, ${isVisible} AS visible
+    sql`SELECT ${info}, c.format, c.state, c.bytes, c.state_bytes, ${isVisible} AS visible,
+             (SELECT revision::text FROM head WHERE head.version = c.version) AS revision
         FROM ${checkpoints} c
        WHERE ${thread(c, key)} AND c.version BETWEEN ${sql.literal(`(${from}) AND (${to})`)}
        ORDER BY c.version`
@@ -371,6 +419,47 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
         RETURNING ${info}`
     ).pipe(Effect.map(([row]) => Option.map(Option.fromUndefinedOr(row), toInfo)))
 
+  // The key of the head is locked, so that nobody removes the thread meanwhile; puts go on.
+  const saveWrites = (key: ThreadKey, ref: VersionId, values: string) =>
+    session.run(
+      "saveWrites",
+      sql<{ readonly present: boolean }>`
+        WITH target AS (
+          SELECT c.version
+            FROM ${threads} t
+            JOIN ${checkpoints} c ON c.thread_id = t.thread_id AND c.namespace = t.namespace
+           WHERE ${thread(t, key)} AND ${thread(c, key)} AND ${named(ref)} AND ${visible}
+             FOR KEY SHARE OF t
+        ), written AS (
+          INSERT INTO ${writes} (thread_id, namespace, version, task, value)
+          SELECT ${key.threadId}, ${key.namespace}, target.version, w.key, w.value
+            FROM target, jsonb_each(${values}::jsonb) w
+          ON CONFLICT (thread_id, namespace, version, task) DO NOTHING
+        )
+        SELECT EXISTS (SELECT FROM target) AS present`
+    ).pipe(Effect.map(([row]) => row!.present))
+
+  const readWrites = (key: ThreadKey, ref: VersionId) =>
+    session.run(
+      "readWrites",
+      sql<{ readonly task: string | null; readonly value: Schema.Json }>`
+        ${withHead(key)}
+        SELECT w.task, w.value
+          FROM ${checkpoints} c
+          LEFT JOIN ${writes} w
+            ON w.thread_id = c.thread_id AND w.namespace = c.namespace AND w.version = c.version
+         WHERE ${thread(c, key)} AND ${named(ref)} AND ${isVisible}`
+    ).pipe(Effect.map((rows) =>
+      rows.length === 0
+        ? Option.none()
+        : Option.some(
+          rows.flatMap(({ task, value }): ReadonlyArray<StoredWrite> => task === null ? [] : [{ task, value }])
+        )
+    ))
+
+  const named = ({ checkpointId, version }: VersionId): Fragment =>
+    sql`c.version = ${String(version)}::bigint AND c.checkpoint_id = ${checkpointId}`
+
   // Not one statement: the rows of a put that commits while it waits for the head would be invisible to it, and
   // outlive their thread.
   const deleteThread = (key: ThreadKey) =>
@@ -382,8 +471,10 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
         const [row] = yield* sql<{ readonly versions: number }>`
           WITH t AS (
             DELETE FROM ${threads} t WHERE ${thread(t, key)} RETURNING t.floor
+          ), w AS (
+            DELETE FROM ${writes} w WHERE ${thread(sql.literal("w"), key)}
           ), c AS (
-            DELETE FROM ${checkpoints} c WHERE ${thread(c, key)} RETURNING c.version, c.tags, c.pending_interrupt
+            DELETE FROM ${checkpoints} c WHERE ${thread(c, key)} RETURNING c.version, c.pinned
           )
           SELECT count(*)::float8 AS versions FROM c, t WHERE ${visible}`
         return row!.versions
@@ -435,7 +526,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
              d.floor > d.before + ${steps} AS more,
              d.floor <= d.before + ${steps} AND d.idle AND NOT EXISTS (
                SELECT FROM ${checkpoints} c
-                WHERE c.thread_id = d.thread_id AND c.namespace = d.namespace AND ${pinned}
+                WHERE c.thread_id = d.thread_id AND c.namespace = d.namespace AND c.pinned
              ) AS whole,
              d.before
         FROM (
@@ -459,7 +550,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
   /** The versions that can no longer be read. Ranges on the key, so that what stays is not visited. */
   const lost = sql`${ofThread("c")}
                AND c.version > d.before AND c.version <= CASE WHEN d.whole THEN ${end} ELSE d.floor END
-               AND (d.whole OR NOT ${pinned})`
+               AND (d.whole OR NOT c.pinned)`
 
   /**
    * The rows that nothing needs any more: those before the chain of the first
@@ -469,9 +560,9 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
   const unneeded = (query: PruneQuery): Fragment =>
     sql`${ofThread("c")}
                AND c.version < CASE WHEN d.whole THEN ${end} ELSE d.boundary END
-               AND (d.whole OR NOT ${pinned} AND (${sql.literal(query.compact ? "NOT d.more" : "FALSE")} OR NOT EXISTS (
+               AND (d.whole OR NOT c.pinned AND (${sql.literal(query.compact ? "NOT d.more" : "FALSE")} OR NOT EXISTS (
                  SELECT FROM ${checkpoints} p
-                  WHERE ${ofThread("p")} AND (p.tags <> '[]' OR p.pending_interrupt IS NOT NULL)
+                  WHERE ${ofThread("p")} AND p.pinned
                     AND p.version > c.version AND p.version <= d.floor AND p.keyframe_version <= c.version
                )))`
 
@@ -513,6 +604,11 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
             ${plan(query, keys, pruneVersions)}
           ), removed AS (
             DELETE FROM ${checkpoints} c USING d WHERE ${unneeded(query)} RETURNING c.thread_id, c.namespace, c.bytes
+          ), forgotten AS (
+            DELETE FROM ${writes} w USING d
+             WHERE ${ofThread("w")} AND (d.whole OR w.version <= d.floor AND NOT EXISTS (
+               SELECT FROM ${checkpoints} c WHERE ${ofThread("c")} AND c.version = w.version AND c.pinned
+             ))
           ), raised AS (
             UPDATE ${threads} t SET floor = d.floor
               FROM d
@@ -553,7 +649,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
              bytes = c.state_bytes
         FROM d
        WHERE ${ofThread("c")} AND c.format IN (3, 4)
-         AND (c.version = d.floor + 1 OR (c.version <= d.floor AND ${pinned}))`
+         AND (c.version = d.floor + 1 OR (c.version <= d.floor AND c.pinned))`
     yield* sql`
       WITH ${d}
       UPDATE ${checkpoints} c SET keyframe_version = d.floor + 1
@@ -562,11 +658,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
     yield* sql`
       WITH ${d}
       UPDATE ${threads} t
-         SET keyframe_version = c.version,
-             keyframe_bytes = c.bytes,
-             delta_bytes = (
-               SELECT COALESCE(sum(l.bytes), 0) FROM ${checkpoints} l WHERE ${ofThread("l")} AND l.version > c.version
-             )
+         SET keyframe_version = c.version
         FROM d, ${checkpoints} c
        WHERE ${ofThread("t")} AND t.keyframe_version <= d.floor AND ${ofThread("c")} AND c.version = d.floor + 1`
   })
@@ -644,6 +736,8 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
     list,
     threads: listThreads,
     setTags,
+    saveWrites,
+    readWrites,
     deleteThread,
     prune,
     health: session.run("health", Migrations.check(sql, tables)),
@@ -659,6 +753,17 @@ const pruneRunning = (): StoreError =>
       "another prune runs against this database; it is over when that one ends, or dies and is silent for a minute",
     isRetryable: true,
     outcome: "NotApplied"
+  })
+
+/** In a transaction of the caller's, which is spoiled by it. */
+const sameId = (cause: SqlError): StoreError =>
+  new StoreError({
+    operation: "put",
+    reason: "Contention",
+    description: "the same checkpoint id was put by somebody else at the same moment, try the transaction again",
+    isRetryable: true,
+    outcome: "NotApplied",
+    cause
   })
 
 const isIdViolation = (error: SqlError): boolean =>
@@ -710,7 +815,8 @@ const toRecord = (row: RecordRow): StoredRecord => ({
   state: row.state,
   bytes: row.bytes,
   stateBytes: row.state_bytes,
-  visible: row.visible
+  visible: row.visible,
+  revision: row.revision ?? undefined
 })
 
 const isDelta = (record: NewRecord): boolean => record.format === Format.delta || record.format === Format.deltaEscaped

@@ -359,6 +359,7 @@ const unreadable: Group = (it) => {
           threadId,
           namespace: view.namespace,
           checkpointId: "from the future",
+          revision: "019cb5a0-0000-7000-8000-000000000000",
           parent: undefined,
           format: 9999,
           state: `{"compressed":"x"}`,
@@ -366,7 +367,9 @@ const unreadable: Group = (it) => {
           stateBytes: 18,
           nextNodes: "[]",
           pendingInterrupt: "null",
-          metadata: `{"a":1}`
+          metadata: `{"a":1}`,
+          writes: "{}",
+          resolves: false
         }, { _tag: "Any" })
         yield* view.put({ threadId, state: "after" })
         for (const selector of [{ version: 2 }, { checkpointId: "from the future" }]) {

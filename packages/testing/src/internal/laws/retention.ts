@@ -19,6 +19,7 @@ import {
   patient,
   plain,
   putAll,
+  randomText,
   range,
   refuses,
   stateAt,
@@ -372,6 +373,54 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(forked.state, growing(20))
         const restored = yield* view.restore(threadId, { version: 1 })
         assert.deepStrictEqual(yield* stateAt(view, threadId, restored.version), growing(1))
+      }))
+
+    it.effect("the id of a version that went can be used again, whatever is left of it", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const text = randomText(2000)
+        const state = (i: number) => ({ text, i })
+        for (const i of range(1, 4)) yield* view.put({ threadId, checkpointId: `id ${i}`, state: state(i) })
+        yield* prune({ maxVersions: 1, namespace: view.namespace })
+        const head = Option.getOrThrow(yield* view.get(threadId))
+        for (
+          const [i, put] of [
+            { threadId, state: state(1) },
+            { parent: head, state: state(1) },
+            { threadId, state: "other content" }
+          ].entries()
+        ) {
+          const checkpointId = `id ${i + 1}`
+          if (i === 1) {
+            yield* fails(view.put({ ...put, checkpointId }), "VersionConflict")
+            continue
+          }
+          const saved = yield* view.put({ ...put, checkpointId })
+          assert.strictEqual(saved.version, i === 0 ? 5 : 6)
+          assert.deepStrictEqual(Option.getOrThrow(yield* view.get(threadId, { checkpointId })).state, put.state)
+          assert.deepStrictEqual(yield* view.put({ ...put, checkpointId }), saved)
+        }
+        assert.deepStrictEqual(yield* stateAt(view, threadId, 4), state(4))
+      }))
+
+    it.effect("an interrupted version that was gone on from is kept no longer", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const pendingInterrupt = { interruptId: "question", request: "?" }
+        const asked = yield* view.put({ threadId, state: 1, pendingInterrupt })
+        yield* view.put({ parent: asked, state: 2, pendingInterrupt: { interruptId: "other", request: "?" } })
+        yield* view.put({ threadId, state: 3 })
+        yield* view.put({ threadId, state: 4, pendingInterrupt })
+        const answered = yield* view.put({ threadId, state: 5, resolvesInterrupt: true })
+        yield* view.put({ parent: answered, state: 6, pendingInterrupt })
+        // The interrupt moves with an update, and not what it was before.
+        yield* view.update(threadId, () => 7)
+        assert.deepStrictEqual(
+          Option.getOrThrow(yield* view.get(threadId, { version: 4 })).pendingInterrupt,
+          Option.some(pendingInterrupt)
+        )
+        yield* prune({ maxVersions: 1, namespace: view.namespace })
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [7, 2, 1])
       }))
 
     it.effect("a version that was kept for its tags goes with the last one", () =>
