@@ -112,6 +112,8 @@ export interface NewRecord extends ThreadKey {
   readonly writes: string
   /** Whether the head that it is put upon is not waited for any more, so that retention may remove it. */
   readonly resolves: boolean
+  /** Whether the writes of the head that it is put upon are copied; its own come first. */
+  readonly keepsWrites: boolean
 }
 
 /**
@@ -392,7 +394,7 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
       version: actual + 1,
       keyframeVersion: isDelta(record) && head !== undefined ? head.keyframeVersion : actual + 1,
       createdAt: Math.max(now, head?.createdAt ?? now),
-      writes: new Map(entriesOf(record.writes)),
+      writes: new Map([...(record.keepsWrites ? head?.writes ?? [] : []), ...entriesOf(record.writes)]),
       tags: "[]",
       resolved: false
     }

@@ -96,6 +96,8 @@ export interface Content<S> {
    * version stays as it is, but retention may remove it from then on.
    */
   readonly resolvesInterrupt?: boolean | undefined
+  /** Whether the writes of the newest version are kept with this one too: it is still the same step. */
+  readonly keepsWrites?: boolean | undefined
 }
 
 /**
@@ -212,7 +214,7 @@ export interface View<S> {
 
   /**
    * Reads the newest state, changes it and saves it, again if somebody else was
-   * faster. Next nodes, pending interrupt and metadata stay as they are.
+   * faster. Next nodes, pending interrupt, pending writes and metadata stay as they are.
    *
    * **Details**
    *
@@ -270,6 +272,9 @@ export interface View<S> {
    */
   readonly restore: (threadId: string, selector: Selector, options?: {
     readonly checkpointId?: string | undefined
+    /** In place of that of the version. */
+    readonly metadata?: Schema.JsonObject | undefined
+    readonly writes?: Schema.JsonObject | undefined
   }) => Effect.Effect<Checkpoint<S>, PutError | StateDecodeError | CheckpointNotFound>
 
   /**

@@ -102,7 +102,7 @@ interface Encoded {
   readonly state: Snapshot
   readonly stored: Pick<
     CheckpointStore.NewRecord,
-    "nextNodes" | "pendingInterrupt" | "metadata" | "writes" | "resolves"
+    "nextNodes" | "pendingInterrupt" | "metadata" | "writes" | "resolves" | "keepsWrites"
   >
   readonly nextNodes: ReadonlyArray<string>
   readonly pendingInterrupt: Option.Option<Interrupt>
@@ -196,7 +196,7 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
     threadId: string,
     state: Snapshot,
     content: Pick<Encoded, "nextNodes" | "pendingInterrupt" | "metadata">,
-    besides?: Pick<Content<unknown>, "writes" | "resolvesInterrupt">
+    besides?: Pick<Content<unknown>, "writes" | "resolvesInterrupt" | "keepsWrites">
   ): Effect.fn.Return<Encoded, InvalidInput | StateTooLarge> {
     const { metadata, nextNodes, pendingInterrupt } = content
     const stored = {
@@ -204,7 +204,8 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
       pendingInterrupt: yield* Input.interrupt(pendingInterrupt),
       metadata: yield* Input.jsonObject("metadata", metadata),
       writes: besides?.writes === undefined ? "{}" : yield* encodeWrites(threadId, besides.writes),
-      resolves: besides?.resolvesInterrupt ?? false
+      resolves: besides?.resolvesInterrupt ?? false,
+      keepsWrites: besides?.keepsWrites ?? false
     }
     return { state, stored, nextNodes, pendingInterrupt, metadata }
   })
@@ -476,8 +477,10 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
     const json = yield* encodeState(threadId, state)
     const head = headOf(raw)
     const snapped = yield* Effect.fromResult(snapshot(threadId, json, head))
-    // A pending interrupt goes on with the newest version, and does not keep the one before.
-    const content = yield* encodeContent(threadId, snapped, raw.info, { resolvesInterrupt: true })
+    // What is under way goes on with the newest version: an interrupt does not keep the one before.
+    const resolvesInterrupt = Option.isSome(raw.info.pendingInterrupt)
+    const keepsWrites = resolvesInterrupt || raw.info.nextNodes.length > 0
+    const content = yield* encodeContent(threadId, snapped, raw.info, { resolvesInterrupt, keepsWrites })
     const { checkpointId, version } = raw.info
     const expected = { _tag: "Version", version, checkpointId, revision: raw.revision } as const
     return Effect.map(
@@ -516,15 +519,16 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
   const copy = Effect.fnUntraced(function*(
     raw: Record.RawCheckpoint,
     target: Pick<Write, "threadId" | "expected">,
-    given: string | undefined
+    options: Parameters<View<S>["restore"]>[2]
   ): Effect.fn.Return<Checkpoint<S>, PutError | StateDecodeError | VersionConflict> {
     const { threadId } = target
-    const ids = yield* newIds(threadId, given)
+    const ids = yield* newIds(threadId, options?.checkpointId)
     if (raw.bytes > maxStateBytes) return yield* Effect.fail(tooLarge(threadId, raw.bytes))
     const { state } = yield* decode(raw)
     // What was read is ours already.
     const snapped: Snapshot = { json: raw.state, change: undefined, whole: undefined }
-    const content = yield* encodeContent(threadId, snapped, raw.info)
+    const parts = { ...raw.info, metadata: options?.metadata ?? raw.info.metadata }
+    const content = yield* encodeContent(threadId, snapped, parts, { writes: options?.writes })
     const parent = { threadId: raw.info.threadId, version: raw.info.version, checkpointId: raw.info.checkpointId }
     const info = yield* queued(threadId, write({ ...target, ...ids, parent, content, head: undefined }))
     return withState(info, state)
@@ -533,11 +537,11 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
   const restore = Effect.fn("Checkpointer.restore")(function*(
     threadId: string,
     selector: Selector,
-    options?: { readonly checkpointId?: string | undefined } | undefined
+    options?: Parameters<View<S>["restore"]>[2]
   ) {
     yield* checkThread(threadId)
     const raw = yield* readRequired(threadId, yield* selectorOf(selector))
-    return yield* copy(raw, { threadId, expected: { _tag: "Any" } }, options?.checkpointId).pipe(
+    return yield* copy(raw, { threadId, expected: { _tag: "Any" } }, options).pipe(
       Effect.catchTag("VersionConflict", Effect.die)
     )
   }, about)
@@ -555,7 +559,9 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
     yield* checkRef("source", source)
     yield* Input.id("target.threadId", target.threadId)
     const raw = yield* readRequired(source.threadId, { _tag: "Version", version: source.version })
-    return yield* copy(raw, { threadId: target.threadId, expected: atVersion(0) }, target.checkpointId)
+    return yield* copy(raw, { threadId: target.threadId, expected: atVersion(0) }, {
+      checkpointId: target.checkpointId
+    })
   }, (effect, source) => about(effect, source.threadId))
 
   const setTags = Effect.fn("Checkpointer.setTags")(function*(target: VersionRef, tags: ReadonlyArray<string>) {

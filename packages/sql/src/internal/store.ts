@@ -103,7 +103,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
   // $1 thread id, $2 namespace, $3 checkpoint id, $4 bytes, $5 bytes of the state, $6 format, $7 next nodes, $8 pending
   // interrupt, $9 metadata, $10 state, $11 thread id, $12 version and $13 id of the parent, where it is not the head, $14
   // revision; where a head is expected, $15 its version, $16 its id and $17 its revision; at the end, where there are
-  // any, pending writes and whether the head's interrupt is resolved.
+  // any, pending writes, whether the head's interrupt is resolved, and whether its writes are kept.
 
   const ofThisThread = (alias: string): string => `${alias}.thread_id = $1 AND ${alias}.namespace = $2`
 
@@ -154,6 +154,11 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
     `, written AS (
           INSERT INTO ${tables.quoted}.checkpoint_writes (thread_id, namespace, version, task, value)
           SELECT $1, $2, head.version, w.key, w.value FROM head, jsonb_each($${first}::jsonb) w
+          UNION ALL
+          SELECT $1, $2, head.version, w.task, w.value
+            FROM head, ${tables.quoted}.checkpoint_writes w
+           WHERE $${first + 2}::boolean AND ${ofThisThread("w")} AND w.version = head.version - 1
+             AND NOT $${first}::jsonb ? w.task
         ), resolved AS (
           UPDATE ${tables.quoted}.checkpoints c SET resolved = TRUE
             FROM head
@@ -224,9 +229,9 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       parent?.checkpointId ?? "",
       record.revision
     ]
-    const isPlain = record.writes === "{}" && !record.resolves
+    const isPlain = record.writes === "{}" && !record.resolves && !record.keepsWrites
     const texts = isPlain ? plainPuts : fullPuts
-    const besides = isPlain ? [] : [record.writes, String(record.resolves)]
+    const besides = isPlain ? [] : [record.writes, String(record.resolves), String(record.keepsWrites)]
     if (expected._tag === "Any") return sql.unsafe<SavedRow>(texts.append, [...parameters, ...besides])
     if (expected.version === 0) return sql.unsafe<SavedRow>(texts.create, [...parameters, ...besides])
     const { checkpointId, revision } = expected._tag === "Hint" ? { ...expected, checkpointId: undefined } : expected

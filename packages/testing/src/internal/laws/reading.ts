@@ -369,7 +369,8 @@ const unreadable: Group = (it) => {
           pendingInterrupt: "null",
           metadata: `{"a":1}`,
           writes: "{}",
-          resolves: false
+          resolves: false,
+          keepsWrites: false
         }, { _tag: "Any" })
         yield* view.put({ threadId, state: "after" })
         for (const selector of [{ version: 2 }, { checkpointId: "from the future" }]) {

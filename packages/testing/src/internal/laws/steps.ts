@@ -71,13 +71,44 @@ export const steps: Group = (it, properties) => {
         const [view, threadId] = yield* freshThread
         const first = yield* view.put({ threadId, state: 1, writes: { a: 1 } })
         const branches = [
-          yield* view.put({ parent: first, state: 2 }),
+          yield* view.put({ parent: first, state: 2, nextNodes: ["a"] }),
           yield* view.restore(threadId, { version: 1 }),
-          yield* view.update(threadId, () => 3),
           yield* view.fork(first, { threadId: `${threadId} fork` })
         ]
         for (const branch of branches) assert.deepStrictEqual(yield* view.writes(branch), {})
         assert.deepStrictEqual(yield* view.writes(first), { a: 1 })
+      }))
+
+    it.effect("they go on with the next version where it says so, and with an update of what is unfinished", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const pendingInterrupt = { interruptId: "?", request: null }
+        const first = yield* view.put({ threadId, state: 1, writes: { a: 1, b: 1 }, nextNodes: ["a", "b"] })
+        yield* view.saveWrites(first, { c: 1 })
+        const second = yield* view.put({
+          parent: first,
+          state: 2,
+          keepsWrites: true,
+          writes: { b: 2 },
+          pendingInterrupt
+        })
+        const third = yield* view.update(threadId, () => 3)
+        const fourth = yield* view.updateEffect(threadId, () => Effect.succeed(4))
+        for (const version of [second, third, fourth]) {
+          assert.deepStrictEqual(yield* view.writes(version), { a: 1, b: 2, c: 1 })
+        }
+        assert.deepStrictEqual(yield* view.writes(first), { a: 1, b: 1, c: 1 })
+        yield* view.put({ threadId, state: 5, writes: { d: 1 } })
+        assert.deepStrictEqual(yield* view.writes(yield* view.update(threadId, () => 6)), {})
+        assert.deepStrictEqual(
+          yield* view.writes(yield* view.restore(threadId, { version: 2 }, { writes: { e: 1 }, metadata: { f: 1 } })),
+          { e: 1 }
+        )
+        const [restored] = yield* view.listVersions(threadId)
+        assert.deepStrictEqual(restored!.metadata, { f: 1 })
+        assert.deepStrictEqual(restored!.pendingInterrupt, Option.some(pendingInterrupt))
+        const begun = yield* view.put({ threadId: `${threadId} new`, state: 1, keepsWrites: true, writes: { a: 1 } })
+        assert.deepStrictEqual(yield* view.writes(begun), { a: 1 })
       }))
 
     it.effect("a version that is not there, or not that one, takes none", () =>
