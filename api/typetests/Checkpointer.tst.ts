@@ -1,0 +1,184 @@
+import { type Checkpoint, Checkpointer, type CheckpointError, type CheckpointStore } from "@effect-checkpoint/core"
+import { Context, type DateTime, Effect, type Layer, type Option, Schema, type Stream } from "effect"
+import { describe, expect, it } from "tstyche"
+
+/** Its two sides differ: what is stored has a string where a program has a time. */
+const Mail = Schema.Struct({ subject: Schema.String, receivedAt: Schema.DateTimeUtcFromString })
+interface Mail {
+  readonly subject: string
+  readonly receivedAt: DateTime.Utc
+}
+
+class Mails extends Checkpointer.Service<Mails>()("app/Mails", { state: Mail }) {}
+
+declare const mails: Mails["Service"]
+declare const state: Mail
+declare const parent: Checkpoint.Checkpoint<Mail>
+
+describe("put", () => {
+  it("cannot conflict where it appends", () => {
+    expect(mails.put({ threadId: "1", state })).type.toBe<
+      Effect.Effect<Checkpoint.Checkpoint<Mail>, Checkpointer.PutError>
+    >()
+    expect<Extract<Checkpointer.PutError, CheckpointError.VersionConflict>>().type.toBe<never>()
+  })
+
+  it("can conflict with a parent or an expected version", () => {
+    type Conflicting = Effect.Effect<
+      Checkpoint.Checkpoint<Mail>,
+      Checkpointer.PutError | CheckpointError.VersionConflict
+    >
+    expect(mails.put({ parent, state })).type.toBe<Conflicting>()
+    expect(mails.put({ threadId: "1", expectedVersion: 0, state })).type.toBe<Conflicting>()
+  })
+
+  it("takes input of either kind, and can then conflict", () => {
+    const either = {} as Checkpointer.Append<Mail> | Checkpointer.CompareAndSet<Mail>
+    expect(mails.put(either)).type.toBe<
+      Effect.Effect<Checkpoint.Checkpoint<Mail>, Checkpointer.PutError | CheckpointError.VersionConflict>
+    >()
+  })
+
+  it("takes every error that it lists, and no other, to be handled", () => {
+    const caught = mails.put({ threadId: "1", state }).pipe(
+      Effect.catchTags({
+        InvalidInput: () => Effect.void,
+        StateEncodeError: () => Effect.void,
+        StateTooLarge: () => Effect.void,
+        CheckpointIdTaken: () => Effect.void,
+        StoreError: () => Effect.void
+      })
+    )
+    expect<Effect.Error<typeof caught>>().type.toBe<never>()
+  })
+
+  it("names its thread once: by id or by parent", () => {
+    // @ts-expect-error No overload matches this call.
+    mails.put({ state })
+    // @ts-expect-error No overload matches this call.
+    mails.put({ threadId: "1", parent, state })
+    // @ts-expect-error No overload matches this call.
+    mails.put({ parent, expectedVersion: 1, state })
+  })
+
+  it("refuses another state", () => {
+    // @ts-expect-error Type 'number' is not assignable to type 'string'
+    mails.put({ threadId: "1", state: { ...state, subject: 1 } })
+  })
+
+  it("refuses the encoded state", () => {
+    // @ts-expect-error Type 'string' is not assignable to type 'Utc'
+    mails.put({ threadId: "1", state: { subject: "Hello", receivedAt: "2026-01-01T00:00:00Z" } })
+  })
+})
+
+describe("update", () => {
+  it("has the error and the services of the caller's effect, and its own errors", () => {
+    class Clerk
+      extends Context.Service<Clerk, { readonly read: (mail: Mail) => Effect.Effect<Mail, "tired"> }>()("Clerk")
+    {}
+    const updated = mails.updateEffect("1", (mail) => Effect.flatMap(Clerk, (clerk) => clerk.read(mail)))
+    expect(updated).type.toBe<
+      Effect.Effect<
+        Checkpoint.Checkpoint<Mail>,
+        | Checkpointer.PutError
+        | CheckpointError.StateDecodeError
+        | CheckpointError.CheckpointNotFound
+        | CheckpointError.VersionConflict
+        | "tired",
+        Clerk
+      >
+    >()
+  })
+
+  it("refuses to change the state into another", () => {
+    // @ts-expect-error Property 'receivedAt' is missing
+    mails.update("1", ({ subject }) => ({ subject }))
+  })
+})
+
+describe("get", () => {
+  it("gives a state as programs have it, or none, and neither conflicts nor misses", () => {
+    expect(mails.get("1")).type.toBe<
+      Effect.Effect<
+        Option.Option<Checkpoint.Checkpoint<Mail>>,
+        CheckpointError.InvalidInput | CheckpointError.StateDecodeError | CheckpointError.StoreError
+      >
+    >()
+    expect(mails.history("1")).type.toBe<Stream.Stream<Checkpoint.Checkpoint<Mail>, Checkpointer.ReadError>>()
+  })
+})
+
+describe("Selector", () => {
+  it("is a version, an id or a tag", () => {
+    expect<Checkpointer.Selector>().type.toBeAssignableFrom<{ version: number }>()
+    expect<Checkpointer.Selector>().type.toBeAssignableFrom<{ checkpointId: string }>()
+    expect<Checkpointer.Selector>().type.toBeAssignableFrom<{ tag: string }>()
+  })
+
+  it("is exactly one of them", () => {
+    // @ts-expect-error Argument of type '{}' is not assignable to parameter of type 'Selector | undefined'
+    mails.get("1", {})
+    // @ts-expect-error Type 'string' is not assignable to type 'undefined'
+    mails.get("1", { version: 1, tag: "approved" })
+    // @ts-expect-error Type 'string' is not assignable to type 'undefined'
+    mails.get("1", { version: 1, checkpointId: "a" })
+    // @ts-expect-error Type 'string' is not assignable to type 'undefined'
+    mails.get("1", { checkpointId: "a", tag: "approved" })
+  })
+
+  it("must be there for restore", () => {
+    // @ts-expect-error Expected 2-3 arguments, but got 1.
+    mails.restore("1")
+  })
+})
+
+describe("Service", () => {
+  class Encrypt extends Context.Service<Encrypt, { readonly key: string }>()("Encrypt") {}
+  class Decrypt extends Context.Service<Decrypt, { readonly key: string }>()("Decrypt") {}
+  const Secret = Schema.String as Schema.Codec<string, string, Decrypt, Encrypt>
+
+  it("is a view of the schema's type", () => {
+    expect<Mails["Service"]>().type.toBe<Checkpointer.View<Mail>>()
+  })
+
+  it("has a layer that needs the service", () => {
+    expect(Mails.layer).type.toBe<Layer.Layer<Mails, CheckpointError.InvalidInput, Checkpointer.Checkpointer>>()
+  })
+
+  it("has a layer that needs what both sides of the schema need, and no operation does", () => {
+    class Secrets
+      extends Checkpointer.Service<Secrets>()("app/Secrets", { state: Schema.Struct({ secret: Secret }) })
+    {}
+    expect(Secrets.layer).type.toBe<
+      Layer.Layer<Secrets, CheckpointError.InvalidInput, Checkpointer.Checkpointer | Encrypt | Decrypt>
+    >()
+    expect<Effect.Services<ReturnType<Secrets["Service"]["update"]>>>().type.toBe<never>()
+  })
+
+  it("needs a schema", () => {
+    // @ts-expect-error Property 'state' is missing
+    Checkpointer.Service<Mails>()("app/Mails", {})
+  })
+})
+
+describe("Checkpointer", () => {
+  it("holds JSON", () => {
+    const checkpointer = {} as Checkpointer.Checkpointer["Service"]
+    expect(checkpointer.put).type.toBeCallableWith({ threadId: "1", state: { any: ["JSON", 1, null] } })
+    // @ts-expect-error Type 'Date' is not assignable to type 'Json'.
+    checkpointer.put({ threadId: "1", state: new Date(0) })
+  })
+
+  it("is built over any store", () => {
+    expect(Checkpointer.layer()).type.toBe<
+      Layer.Layer<Checkpointer.Checkpointer, CheckpointError.InvalidInput, CheckpointStore.CheckpointStore>
+    >()
+  })
+
+  it("needs nothing in memory and cannot fail to build", () => {
+    expect(Checkpointer.layerMemory).type.toBe<
+      Layer.Layer<Checkpointer.Checkpointer | CheckpointStore.CheckpointStore>
+    >()
+  })
+})
