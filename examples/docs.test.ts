@@ -4,8 +4,8 @@ import { globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { join } from "node:path"
 
 /*
- * The code in the README, in docs/ and in the JSDoc of the packages: every `ts` block compiles, and those that are
- * marked `import.meta.vitest` run. There, `expression // => value` is an assertion.
+ * The code in the READMEs, in docs/, and in the AGENTS.md and JSDoc of the packages: every `ts` block compiles, and those
+ * that are marked `import.meta.vitest` run. There, `expression // => value` is an assertion.
  */
 
 const root = join(import.meta.dirname, "..")
@@ -27,14 +27,14 @@ const blocksOf = (file: string): ReadonlyArray<Block> => {
   }))
 }
 
-const blocks = globSync(["README.md", "docs/*.md", "packages/*/src/**/*.ts"], { cwd: root })
+const blocks = globSync(["README.md", "docs/*.md", "packages/*/*.md", "packages/*/src/**/*.ts"], { cwd: root })
   .toSorted()
   .flatMap(blocksOf)
 
 const asserted = (code: string): string =>
   code.replaceAll(
     /^(.*?) *\/\/ => (.*)$/gm,
-    (_, expression, value) => `assert.deepStrictEqual(${expression}, ${value})`
+    (_, expression, value) => `documented.deepStrictEqual(${expression}, ${value})`
   )
 
 rmSync(generated, { recursive: true, force: true })
@@ -42,7 +42,7 @@ mkdirSync(generated)
 for (const { code, name } of blocks) {
   writeFileSync(
     join(generated, `${name}.ts`),
-    `import { assert } from "vitest"\n${asserted(code)}\nvoid assert\nexport {}\n`
+    `import { assert as documented } from "vitest"\n${asserted(code)}\nvoid documented\nexport {}\n`
   )
 }
 writeFileSync(
