@@ -239,3 +239,93 @@ export class StoreError extends Schema.TaggedError<StoreError>("@effect-checkpoi
     return `${this.operation} failed: ${this.description}`
   }
 }
+
+/**
+ * A run used up its `maxSteps`. What it has done is saved: `resume` goes on from
+ * there.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class StepLimitExceeded extends Schema.TaggedError<StepLimitExceeded>(
+  "@effect-checkpoint/core/StepLimitExceeded"
+)("StepLimitExceeded", {
+  ...Thread,
+  maxSteps: Schema.Int,
+  /** The newest version, which `resume` goes on from. */
+  version: Schema.Int,
+  /** What would have been run next. */
+  nextNodes: Schema.Array(Schema.String)
+}) {
+  override get message(): string {
+    return `${thread(this)} has not ended within ${this.maxSteps} steps; resume it, or raise maxSteps`
+  }
+}
+
+/**
+ * A run was to begin on a thread on which one is under way. Nothing was written.
+ * `resume` continues it, or answers what it waits for.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ThreadUnfinished extends Schema.TaggedError<ThreadUnfinished>("@effect-checkpoint/core/ThreadUnfinished")(
+  "ThreadUnfinished",
+  {
+    ...Thread,
+    version: Schema.Int,
+    nextNodes: Schema.Array(Schema.String),
+    /** What it waits for, if it does. */
+    interruptId: Schema.UndefinedOr(Schema.String)
+  }
+) {
+  override get message(): string {
+    const waits = this.interruptId === undefined ? "" : `, and waits for an answer to "${this.interruptId}"`
+    return `${thread(this)} is unfinished at version ${this.version}${waits}; resume it`
+  }
+}
+
+/**
+ * What was to be answered is not waited for: somebody else was faster, or the
+ * thread has not asked. Nothing was written.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InterruptAlreadyResolved extends Schema.TaggedError<InterruptAlreadyResolved>(
+  "@effect-checkpoint/core/InterruptAlreadyResolved"
+)("InterruptAlreadyResolved", {
+  ...Thread,
+  /** The interrupt that was to be answered, where it was named. */
+  interruptId: Schema.UndefinedOr(Schema.String),
+  /** The newest version. */
+  version: Schema.Int
+}) {
+  override get message(): string {
+    const what = this.interruptId === undefined ? "an answer" : `an answer to "${this.interruptId}"`
+    return `${thread(this)} does not wait for ${what} at version ${this.version}`
+  }
+}
+
+/**
+ * A response is not what the interrupt's schema describes. The interrupt is still
+ * open, and nothing was written.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidResponse extends Schema.TaggedError<InvalidResponse>("@effect-checkpoint/core/InvalidResponse")(
+  "InvalidResponse",
+  {
+    ...Thread,
+    interruptId: Schema.String,
+    /** The name of the interrupt that it was to answer. */
+    kind: Schema.String,
+    reason: Schema.String,
+    cause: Schema.optional(Schema.Defect())
+  }
+) {
+  override get message(): string {
+    return `${thread(this)}: the response to ${this.kind} is refused: ${this.reason}`
+  }
+}

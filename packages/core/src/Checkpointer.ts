@@ -55,6 +55,7 @@ import type {
   VersionConflict
 } from "./CheckpointError.ts"
 import * as CheckpointStore from "./CheckpointStore.ts"
+import * as Codec from "./internal/codec.ts"
 import * as Heads from "./internal/heads.ts"
 import * as Input from "./internal/input.ts"
 import * as Metrics from "./internal/metrics.ts"
@@ -454,14 +455,14 @@ export const make = Effect.fnUntraced(function*(
     heads: Heads.make(cacheBytes),
     random: SecureRandom.make(SecureRandom.randomBytesUnsafe)
   }
-  const plain = Views.make(environment, "", Views.plainCodec)
+  const plain = Views.make(environment, "", Codec.plain)
 
   return Checkpointer.of({
     ...plain,
     threads: (filter) => Views.listThreads(environment, filter?.namespace, filter),
     view: Effect.fnUntraced(function*({ namespace = "", state }) {
       yield* Input.namespace(namespace)
-      return Views.make(environment, namespace, yield* Views.codecOf(state))
+      return Views.make(environment, namespace, yield* Codec.of(state))
     }),
     prune: Effect.fn("Checkpointer.prune")((policy, options) =>
       Effect.provideService(Retention.prune(policy, options), CheckpointStore.CheckpointStore, store)

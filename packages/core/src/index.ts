@@ -28,3 +28,8 @@ export * as CheckpointStore from "./CheckpointStore.ts"
  * @since 0.1.0
  */
 export * as Retention from "./Retention.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as StateGraph from "./StateGraph.ts"

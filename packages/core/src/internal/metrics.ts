@@ -35,3 +35,8 @@ export const pruned = Metric.counter("checkpoint_pruned", {
   description: "Checkpoints removed by retention",
   incremental: true
 })
+
+export const graphSteps = Metric.counter("checkpoint_graph_steps", {
+  description: "Steps of graphs that were run",
+  incremental: true
+})

@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Checkpoint, CheckpointInfo, CheckpointRef, Interrupt, ThreadInfo } from "../Checkpoint.ts"
 import type {
@@ -32,6 +32,7 @@ import {
   VersionConflict
 } from "../CheckpointError.ts"
 import * as CheckpointStore from "../CheckpointStore.ts"
+import type * as Codec from "./codec.ts"
 import * as Delta from "./delta.ts"
 import type * as Heads from "./heads.ts"
 import * as Input from "./input.ts"
@@ -59,34 +60,6 @@ export interface Environment {
   readonly heads: Heads.Heads
   readonly random: SecureRandom.SecureRandom["Service"]
 }
-
-/** Between a state and its JSON. */
-export interface Codec<S> {
-  readonly encode: (state: S) => Effect.Effect<Schema.Json, Schema.SchemaError | RangeError>
-  readonly decode: (json: Schema.Json) => Effect.Effect<S, Schema.SchemaError | RangeError>
-}
-
-/** Whether it really is JSON is checked on the way to its text, for every codec. */
-export const plainCodec: Codec<Schema.Json> = { encode: Effect.succeed, decode: Effect.succeed }
-
-export const codecOf = Effect.fnUntraced(function*<S extends Schema.Constraint>(
-  schema: S
-): Effect.fn.Return<Codec<S["Type"]>, never, S["EncodingServices"] | S["DecodingServices"]> {
-  const services = yield* Effect.context<S["EncodingServices"] | S["DecodingServices"]>()
-  const codec = Schema.toCodecJson(schema)
-  const encode = Schema.encodeUnknownEffect(codec)
-  const decode = Schema.decodeUnknownEffect(codec)
-  // A state nested deeper than the stack is its owner's mistake, and not a reason to die.
-  const guarded = <A>(effect: Effect.Effect<A, Schema.SchemaError, S["EncodingServices"] | S["DecodingServices"]>) =>
-    Effect.catchDefect(
-      Effect.provideContext(effect, services),
-      (defect) => defect instanceof RangeError ? Effect.fail(defect) : Effect.die(defect)
-    )
-  return {
-    encode: (state) => guarded(encode(state)),
-    decode: (json) => guarded(decode(json))
-  }
-})
 
 /** A state as JSON that is ours, whatever becomes of what it was made from. */
 interface Snapshot {
@@ -130,7 +103,7 @@ interface StoredState {
   readonly chain: (version: number) => Delta.Chain
 }
 
-export const make = <S>(environment: Environment, namespace: string, codec: Codec<S>): View<S> => {
+export const make = <S>(environment: Environment, namespace: string, codec: Codec.Codec<S>): View<S> => {
   const { heads, inTurn, maxStateBytes, random, store } = environment
 
   const keyOf = (threadId: string): CheckpointStore.ThreadKey => ({ threadId, namespace })

@@ -1,0 +1,606 @@
+/**
+ * Programs as graphs: nodes are effects, edges are data, and every step is a
+ * checkpoint.
+ *
+ * A graph has a state, nodes that return what they change of it, and edges that say
+ * what runs next. After each step the state is saved, so a run that dies goes on
+ * where it was, a node may ask a person and wait for days, and any earlier step can
+ * be gone back to.
+ *
+ * **Example** (A graph that asks)
+ *
+ * ```ts import.meta.vitest
+ * import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
+ * import { Effect, Schema } from "effect"
+ *
+ * class Approval extends StateGraph.Interrupt<Approval>()("Approval", {
+ *   request: Schema.Struct({ amount: Schema.Finite }),
+ *   response: Schema.Struct({ approved: Schema.Boolean })
+ * }) {}
+ *
+ * const refund = StateGraph.make({
+ *   name: "refund",
+ *   state: Schema.Struct({ amount: Schema.Finite, approved: Schema.Boolean, paid: Schema.Boolean }),
+ *   interrupts: [Approval],
+ *   start: "triage",
+ *   nodes: {
+ *     triage: (state) => Effect.succeed({ approved: state.amount <= 100 }),
+ *     approve: (state) => StateGraph.interrupt(Approval, { amount: state.amount }),
+ *     pay: () => Effect.succeed({ paid: true })
+ *   },
+ *   edges: {
+ *     triage: (state) => state.approved ? ["pay"] : ["approve"],
+ *     approve: (state) => state.approved ? ["pay"] : [],
+ *     pay: []
+ *   }
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const input = { amount: 250, approved: false, paid: false }
+ *   const asked = yield* StateGraph.run(refund, { threadId: "mail-42", input })
+ *   // Days later, in another process:
+ *   const ended = yield* StateGraph.resume(refund, { threadId: "mail-42", response: { approved: true } })
+ *   return [asked._tag, ended._tag, ended.state.paid]
+ * })
+ *
+ * const result = await Effect.runPromise(Effect.provide(program, Checkpointer.layerMemory))
+ * result // => ["Interrupted", "Completed", true]
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import * as Predicate from "effect/Predicate"
+import * as Queue from "effect/Queue"
+import type * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { Checkpoint, CheckpointInfo } from "./Checkpoint.ts"
+import type { Checkpointer, PutError, ReadError, View } from "./Checkpointer.ts"
+import type {
+  CheckpointNotFound,
+  InterruptAlreadyResolved,
+  InvalidInput,
+  InvalidResponse,
+  StateDecodeError,
+  StepLimitExceeded,
+  ThreadUnfinished,
+  VersionConflict
+} from "./CheckpointError.ts"
+import * as Definition from "./internal/graph/definition.ts"
+import * as Engine from "./internal/graph/engine.ts"
+import { toMermaid as draw } from "./internal/graph/mermaid.ts"
+
+// -----------------------------------------------------------------------------
+// interrupts
+// -----------------------------------------------------------------------------
+
+/**
+ * A kind of question that a graph asks, which makes a run wait for an answer: the
+ * class that `Interrupt` makes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface InterruptClass<
+  Self,
+  Id extends string,
+  Request extends Plain,
+  Response extends Plain
+> extends Context.ServiceClass<Self, Id, Definition.Ask<Request["Type"], Response["Type"]>> {
+  readonly request: Request
+  readonly response: Response
+}
+
+/**
+ * Any kind of question.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AnyInterrupt {
+  readonly key: string
+  readonly request: Plain
+  readonly response: Plain
+}
+
+/**
+ * A schema that needs no services, as the schemas of a graph are.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Plain extends Schema.Constraint {
+  readonly DecodingServices: never
+  readonly EncodingServices: never
+}
+
+/**
+ * Declares a kind of question: what is asked, and what an answer is.
+ *
+ * **Details**
+ *
+ * A node that asks requires it, and the graph that names it in `interrupts` provides
+ * it. So a question that a graph does not know does not compile. Its id is stored
+ * with the checkpoint that waits; keep it as it is while threads wait.
+ *
+ * @category interrupts
+ * @since 0.1.0
+ */
+export const Interrupt = <Self>() =>
+<const Id extends string, Request extends Plain, Response extends Plain>(
+  id: Id,
+  options: {
+    /** What is asked. */
+    readonly request: Request
+    /** What answers it. A response that it refuses leaves the question open. */
+    readonly response: Response
+  }
+): InterruptClass<Self, Id, Request, Response> =>
+  Object.assign(
+    Context.Service<Self, Definition.Ask<Request["Type"], Response["Type"]>>()(id),
+    options
+  ) as InterruptClass<Self, Id, Request, Response>
+
+/**
+ * Asks, within a node, and succeeds with the answer.
+ *
+ * **Details**
+ *
+ * Where there is no answer yet, the node is interrupted here, the question is saved,
+ * and the run ends as `Interrupted`. When it is answered the node runs again **from
+ * its beginning**, and this time the answer is here. What a node does before it asks
+ * is so done twice; do it in a node of its own, or make it idempotent with
+ * `NodeContext.idempotencyKey`. A node may ask several times, one after the other and
+ * in the same order each time.
+ *
+ * @category interrupts
+ * @since 0.1.0
+ */
+export const interrupt = <
+  Self,
+  Id extends string,
+  Request extends Plain,
+  Response extends Plain
+>(
+  kind: InterruptClass<Self, Id, Request, Response>,
+  request: Request["Type"]
+): Effect.Effect<Response["Type"], never, Self> => kind.use(({ ask }) => ask(request))
+
+/**
+ * What answers a pause that `interruptBefore` or `interruptAfter` has made.
+ *
+ * @category interrupts
+ * @since 0.1.0
+ */
+export type Continue = "continue"
+
+/**
+ * A question that a thread waits for.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PendingInterrupt {
+  readonly threadId: string
+  readonly interruptId: string
+  /** The id of its `Interrupt`, or `"Pause"` for one that `interruptBefore` or `interruptAfter` made. */
+  readonly kind: string
+  readonly node: string
+  /** As JSON. That of a pause is `{ "pause": "before" | "after", "node": ... }`. */
+  readonly request: Schema.Json
+}
+
+// -----------------------------------------------------------------------------
+// graphs
+// -----------------------------------------------------------------------------
+
+/**
+ * What a node is told beside the state.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface NodeContext {
+  readonly graph: string
+  readonly node: string
+  readonly threadId: string
+  readonly namespace: string
+  /** The number of the step in its thread, from 1. */
+  readonly step: number
+  /**
+   * The same each time this node is run for this step, after a crash or an interrupt
+   * too, and never otherwise. For whatever must happen once outside: a payment, a mail.
+   */
+  readonly idempotencyKey: string
+  /** Tells those who run the graph with `stream`. It is not saved. */
+  readonly emit: (data: unknown) => Effect.Effect<void>
+  readonly [Definition.inner]: Definition.Inner
+}
+
+/**
+ * What runs after a node: always the same nodes, or what the state after the step
+ * says. An empty list ends the run. With `to` and `when` a graph that is drawn shows
+ * which ones it may be.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Edge<S, Node extends string> =
+  | ReadonlyArray<Node>
+  | ((state: S) => ReadonlyArray<Node>)
+  | { readonly to: ReadonlyArray<Node>; readonly when: (state: S) => ReadonlyArray<Node> }
+
+/**
+ * A graph, ready to run: `S` is its state, `Input` what it begins with, `U` what its
+ * nodes return, `Answer` what answers its interrupts, and `Asks` the interrupts that
+ * it knows.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StateGraph<
+  in out S,
+  in out Input,
+  in out U,
+  out Node extends string,
+  in out Answer,
+  out E,
+  out R,
+  out Asks
+> extends Pipeable {
+  readonly [TypeId]: {
+    readonly _Answer: (_: Answer) => Answer
+    readonly _E: () => E
+    readonly _R: () => R
+    readonly _Asks: () => Asks
+  }
+  readonly name: string
+  readonly namespace: string
+  readonly start: Node
+  readonly nodes: ReadonlyArray<Node>
+  readonly [Definition.inner]: Definition.Definition<S, Input, U>
+}
+
+const TypeId = "~@effect-checkpoint/core/StateGraph"
+
+/**
+ * Makes a graph.
+ *
+ * **Details**
+ *
+ * A node gets the state and returns what it changes of it, or nothing. By default
+ * these are some of the state's fields, which are put in place of the old ones; with
+ * `update` and `reduce` they are what you like. In a step of several nodes, each gets
+ * the state from before the step, and what they return is reduced in the order in
+ * which the edge names them.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <
+  S extends Plain,
+  const Nodes extends {
+    readonly [name: string]: (
+      state: S["Type"],
+      context: NodeContext
+    ) => Effect.Effect<Definition.UpdateOf<S, Update> | void, unknown, unknown>
+  },
+  Update extends Plain | undefined = undefined,
+  Input = S["Type"],
+  const Interrupts extends ReadonlyArray<AnyInterrupt> = readonly []
+>(options: {
+  /** Names the graph in what is stored. Keep it as it is while threads are unfinished. */
+  readonly name: string
+  readonly state: S
+  /** The kinds of questions that its nodes ask. */
+  readonly interrupts?: Interrupts | undefined
+  /** The node that a run begins with. */
+  readonly start: NoInfer<keyof Nodes & string>
+  readonly nodes: Nodes
+  /** What runs after each node. */
+  readonly edges: { readonly [K in keyof NoInfer<Nodes>]: Edge<S["Type"], NoInfer<keyof Nodes & string>> }
+  /** What nodes return, where that is not some of the state's fields. It goes with `reduce`. */
+  readonly update?: Update
+  /** What becomes of a state and an update. By default the update's fields take the place of the state's. */
+  readonly reduce?:
+    | ((state: S["Type"], update: Definition.UpdateOf<S, NoInfer<Update>>) => S["Type"])
+    | undefined
+  /**
+   * The state that a run begins with, from its input and, on a thread that has ended
+   * before, the state it has. By default the input's fields take the place of the
+   * saved ones.
+   */
+  readonly begin?: ((input: Input, saved: S["Type"] | undefined) => S["Type"]) | undefined
+  /** Where its threads are; the graph's name by default. */
+  readonly namespace?: string | undefined
+}): StateGraph<
+  S["Type"],
+  Input,
+  Definition.UpdateOf<S, Update>,
+  keyof Nodes & string,
+  Interrupts[number]["response"]["Type"] | Continue,
+  Effect.Error<ReturnType<Nodes[keyof Nodes]>>,
+  Exclude<Effect.Services<ReturnType<Nodes[keyof Nodes]>>, Definition.SelfOf<Interrupts[number]>>,
+  Definition.SelfOf<Interrupts[number]>
+> => {
+  const definition = Definition.make<S["Type"], Input, Definition.UpdateOf<S, Update>>(options as never)
+  return {
+    name: definition.name,
+    namespace: definition.namespace,
+    start: options.start,
+    nodes: Array.from(definition.nodes.keys()),
+    [Definition.inner]: definition,
+    pipe() {
+      // eslint-disable-next-line prefer-rest-params
+      return pipeArguments(this, arguments)
+    }
+  } as never
+}
+
+/**
+ * A graph as a node of another one.
+ *
+ * **Details**
+ *
+ * Its checkpoints are in the same thread, in the namespace of the outer graph, a
+ * slash and the node's name, so that a crash inside goes on inside. Each time the outer
+ * graph comes to the node, it begins anew with `input`. What it asks, the outer graph
+ * asks: name its interrupts there too. A branch of the outer graph from a version in
+ * which the inner one was under way begins the inner one anew.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const subgraph = <S, Input, U, Node extends string, Answer, E, R, Asks, OuterS, OuterU>(
+  graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+  options: {
+    readonly input: (state: OuterS) => Input
+    readonly output: (state: S, outer: OuterS) => OuterU
+  } & Pick<Settings<Node>, "strategy" | "maxSteps" | "concurrency">
+): (
+  state: OuterS,
+  context: NodeContext
+) => Effect.Effect<OuterU, E | RunError, R | Asks | Checkpointer> =>
+(state, context) =>
+  Effect.map(
+    Engine.nested(graph[Definition.inner], context, options.input(state), options),
+    (inner) => options.output(inner, state)
+  ) as never
+
+// -----------------------------------------------------------------------------
+// running
+// -----------------------------------------------------------------------------
+
+/**
+ * What to do when a step leads to more than one node.
+ *
+ * - `StopAtNonLinear`: end the run as `Stopped`, with the nodes that it could go on with
+ * - `PickFirst`, `PickLast`: go on with that one, the others are not run
+ * - `Parallel`: run all of them at the same time, as one step
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Strategy = "StopAtNonLinear" | "PickFirst" | "PickLast" | "Parallel"
+
+/**
+ * How a graph is run.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Settings<Node extends string> {
+  /** `StopAtNonLinear` by default. */
+  readonly strategy?: Strategy | undefined
+  /** After so many steps the run fails with `StepLimitExceeded`. 100 by default. */
+  readonly maxSteps?: number | undefined
+  /** How many nodes of a step run at the same time; all of them by default. */
+  readonly concurrency?: number | undefined
+  /**
+   * When to save: after each `step`, which is the default, or only when the run ends,
+   * is interrupted or fails. With `"exit"` a killed process loses its run.
+   */
+  readonly durability?: "step" | "exit" | undefined
+  /** Pauses before these nodes, until somebody answers `"continue"`. */
+  readonly interruptBefore?: ReadonlyArray<Node> | undefined
+  /** Pauses after these nodes, until somebody answers `"continue"`. */
+  readonly interruptAfter?: ReadonlyArray<Node> | undefined
+  /** For the metadata of the checkpoints; the key `graph` is the graph's own. That of the run so far by default. */
+  readonly metadata?: Schema.JsonObject | undefined
+}
+
+/**
+ * How to begin a run.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RunOptions<Input, Node extends string> extends Settings<Node> {
+  readonly threadId: string
+  readonly input: Input
+}
+
+/**
+ * How to go on with a run.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ResumeOptions<U, Node extends string, Answer> extends Settings<Node> {
+  readonly threadId: string
+  /** Answers what the thread waits for. */
+  readonly response?: Answer | undefined
+  /** What the response is to answer. Without it, whatever is asked when it arrives. */
+  readonly interruptId?: string | undefined
+  /** Goes on from this version, as a branch: a new version that is a copy of it. */
+  readonly version?: number | undefined
+  /** Goes on from this checkpoint, as a branch. */
+  readonly checkpointId?: string | undefined
+  /** Changes the state first. */
+  readonly update?: U | undefined
+  /** Goes on with these nodes, in place of those that were to be run next. */
+  readonly next?: ReadonlyArray<Node> | undefined
+}
+
+/**
+ * How a run ended. All of it is saved.
+ *
+ * - `Completed`: nothing is left to run
+ * - `Interrupted`: it waits for an answer
+ * - `Stopped`: the step led to several nodes, and the strategy is to stop there
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type RunResult<S, Node extends string> =
+  | { readonly _tag: "Completed"; readonly state: S; readonly checkpoint: Checkpoint<S> }
+  | {
+    readonly _tag: "Interrupted"
+    readonly state: S
+    readonly checkpoint: Checkpoint<S>
+    readonly interrupt: PendingInterrupt
+  }
+  | {
+    readonly _tag: "Stopped"
+    readonly state: S
+    readonly checkpoint: Checkpoint<S>
+    readonly branches: ReadonlyArray<Node>
+  }
+
+/**
+ * What running can fail with, beside the errors of the nodes. `VersionConflict`:
+ * somebody else moved the thread meanwhile, as when two processes resume it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type RunError = PutError | StateDecodeError | CheckpointNotFound | VersionConflict | StepLimitExceeded
+
+/**
+ * Runs a graph until it ends, asks, or has used up its steps.
+ *
+ * **Details**
+ *
+ * On a new thread it begins with the input. On one that has ended it begins again,
+ * with the state that is saved and the input. On one that is unfinished it fails with
+ * `ThreadUnfinished`, and `resume` goes on.
+ *
+ * An error of a node fails the run; what was saved before is there, and `resume` runs
+ * the step again, without those of its nodes that had finished.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const run = <S, Input, U, Node extends string, Answer, E, R, Asks>(
+  graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+  options: RunOptions<Input, Node>
+): Effect.Effect<RunResult<S, Node>, E | RunError | ThreadUnfinished, R | Checkpointer> =>
+  Engine.run(graph[Definition.inner], options, () => Effect.void) as never
+
+/**
+ * Goes on with a run: after a crash or an error, with an answer to what it waits for,
+ * or from an earlier version as a branch.
+ *
+ * **Details**
+ *
+ * On a thread that has ended, it returns how. On one that waits, without a response,
+ * it returns that it waits. An answer is saved before anything runs: of several that
+ * come at the same time one is taken, the others fail with
+ * `InterruptAlreadyResolved`, and a crash after it does not lose it.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const resume = <S, Input, U, Node extends string, Answer, E, R, Asks>(
+  graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+  options: ResumeOptions<U, Node, Answer>
+): Effect.Effect<
+  RunResult<S, Node>,
+  E | RunError | InterruptAlreadyResolved | InvalidResponse,
+  R | Checkpointer
+> => Engine.resume(graph[Definition.inner], options, () => Effect.void) as never
+
+/**
+ * What happens in a run. What is told was saved before, where it is to be saved.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Event<S, U, Node extends string> =
+  | { readonly _tag: "NodeStarted"; readonly node: Node; readonly step: number }
+  | { readonly _tag: "NodeFinished"; readonly node: Node; readonly step: number; readonly update: U | undefined }
+  | { readonly _tag: "Emitted"; readonly node: Node; readonly step: number; readonly data: unknown }
+  /** Something happened in a graph that is a node of this one. */
+  | { readonly _tag: "Nested"; readonly node: Node; readonly event: Event<unknown, unknown, string> }
+  | { readonly _tag: "CheckpointSaved"; readonly checkpoint: CheckpointInfo }
+  | { readonly _tag: "InterruptRaised"; readonly interrupt: PendingInterrupt }
+  /** The last one. */
+  | { readonly _tag: "Ended"; readonly result: RunResult<S, Node> }
+
+/**
+ * Runs a graph, or goes on with a run, as a stream of what happens. The last event is
+ * the result.
+ *
+ * **Details**
+ *
+ * It is `run` where there is an `input` and `resume` otherwise. The run waits when 64
+ * events have not been taken, and is interrupted with the stream; `resume` goes on.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const stream = <S, Input, U, Node extends string, Answer, E, R, Asks>(
+  graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+  options: RunOptions<Input, Node> | ResumeOptions<U, Node, Answer>
+): Stream.Stream<
+  Event<S, U, Node>,
+  E | RunError | ThreadUnfinished | InterruptAlreadyResolved | InvalidResponse,
+  R | Checkpointer
+> =>
+  Stream.callback<Event<S, U, Node>, unknown, unknown>((queue) => {
+    const emit = (event: Event<S, U, string>) => Queue.offer(queue, event as Event<S, U, Node>)
+    const result = Predicate.hasProperty(options, "input")
+      ? Engine.run(graph[Definition.inner], options as RunOptions<Input, Node>, emit)
+      : Engine.resume(graph[Definition.inner], options, emit)
+    return Effect.andThen(
+      Effect.flatMap(result, (result) => emit({ _tag: "Ended", result })),
+      Queue.end(queue)
+    )
+  }, { bufferSize: 64, strategy: "suspend" }) as never
+
+// -----------------------------------------------------------------------------
+// looking
+// -----------------------------------------------------------------------------
+
+/**
+ * The graph's threads as a view, for their history, versions, tags and deletion.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const view = <S, Input, U, Node extends string, Answer, E, R, Asks>(
+  graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
+): Effect.Effect<View<S>, InvalidInput, Checkpointer> => Engine.viewOf(graph[Definition.inner])
+
+/**
+ * What the graph's threads wait for, those that have moved last first.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const interrupts = <S, Input, U, Node extends string, Answer, E, R, Asks>(
+  graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
+): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> => Engine.interrupts(graph[Definition.inner])
+
+/**
+ * The graph as a Mermaid flowchart. Edges that depend on the state are dotted; those
+ * that do not say where they may lead, lead to a question mark.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const toMermaid = <S, Input, U, Node extends string, Answer, E, R, Asks>(
+  graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
+): string => draw(graph[Definition.inner])
