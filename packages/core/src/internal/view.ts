@@ -654,12 +654,22 @@ const retrying = <A>(
   { schedule, store }: Environment,
   operation: Effect.Effect<A, StoreError>,
   repeatable: "idempotent" | "once" = "idempotent"
-): Effect.Effect<A, StoreError> =>
-  Effect.flatMap(store.inTransaction, (inTransaction) =>
-    inTransaction ? operation : Effect.retry(operation, {
-      schedule,
-      while: (error) => error.isRetryable && (repeatable === "idempotent" || error.outcome === "NotApplied")
+): Effect.Effect<A, StoreError> => {
+  const mayRepeat = (error: StoreError): boolean =>
+    error.isRetryable && (repeatable === "idempotent" || error.outcome === "NotApplied")
+  // Nearly all succeed at once: the schedule, which is dearer than the rest, is for those that do not.
+  return Effect.catchIf(operation, mayRepeat, (error) =>
+    Effect.flatMap(store.inTransaction, (inTransaction) => {
+      if (inTransaction) return Effect.fail(error)
+      let isFirst = true
+      const attempt = Effect.suspend(() => {
+        if (!isFirst) return operation
+        isFirst = false
+        return Effect.fail(error)
+      })
+      return Effect.retry(attempt, { schedule, while: mayRepeat })
     }))
+}
 
 const conflictSchedule = Schedule.exponential("2 millis", 1.5).pipe(
   Schedule.jittered,
