@@ -8,37 +8,22 @@
  *
  * @since 0.1.0
  */
+import type * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Order from "effect/Order"
+import type * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import type { StoreError } from "./CheckpointError.ts"
+import type { StateDecodeError, StoreError } from "./CheckpointError.ts"
+import { Format } from "./internal/format.ts"
 import * as Json from "./internal/json.ts"
+import * as Record from "./internal/record.ts"
 
-/**
- * How the `state` of a record is written. A reader that meets a number it does
- * not know fails; it never guesses.
- *
- * **Details**
- *
- * `escaped` says that strings in it hold what Postgres' `jsonb` cannot, written
- * as U+001A and four hex digits.
- *
- * @category models
- * @since 0.1.0
- */
-export const Format = {
-  /** The whole state. */
-  keyframe: 1,
-  keyframeEscaped: 2,
-  /** An RFC 6902 patch of `add`, `remove` and `replace` against the version before. */
-  delta: 3,
-  deltaEscaped: 4
-} as const
+export { Format }
 
 /**
  * Names a thread.
@@ -332,6 +317,41 @@ export class CheckpointStore extends Context.Service<CheckpointStore, {
   /** Whether the calling fiber is inside a transaction of its own, so that nothing may be retried or queued. */
   readonly inTransaction: Effect.Effect<boolean>
 }>()("@effect-checkpoint/core/CheckpointStore") {}
+
+/**
+ * What a record is written with when it is made a keyframe.
+ *
+ * @category compaction
+ * @since 0.1.0
+ */
+export interface Keyframe {
+  readonly format: number
+  /** The whole state as JSON text, in a form that every store can hold. */
+  readonly state: string
+  /** The UTF-8 bytes of `state`. */
+  readonly bytes: number
+}
+
+/**
+ * The last of some records of one thread as a keyframe, so that it needs none of
+ * those before it. They are consecutive and the first is a keyframe, as
+ * `CheckpointStore.read` gives them.
+ *
+ * **When to use**
+ *
+ * Use in a store that removes what versions which stay are stored upon.
+ *
+ * **Details**
+ *
+ * Fails when one of the records is damaged, or in a format that this version of
+ * the library does not know.
+ *
+ * @category compaction
+ * @since 0.1.0
+ */
+export const toKeyframe = (
+  records: Arr.NonEmptyReadonlyArray<StoredRecord>
+): Result.Result<Keyframe, StateDecodeError> => Record.keyframe(records)
 
 interface MemoryThread extends ThreadKey {
   readonly createdAt: number

@@ -49,8 +49,11 @@ export interface Policy {
    * versions is stored, so a version that is kept may need some before it. By
    * default these can no longer be read, and their bytes go when the next whole
    * state has been kept for as long, which is at most about one more state of each
-   * thread. With `compact` the first version that is kept is rewritten whole in the
-   * same transaction, which costs as much as the states of the threads visited.
+   * thread. With `compact` the first version that is kept and those that are kept
+   * before it are first rewritten whole, one at a time, which costs as much as the
+   * states of the threads visited. Writers do not wait for it. A thread for which
+   * that fails, because a row of it is damaged or locked for too long, is pruned
+   * without it, and a warning names the thread.
    */
   readonly compact?: boolean | undefined
   /** Only threads of this namespace. All of them when absent. */
@@ -81,9 +84,11 @@ export interface PruneReport {
  * **Details**
  *
  * It works in bounded batches, each atomic, so that a prune which dies half-way
- * has done a part of its work and the next one does the rest. Only one prune
- * runs against a database at a time; a second one fails with a `StoreError`
- * whose reason is `PruneRunning`. With `dryRun` nothing is changed.
+ * has done a part of its work and the next one does the rest. A batch that fails
+ * for a passing reason is tried again, as the store is told to; what went in one
+ * whose outcome nobody knows is then missing in the report. Only one prune runs
+ * against a database at a time; a second one fails with a `StoreError` whose
+ * reason is `PruneRunning`. With `dryRun` nothing is changed.
  *
  * @category operations
  * @since 0.1.0

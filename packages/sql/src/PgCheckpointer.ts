@@ -100,7 +100,7 @@ export const layerStorage = (
     Effect.gen(function*() {
       const { session, sql, tables } = yield* open(options)
       yield* atStart(options, session.run("check", Migrations.check(sql, tables)))
-      return Store.make(sql, session, tables)
+      return Store.make(sql, session, tables, options?.retry ?? Checkpointer.defaultRetry)
     })
   )))
 

@@ -1,12 +1,14 @@
+import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { CheckpointInfo, ThreadInfo } from "../Checkpoint.ts"
 import { StateDecodeError } from "../CheckpointError.ts"
-import { Format, type StoredInfo, type StoredRecord, type StoredThread } from "../CheckpointStore.ts"
+import type { Keyframe, StoredInfo, StoredRecord, StoredThread } from "../CheckpointStore.ts"
 import * as Delta from "./delta.ts"
 import type { Chain } from "./delta.ts"
+import { Format } from "./format.ts"
 import * as Json from "./json.ts"
 
 /** From what a store gives to what people see, except for the state's schema. */
@@ -125,6 +127,18 @@ export const fold = (
   }
   return Result.succeed(checkpoints)
 }
+
+/** The last of consecutive records, the first a keyframe, as a keyframe. */
+export const keyframe = (
+  records: Arr.NonEmptyReadonlyArray<StoredRecord>
+): Result.Result<Keyframe, StateDecodeError> =>
+  Result.flatMap(fold(records, "last"), (checkpoints) => {
+    const encoded = Json.encode(checkpoints[0]!.state)
+    // What somebody wrote into the row may be more than a state can be.
+    if (Result.isFailure(encoded)) return damaged(Arr.lastNonEmpty(records), "Damaged", encoded.failure)
+    const { bytes, escaped, text } = encoded.success
+    return Result.succeed({ format: escaped ? Format.keyframeEscaped : Format.keyframe, state: text, bytes })
+  })
 
 const isEscaped = (format: number): boolean => format === Format.keyframeEscaped || format === Format.deltaEscaped
 

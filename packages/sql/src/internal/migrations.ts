@@ -40,8 +40,9 @@ const migrations = (sql: PgClient, tables: Tables) =>
       yield* sql`
         CREATE INDEX checkpoint_threads_open ON ${tables.threads} (active_at) WHERE unfinished OR interrupted`
 
-      // A version never changes, except for its tags and for whether its interrupt was resolved; how it is stored may, by
-      // compaction. One that was removed, and whose row is still needed by others, loses its id when that is used again.
+      // What a row says never changes, except for its tags and for whether its interrupt was resolved. How its state is
+      // stored may: a compaction makes keyframes of deltas, and the rest of their chains begins there. One that was
+      // removed, and whose row is still needed by others, loses its id when that is used again.
       yield* sql`
         CREATE TABLE ${tables.checkpoints} (
           thread_id         text COLLATE "C" NOT NULL,
@@ -93,7 +94,7 @@ const migrations = (sql: PgClient, tables: Tables) =>
           expires_at timestamptz NOT NULL
         )`
 
-      // For people with SQL, and for compaction: a delta is an RFC 6902 patch.
+      // For people with SQL: a delta is an RFC 6902 patch.
       yield* sql`
         CREATE FUNCTION ${tables.patch} (state jsonb, patch jsonb) RETURNS jsonb
           LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog

@@ -1,5 +1,5 @@
 import { StoreError } from "@effect-checkpoint/core/CheckpointError"
-import { Format } from "@effect-checkpoint/core/CheckpointStore"
+import { Format, toKeyframe } from "@effect-checkpoint/core/CheckpointStore"
 import type {
   CheckpointStore,
   Expected,
@@ -18,9 +18,11 @@ import type {
   VersionId
 } from "@effect-checkpoint/core/CheckpointStore"
 import type { PgClient } from "@effect/sql-pg/PgClient"
+import * as Arr from "effect/Array"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
@@ -62,15 +64,21 @@ interface RecordRow extends InfoRow {
 interface DueRow {
   readonly thread_id: string
   readonly namespace: string
-  /** Whether anything is due of it. */
-  readonly due: boolean
   /** Whether the thread goes whole. */
   readonly whole: boolean
+  /** The version that the floor rises to, and by how much. */
+  readonly floor: number
+  readonly raise: number
   /** Whether more is due than one transaction may remove. */
   readonly more: boolean
+  /** Whether something stays only because a version that is kept is not a keyframe. */
+  readonly entangled: boolean
   readonly versions: number
   readonly bytes: number
 }
+
+/** Threads that a prune plans at a time, without a lock. */
+const plannedThreads = 1000
 
 /** Threads that a prune locks in one transaction: few, so that hardly any put meets one of them. */
 const pruneThreads = 20
@@ -78,10 +86,18 @@ const pruneThreads = 20
 /** Versions of one thread that a prune removes in one transaction. */
 const pruneVersions = 1000
 
+/** How often a thread is compacted again because something came between. */
+const maxCompactions = 3
+
 /** How long a prune may be silent before another may take over. */
 const leaseTime = "interval '1 minute'"
 
-export const make = (sql: PgClient, session: Session, tables: Tables): CheckpointStore["Service"] => {
+export const make = (
+  sql: PgClient,
+  session: Session,
+  tables: Tables,
+  retry: Schedule.Schedule<unknown, StoreError>
+): CheckpointStore["Service"] => {
   const { checkpoints, leases, threads, writes } = tables
 
   const thread = (alias: Fragment, key: ThreadKey): Fragment =>
@@ -494,9 +510,10 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
    * What is due of some threads: how far the floor rises, at most by `step`, and
    * whether they go whole. Versions above the floor have no gaps, so that the
    * newest n are found by arithmetic on the head row; those that are too old are
-   * the first ones above it.
+   * the first ones above it. `boundary` is the first row that the first version
+   * that stays needs: itself, once it is compact.
    */
-  const plan = (query: PruneQuery, which: Fragment, step: number): Fragment => {
+  const plan = (query: PruneQuery, which: Fragment, step: number, isCompact: boolean): Fragment => {
     const ago = (millis: number) => sql`now() - ${String(millis)}::float8 * interval '1 millisecond'`
     const steps = sql`${String(step)}::bigint`
     const byCount = query.maxVersions === undefined
@@ -520,20 +537,18 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       ...(query.compact ? [sql.literal("t.floor > 0")] : [])
     ]
     return sql`
-      SELECT d.*, CASE WHEN ${sql.literal(query.compact ? "NOT d.more" : "FALSE")} THEN d.floor + 1 ELSE (
+      SELECT bounded.*, CASE WHEN ${sql.literal(isCompact ? "NOT bounded.more" : "FALSE")} THEN bounded.floor + 1 ELSE (
                SELECT c.keyframe_version
                  FROM ${checkpoints} c
-                WHERE c.thread_id = d.thread_id AND c.namespace = d.namespace AND c.version = d.floor + 1
+                WHERE ${ofThread("c", "bounded")} AND c.version = bounded.floor + 1
              ) END AS boundary
         FROM (
-      SELECT d.thread_id, d.namespace,
-             LEAST(d.floor, d.before + ${steps}) AS floor,
-             d.floor > d.before + ${steps} AS more,
-             d.floor <= d.before + ${steps} AND d.idle AND NOT EXISTS (
-               SELECT FROM ${checkpoints} c
-                WHERE c.thread_id = d.thread_id AND c.namespace = d.namespace AND c.pinned
-             ) AS whole,
-             d.before
+      SELECT wanted.thread_id, wanted.namespace, wanted.before,
+             LEAST(wanted.floor, wanted.before + ${steps}) AS floor,
+             wanted.floor > wanted.before + ${steps} AS more,
+             wanted.floor <= wanted.before + ${steps} AND wanted.idle AND NOT EXISTS (
+               SELECT FROM ${checkpoints} c WHERE ${ofThread("c", "wanted")} AND c.pinned
+             ) AS whole
         FROM (
           SELECT t.thread_id, t.namespace, t.floor AS before, ${idle} AS idle,
                  LEAST(
@@ -542,14 +557,12 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
                  ) AS floor
             FROM ${threads} t
            WHERE (${sql.or(candidates)}) AND ${which}
-           ORDER BY t.thread_id, t.namespace
-           LIMIT ${String(pruneThreads)}::integer
-        ) d
-        ) d`
+        ) wanted
+        ) bounded`
   }
 
-  const ofThread = (alias: string): Fragment =>
-    sql.literal(`${alias}.thread_id = d.thread_id AND ${alias}.namespace = d.namespace`)
+  const ofThread = (alias: string, other = "d"): Fragment =>
+    sql.literal(`${alias}.thread_id = ${other}.thread_id AND ${alias}.namespace = ${other}.namespace`)
   const end = sql.literal("9223372036854775807")
 
   /** The versions that can no longer be read. Ranges on the key, so that what stays is not visited. */
@@ -558,126 +571,254 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
                AND (d.whole OR NOT c.pinned)`
 
   /**
-   * The rows that nothing needs any more: those before the chain of the first
-   * version that stays, but for what pinned ones need, which is themselves only
-   * once they are compact.
+   * The rows that nothing needs any more: those before the boundary, but for what
+   * pinned ones need, which is themselves only once they are compact.
    */
-  const unneeded = (query: PruneQuery): Fragment =>
+  const unneeded = (isCompact: boolean): Fragment =>
     sql`${ofThread("c")}
                AND c.version < CASE WHEN d.whole THEN ${end} ELSE d.boundary END
-               AND (d.whole OR NOT c.pinned AND (${sql.literal(query.compact ? "NOT d.more" : "FALSE")} OR NOT EXISTS (
-                 SELECT FROM ${checkpoints} p
-                  WHERE ${ofThread("p")} AND p.pinned
-                    AND p.version > c.version AND p.version <= d.floor AND p.keyframe_version <= c.version
+               AND (d.whole OR NOT c.pinned AND (${sql.literal(isCompact ? "NOT d.more" : "FALSE")} OR NOT EXISTS (
+                 SELECT FROM (
+                   SELECT c.version, c.keyframe_version
+                     FROM ${checkpoints} c
+                    WHERE ${ofThread("c")} AND c.version <= d.floor AND c.pinned
+                 ) kept
+                  WHERE kept.version > c.version AND kept.keyframe_version <= c.version
                )))`
 
-  const planned = (query: PruneQuery, after: ThreadKey | undefined, step: number) =>
-    sql<DueRow>`
-      SELECT d.thread_id, d.namespace, d.whole, d.more,
-             d.floor > d.before OR d.whole OR ${
-      query.compact ? sql`EXISTS (SELECT FROM ${checkpoints} c WHERE ${unneeded(query)})` : sql.literal("FALSE")
-    } AS due,
+  /** What is due of some threads, and with `dryRun` what would go. */
+  const planned = (query: PruneQuery, which: Fragment) =>
+    again(session.run(
+      "prune",
+      sql<DueRow>`
+      SELECT d.thread_id, d.namespace, d.whole, d.floor::float8 AS floor, (d.floor - d.before)::float8 AS raise, d.more,
+             FALSE AS entangled,
              ${
-      query.dryRun
-        ? sql`(SELECT count(*)::float8 FROM ${checkpoints} c WHERE ${lost}) AS versions,
-             (SELECT COALESCE(sum(c.bytes), 0)::float8 FROM ${checkpoints} c WHERE ${unneeded(query)}) AS bytes`
-        : sql`0::float8 AS versions, 0::float8 AS bytes`
-    }
-        FROM (${plan(query, scope(query, after), step)}) d
+        query.dryRun
+          ? sql`(SELECT count(*)::float8 FROM ${checkpoints} c WHERE ${lost}) AS versions,
+             (SELECT COALESCE(sum(c.bytes), 0)::float8 FROM ${checkpoints} c WHERE ${unneeded(query.compact)}) AS bytes`
+          : sql`0::float8 AS versions, 0::float8 AS bytes`
+      }
+        FROM (${plan(query, which, query.dryRun ? Number.MAX_SAFE_INTEGER : pruneVersions, query.compact)}) d
+       WHERE d.floor > d.before OR d.whole OR ${
+        query.compact
+          ? sql`EXISTS (SELECT FROM ${checkpoints} c WHERE ${unneeded(true)})`
+          : sql.literal("FALSE")
+      }
        ORDER BY d.thread_id, d.namespace`
+    ))
 
-  const scope = (query: PruneQuery, after: ThreadKey | undefined): Fragment =>
-    sql.and([
-      ...(query.namespace === undefined ? [] : [sql`t.namespace = ${query.namespace}`]),
-      ...(after === undefined ? [] : [sql`(t.thread_id, t.namespace) > (${after.threadId}, ${after.namespace})`]),
-      "TRUE"
-    ])
-
-  /** Decides again under the locks: what was planned may have been put upon or tagged since. */
-  const apply = (query: PruneQuery, due: ReadonlyArray<DueRow>, holder: string) => {
-    const keys = sql`(t.thread_id, t.namespace) IN (
-      SELECT * FROM unnest(${due.map((row) => row.thread_id)}::text[], ${due.map((row) => row.namespace)}::text[])
-    )`
-    return session.transaction(
+  /**
+   * Removes what is due of some threads, and raises their floors at most by `step`.
+   * It decides again under the locks: what was planned may have been put upon or
+   * tagged since, or be another thread of the same name.
+   */
+  const apply = (query: PruneQuery, due: ReadonlyArray<ThreadKey>, step: number, holder: string) =>
+    again(session.transaction(
       "prune",
       Effect.gen(function*() {
         yield* renewLease(holder)
-        yield* sql`SELECT FROM ${threads} t WHERE ${keys} ORDER BY t.thread_id, t.namespace FOR UPDATE`
-        if (query.compact) yield* compact(query, keys)
+        const locked = yield* sql<Pick<DueRow, "thread_id" | "namespace">>`
+          SELECT t.thread_id, t.namespace
+            FROM ${threads} t
+           WHERE ${among(due.map((key) => key.threadId), due.map((key) => key.namespace))}
+           ORDER BY t.thread_id, t.namespace
+             FOR UPDATE`
+        if (locked.length === 0) return []
+        const which = among(locked.map((row) => row.thread_id), locked.map((row) => row.namespace))
         return yield* sql<DueRow>`
           WITH d AS MATERIALIZED (
-            ${plan(query, keys, pruneVersions)}
+            ${plan(query, which, step, false)}
           ), removed AS (
-            DELETE FROM ${checkpoints} c USING d WHERE ${unneeded(query)} RETURNING c.thread_id, c.namespace, c.bytes
+            DELETE FROM ${checkpoints} c USING d WHERE ${unneeded(false)} RETURNING c.thread_id, c.namespace, c.bytes
           ), forgotten AS (
             DELETE FROM ${writes} w USING d
              WHERE ${ofThread("w")} AND (d.whole OR w.version <= d.floor AND NOT EXISTS (
                SELECT FROM ${checkpoints} c WHERE ${ofThread("c")} AND c.version = w.version AND c.pinned
              ))
-          ), raised AS (
-            UPDATE ${threads} t SET floor = d.floor
+          )${query.compact ? shortened : sql.literal("")}, raised AS (
+            UPDATE ${threads} t SET floor = d.floor, keyframe_version = GREATEST(t.keyframe_version, d.boundary)
               FROM d
-             WHERE t.thread_id = d.thread_id AND t.namespace = d.namespace AND NOT d.whole
+             WHERE ${ofThread("t")} AND NOT d.whole
           ), ended AS (
-            DELETE FROM ${threads} t USING d
-             WHERE t.thread_id = d.thread_id AND t.namespace = d.namespace AND d.whole
+            DELETE FROM ${threads} t USING d WHERE ${ofThread("t")} AND d.whole
           )
-          SELECT d.thread_id, d.namespace, TRUE AS due, d.whole, d.more,
+          SELECT d.thread_id, d.namespace, d.whole, d.floor::float8 AS floor, (d.floor - d.before)::float8 AS raise, d.more,
+                 ${
+          query.compact
+            ? sql`NOT d.whole AND EXISTS (
+                   SELECT FROM ${checkpoints} c WHERE ${ofThread("c")} AND ${entangled(sql.literal("d.floor"))}
+                 )`
+            : sql.literal("FALSE")
+        } AS entangled,
                  (SELECT count(*)::float8 FROM ${checkpoints} c WHERE ${lost}) AS versions,
                  (SELECT COALESCE(sum(r.bytes), 0)::float8 FROM removed r WHERE ${ofThread("r")}) AS bytes
             FROM d
            ORDER BY d.thread_id, d.namespace`
       })
-    ).pipe(
-      // A deadlock with a transaction that puts on several threads is over when one of the two has gone back.
-      Effect.retry({ times: 5, while: (error) => error.reason === "Contention" })
-    )
-  }
+    ))
+
+  /** The rest of the chain of a version that has been made a keyframe begins there. */
+  const shortened = sql`, shortened AS (
+            UPDATE ${checkpoints} c SET keyframe_version = d.boundary
+              FROM d
+             WHERE ${ofThread("c")} AND NOT d.whole AND c.version > d.boundary AND c.version < COALESCE((
+                     SELECT e.version
+                       FROM ${checkpoints} e
+                      WHERE ${ofThread("e")} AND e.version > d.boundary AND e.keyframe_version >= d.boundary
+                      ORDER BY e.version
+                      LIMIT 1
+                   ), ${end})
+          )`
+
+  /** The deltas that stay, up to the first version above a floor: what they are stored upon has to stay with them. */
+  const entangled = (floor: Fragment): Fragment =>
+    sql`c.version <= ${floor} + 1 AND c.format IN (3, 4) AND (c.version = ${floor} + 1 OR c.pinned)`
 
   /**
-   * Makes the first version that stays a keyframe, and every pinned one before it,
-   * so that nothing else before it is needed.
+   * Makes keyframes of the deltas that stay up to the first version above a floor,
+   * one at a time and without a lock on the head: a row means the same before and
+   * after, and what comes between is seen when the thread is pruned. False: a row
+   * was not there any more.
    */
-  const compact = Effect.fnUntraced(function*(query: PruneQuery, keys: Fragment) {
-    const d = sql`d AS MATERIALIZED (SELECT * FROM (${
-      plan(query, keys, pruneVersions)
-    }) d WHERE NOT d.whole AND NOT d.more)`
-    yield* sql`
-      WITH ${d}
-      UPDATE ${checkpoints} c
-         SET state = ${tables.state}(c.thread_id, c.namespace, c.version),
-             format = CASE WHEN EXISTS (
-               SELECT FROM ${checkpoints} e
-                WHERE ${ofThread("e")} AND e.version BETWEEN c.keyframe_version AND c.version AND e.format IN (2, 4)
-             ) THEN 2 ELSE 1 END,
-             keyframe_version = c.version,
-             bytes = c.state_bytes
-        FROM d
-       WHERE ${ofThread("c")} AND c.format IN (3, 4)
-         AND (c.version = d.floor + 1 OR (c.version <= d.floor AND c.pinned))`
-    yield* sql`
-      WITH ${d}
-      UPDATE ${checkpoints} c SET keyframe_version = d.floor + 1
-        FROM d
-       WHERE ${ofThread("c")} AND c.version > d.floor + 1 AND c.keyframe_version <= d.floor`
-    yield* sql`
-      WITH ${d}
-      UPDATE ${threads} t
-         SET keyframe_version = c.version
-        FROM d, ${checkpoints} c
-       WHERE ${ofThread("t")} AND t.keyframe_version <= d.floor AND ${ofThread("c")} AND c.version = d.floor + 1`
+  const compact = Effect.fnUntraced(function*(key: ThreadKey, floor: number, holder: string) {
+    let last = 0
+    while (true) {
+      yield* again(session.run("prune", renewLease(holder)))
+      const rows = yield* again(session.run(
+        "prune",
+        // What was rewritten last is a keyframe, and nearer than the one that the chain began with.
+        sql<RecordRow>`
+      ${withHead(key)}, target AS MATERIALIZED (
+        SELECT c.version, GREATEST(c.keyframe_version, ${String(last)}::bigint) AS keyframe_version
+          FROM ${checkpoints} c
+         WHERE ${thread(c, key)} AND c.version > ${String(last)}::bigint
+           AND ${entangled(sql`${String(floor)}::bigint`)}
+         ORDER BY c.version
+         LIMIT 1
+      )
+      ${chain(key, "SELECT keyframe_version FROM target", "SELECT version FROM target")}`
+      ))
+      const records = rows.map(toRecord)
+      if (!Arr.isReadonlyArrayNonEmpty(records)) return true
+      const { checkpointId, createdAt, version } = Arr.lastNonEmpty(records)
+      const keyframe = yield* Effect.fromResult(toKeyframe(records))
+      const rewritten = yield* again(session.run(
+        "prune",
+        // With its id and time: it may be a row of another thread, begun anew under the name.
+        sql`
+        UPDATE ${checkpoints} c
+           SET state = ${keyframe.state}::jsonb, format = ${String(keyframe.format)}::smallint,
+               bytes = ${String(keyframe.bytes)}::integer, keyframe_version = c.version
+         WHERE ${thread(c, key)} AND c.version = ${String(version)}::bigint AND c.format IN (3, 4)
+           AND c.checkpoint_id = ${checkpointId} AND ${millis("c.created_at")} = ${String(createdAt)}::float8
+        RETURNING c.version`
+      ))
+      if (rewritten.length === 0) return false
+      last = version
+    }
   })
 
+  /** All that is due of one thread, with its states folded before anything is locked. */
+  const pruneCompact = Effect.fnUntraced(function*(query: PruneQuery, key: ThreadKey, holder: string) {
+    const inTransaction = yield* session.inTransaction
+    const pruned: Array<DueRow> = []
+    let attempts = 0
+    while (true) {
+      const [row] = yield* planned(query, thread(t, key))
+      if (row === undefined) return pruned
+      if (!row.whole && !row.more && attempts < maxCompactions) {
+        attempts++
+        const isDone = yield* Effect.catch(compact(key, row.floor, holder), (error) => {
+          // In a transaction of the caller's a statement that failed has failed all of it.
+          if (error._tag === "StoreError" && (error.reason !== "Timeout" || inTransaction)) return Effect.fail(error)
+          attempts = maxCompactions
+          return Effect.as(
+            Effect.logWarning(
+              `Retention cannot compact thread ${JSON.stringify(key.threadId)} of namespace ` +
+                `${JSON.stringify(key.namespace)} and prunes it without: ${error.message}`
+            ),
+            true
+          )
+        })
+        if (!isDone) continue
+      }
+      // No further than what was made a keyframe, wherever the head is by now.
+      const done = yield* apply(query, [key], row.more ? pruneVersions : row.raise, holder)
+      pruned.push(...done)
+      if (!row.more && (attempts === maxCompactions || !done.some((row) => row.entangled))) return pruned
+    }
+  })
+
+  /** All that is due of a few threads. */
+  const pruneFew = Effect.fnUntraced(function*(query: PruneQuery, due: ReadonlyArray<ThreadKey>, holder: string) {
+    const pruned: Array<DueRow> = []
+    let left = due
+    while (left.length > 0) {
+      const done = yield* apply(query, left, pruneVersions, holder)
+      pruned.push(...done)
+      left = done.filter((row) => row.more).map(toKey)
+    }
+    return pruned
+  })
+
+  /** A page of what is due, and where to go on. Its threads are a range of the key, however many of them are due. */
+  const page = Effect.fnUntraced(function*(query: PruneQuery, after: ThreadKey | undefined, holder: string) {
+    const begin = after === undefined
+      ? sql.literal("TRUE")
+      : sql`(t.thread_id, t.namespace) > (${after.threadId}, ${after.namespace})`
+    // Where nothing is due no transaction renews it.
+    if (!query.dryRun) yield* again(session.run("prune", renewLease(holder)))
+    const [last] = yield* again(session.run(
+      "prune",
+      sql<Pick<DueRow, "thread_id" | "namespace">>`
+        SELECT t.thread_id, t.namespace
+          FROM ${threads} t
+         WHERE ${begin}
+         ORDER BY t.thread_id, t.namespace
+        OFFSET ${String(plannedThreads - 1)}::bigint
+         LIMIT 1`
+    ))
+    const due = yield* planned(
+      query,
+      sql.and([
+        begin,
+        last === undefined
+          ? sql.literal("TRUE")
+          : sql`(t.thread_id, t.namespace) <= (${last.thread_id}, ${last.namespace})`,
+        query.namespace === undefined ? sql.literal("TRUE") : sql`t.namespace = ${query.namespace}`
+      ])
+    )
+    return [
+      [due],
+      Option.map(Option.fromUndefinedOr(last), (row): ThreadKey | undefined => toKey(row))
+    ] as const
+  })
+
+  const among = (threadIds: ReadonlyArray<string>, namespaces: ReadonlyArray<string>): Fragment =>
+    sql`(t.thread_id, t.namespace) IN (SELECT * FROM unnest(${threadIds}::text[], ${namespaces}::text[]))`
+
+  /**
+   * A part of a prune finds done what an attempt before it did, so it may be tried
+   * again. What took too long is not, which would hold up the rest for as long again.
+   */
+  const again = <A>(part: Effect.Effect<A, StoreError>): Effect.Effect<A, StoreError> =>
+    Effect.flatMap(session.inTransaction, (inTransaction) =>
+      inTransaction ? part : Effect.retry(part, {
+        schedule: retry,
+        while: (error) => error.isRetryable && error.reason !== "PruneRunning" && error.reason !== "Timeout"
+      }))
+
   const takeLease = (holder: string) =>
-    session.run(
+    again(session.run(
       "prune",
       sql`
         INSERT INTO ${leases} AS l (name, holder, expires_at)
         VALUES ('prune', ${holder}, now() + ${sql.literal(leaseTime)})
         ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder, expires_at = EXCLUDED.expires_at
-        WHERE l.expires_at < now()
+        WHERE l.expires_at < now() OR l.holder = EXCLUDED.holder
         RETURNING name`
-    ).pipe(Effect.flatMap(([row]) => row === undefined ? Effect.fail(pruneRunning()) : Effect.void))
+    )).pipe(Effect.flatMap(([row]) => row === undefined ? Effect.fail(pruneRunning()) : Effect.void))
 
   const renewLease = (holder: string) =>
     Effect.flatMap(
@@ -691,48 +832,19 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
   const releaseLease = (holder: string) =>
     Effect.ignore(session.run("prune", sql`DELETE FROM ${leases} WHERE name = 'prune' AND holder = ${holder}`))
 
-  /** All that is due of the threads after a key, up to a number of them, and where to go on. */
-  const prunePage = Effect.fnUntraced(function*(query: PruneQuery, after: ThreadKey | undefined, holder: string) {
-    const pruned = new Map<string, PrunedThread>()
-    while (true) {
-      const rows = yield* session.run(
-        "prune",
-        planned(query, after, query.dryRun ? Number.MAX_SAFE_INTEGER : pruneVersions)
-      )
-      const due = rows.filter((row) => row.due)
-      const done = query.dryRun || due.length === 0 ? due : yield* apply(query, due, holder)
-      for (const row of done) {
-        const name = `${row.namespace}\u0000${row.thread_id}`
-        const before = pruned.get(name)
-        const versions = (before?.versions ?? 0) + row.versions
-        const bytes = (before?.bytes ?? 0) + row.bytes
-        // Bytes that go without a version are what an earlier prune has left, which only a compaction is asked for.
-        if (versions === 0 && !(query.compact && bytes > 0)) continue
-        pruned.set(name, {
-          threadId: row.thread_id,
-          namespace: row.namespace,
-          versions,
-          bytes,
-          deleted: row.whole
-        })
-      }
-      if (done.some((row) => row.more)) continue
-      const last = rows.length < pruneThreads ? undefined : rows[rows.length - 1]
-      return [
-        [Array.from(pruned.values())],
-        Option.map(
-          Option.fromUndefinedOr(last),
-          (row): ThreadKey | undefined => ({ threadId: row.thread_id, namespace: row.namespace })
-        )
-      ] as const
-    }
-  })
-
   const prune = (query: PruneQuery): Stream.Stream<ReadonlyArray<PrunedThread>, StoreError> =>
     Stream.unwrap(Effect.gen(function*() {
       const holder = SecureRandom.uuidV4Unsafe()
       if (!query.dryRun) yield* Effect.acquireRelease(takeLease(holder), () => releaseLease(holder))
-      return Stream.paginate(undefined as ThreadKey | undefined, (after) => prunePage(query, after, holder))
+      const pages = Stream.paginate(undefined as ThreadKey | undefined, (after) => page(query, after, holder))
+      if (query.dryRun) return Stream.map(pages, (due) => toPruned(query, due))
+      return pages.pipe(
+        Stream.flatMap((due) => Stream.fromIterable(Arr.chunksOf(due.map(toKey), query.compact ? 1 : pruneThreads))),
+        Stream.mapEffect((keys) =>
+          query.compact ? pruneCompact(query, keys[0], holder) : pruneFew(query, keys, holder)
+        ),
+        Stream.map((done) => toPruned(query, done))
+      )
     }))
 
   return {
@@ -791,6 +903,26 @@ const refusal = (
       outcome: "NotApplied"
     })
   )
+}
+
+const toKey = (row: Pick<DueRow, "thread_id" | "namespace">): ThreadKey => ({
+  threadId: row.thread_id,
+  namespace: row.namespace
+})
+
+/** What went of each thread, in however many parts. */
+const toPruned = (query: PruneQuery, rows: ReadonlyArray<DueRow>): ReadonlyArray<PrunedThread> => {
+  const pruned = new Map<string, PrunedThread>()
+  for (const row of rows) {
+    const name = `${row.namespace}\u0000${row.thread_id}`
+    const before = pruned.get(name)
+    const versions = (before?.versions ?? 0) + row.versions
+    const bytes = (before?.bytes ?? 0) + row.bytes
+    // Bytes that go without a version are what an earlier prune has left, which only a compaction is asked for.
+    if (versions === 0 && !(query.compact && bytes > 0)) continue
+    pruned.set(name, { ...toKey(row), versions, bytes, deleted: row.whole })
+  }
+  return Array.from(pruned.values())
 }
 
 const toParent = (
