@@ -34,7 +34,10 @@ export interface Options extends Checkpointer.Options {
   readonly schema?: string | undefined
   /** How long to wait for a connection of the pool, connecting included. 10 seconds by default. */
   readonly acquireTimeout?: Duration.Input | undefined
-  /** How long a statement may take, once it has a connection. 30 seconds by default. */
+  /**
+   * How long a statement may take, once it has a connection. 30 seconds by default.
+   * In a transaction of the caller's one that takes longer fails the transaction.
+   */
   readonly statementTimeout?: Duration.Input | undefined
 }
 

@@ -1,10 +1,13 @@
 import { StoreError } from "@effect-checkpoint/core/CheckpointError"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import type { Connection } from "effect/sql/SqlConnection"
+import { isSqlError, SqlError, StatementTimeoutError } from "effect/sql/SqlError"
 import { toStoreError } from "./errors.ts"
 
 /**
@@ -31,7 +34,8 @@ export interface SessionOptions {
 }
 
 export const make = (sql: PgClient, options: SessionOptions): Session => {
-  const inTransaction = Effect.map(Effect.serviceOption(sql.transactionService), Option.isSome)
+  const current = Effect.serviceOption(sql.transactionService)
+  const inTransaction = Effect.map(current, Option.isSome)
 
   const poolExhausted = (operation: string): StoreError =>
     new StoreError({
@@ -43,76 +47,133 @@ export const make = (sql: PgClient, options: SessionOptions): Session => {
       outcome: "NotApplied"
     })
 
-  const timed = <A, E>(operation: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E | StoreError> =>
-    Effect.timeoutOrElse(effect, {
-      duration: options.statementTimeout,
-      orElse: () =>
-        Effect.fail(
-          new StoreError({
-            operation,
-            reason: "Timeout",
-            description: `no answer within ${Duration.format(options.statementTimeout)}; ` +
-              "look for locks that are held for long, or raise statementTimeout",
-            isRetryable: true,
-            outcome: "Unknown"
-          })
-        )
+  const tooLate = (operation: string): StoreError =>
+    new StoreError({
+      operation,
+      reason: "Timeout",
+      description: `no answer within ${Duration.format(options.statementTimeout)}; ` +
+        "look for locks that are held for long, or raise statementTimeout",
+      isRetryable: true,
+      outcome: "Unknown"
     })
 
   // The pool has no acquire timeout, and a timeout around the whole statement
   // could not tell waiting for a connection (nothing was sent) from waiting for
   // the server (nobody knows). So the connection is leased first.
-  const single = <A>(operation: string, statement: Effect.Effect<A, SqlError | StoreError>) =>
-    Effect.scoped(Effect.flatMap(
-      Effect.timeoutOrElse(sql.reserve, {
-        duration: options.acquireTimeout,
-        orElse: () => Effect.fail(poolExhausted(operation))
-      }),
-      (connection) =>
-        // A statement runs on the connection of the transaction that it is in; this one is alone in its own.
-        timed(operation, Effect.provideService(statement, sql.transactionService, [connection, 0]))
-    ))
+  const lease = (operation: string) =>
+    Effect.timeoutOrElse(sql.reserve, {
+      duration: options.acquireTimeout,
+      orElse: () => Effect.fail(poolExhausted(operation))
+    })
 
-  const several = <A>(operation: string, statements: Effect.Effect<A, SqlError | StoreError>) =>
-    Effect.suspend(() => {
-      let begun = false
-      const work = sql.withTransaction(Effect.suspend(() => {
-        begun = true
-        return timed(operation, statements)
-      }))
-      const patience = Effect.flatMap(
-        Effect.sleep(options.acquireTimeout),
-        () => begun ? Effect.never : Effect.fail(poolExhausted(operation))
+  const single = <A>(operation: string, statement: Effect.Effect<A, SqlError | StoreError>) =>
+    Effect.scoped(Effect.flatMap(lease(operation), (connection) =>
+      // A statement runs on the connection of the transaction that it is in; this one is alone in its own.
+      Effect.timeoutOrElse(Effect.provideService(statement, sql.transactionService, [connection, 0]), {
+        duration: options.statementTimeout,
+        orElse: () => Effect.fail(tooLate(operation))
+      })))
+
+  /**
+   * A connection on which every statement has its time, those that begin and end
+   * a transaction included. A statement that is given up is cancelled, and the
+   * driver closes a connection on which that has no effect.
+   */
+  const timed = (operation: string, connection: Connection, onTimeout: Effect.Effect<unknown>): Connection => {
+    const within = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
+      Effect.raceFirst(
+        statement,
+        Effect.flatMap(Effect.sleep(options.statementTimeout), () => Effect.andThen(onTimeout, Effect.fail(late)))
       )
-      return Effect.raceFirst(work, patience)
+    const late = new SqlError({
+      reason: new StatementTimeoutError({ cause: tooLate(operation), message: "no answer in time", operation })
+    })
+    return {
+      execute: (...parameters) => within(connection.execute(...parameters)),
+      executeRaw: (...parameters) => within(connection.executeRaw(...parameters)),
+      executeStream: (...parameters) => connection.executeStream(...parameters),
+      executeValues: (...parameters) => within(connection.executeValues(...parameters)),
+      executeValuesUnprepared: (...parameters) => within(connection.executeValuesUnprepared(...parameters)),
+      executeUnprepared: (...parameters) => within(connection.executeUnprepared(...parameters))
+    }
+  }
+
+  // In a fiber of its own, so that whoever waits for it is told in time, and the connection goes back to the pool only
+  // when nothing runs on it any more.
+  const several = <A>(operation: string, statements: Effect.Effect<A, SqlError | StoreError>) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const late = yield* Deferred.make<never, StoreError>()
+        const onTimeout = Deferred.fail(late, tooLate(operation))
+        const fiber = yield* Effect.forkDetach(Effect.scoped(Effect.flatMap(lease(operation), (connection) =>
+          // The level above the outermost one: a transaction begins, on this connection.
+          Effect.provideService(
+            sql.withTransaction(statements),
+            sql.transactionService,
+            [timed(operation, connection, onTimeout), -1]
+          ))))
+        return yield* restore(Effect.raceFirst(Fiber.join(fiber), Deferred.await(late))).pipe(
+          Effect.onInterrupt(() => Fiber.interrupt(fiber))
+        )
+      })
+    )
+
+  /**
+   * In a transaction of the caller's. What was given up may have been done, and a
+   * savepoint may have undone it, so the transaction is failed: it is committed
+   * with all of it or not at all, whatever the caller does with the error.
+   */
+  const nested = <A>(
+    operation: string,
+    [connection, level]: readonly [Connection, number],
+    statements: Effect.Effect<A, SqlError | StoreError>
+  ) =>
+    Effect.suspend(() => {
+      let isLate = false
+      const onTimeout = Effect.sync(() => {
+        isLate = true
+      })
+      return Effect.onError(
+        Effect.provideService(statements, sql.transactionService, [timed(operation, connection, onTimeout), level]),
+        () => isLate ? Effect.ignore(connection.executeUnprepared(failTransaction, [], undefined)) : Effect.void
+      )
     })
 
   return {
     inTransaction,
     run: (operation, statement) =>
-      Effect.flatMap(inTransaction, (nested) => nested ? statement : single(operation, statement)).pipe(
-        settle(operation)
-      ),
+      Effect.flatMap(current, (outer) =>
+        settle(
+          operation,
+          Option.isSome(outer) ? nested(operation, outer.value, statement) : single(operation, statement)
+        )),
     transaction: (operation, statements) =>
-      Effect.flatMap(
-        inTransaction,
-        (nested) => nested ? sql.withTransaction(statements) : several(operation, statements)
-      ).pipe(settle(operation))
+      Effect.flatMap(current, (outer) =>
+        settle(
+          operation,
+          Option.isSome(outer)
+            ? nested(operation, outer.value, sql.withTransaction(statements))
+            : several(operation, statements)
+        ))
   }
 }
+
+const failTransaction = "DO 'BEGIN RAISE EXCEPTION ''a statement of this transaction took too long''; END'"
 
 /**
  * Every failure as a StoreError. A connection lost within a transaction arrives
  * as a defect, because the rollback cannot be sent either.
  */
-const settle =
-  (operation: string) => <A>(effect: Effect.Effect<A, SqlError | StoreError>): Effect.Effect<A, StoreError> =>
-    Effect.catchCause(effect, (cause) => {
-      if (Cause.hasInterrupts(cause)) return Effect.failCause(cause as Cause.Cause<StoreError>)
-      for (const reason of cause.reasons) {
-        const error = Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
-        if (error instanceof StoreError) return Effect.fail(error)
-        if (isSqlError(error)) return Effect.fail(toStoreError(operation, error))
+const settle = <A>(operation: string, effect: Effect.Effect<A, SqlError | StoreError>): Effect.Effect<A, StoreError> =>
+  Effect.catchCause(effect, (cause) => {
+    if (Cause.hasInterrupts(cause)) return Effect.failCause(cause as Cause.Cause<StoreError>)
+    for (const reason of cause.reasons) {
+      const error = Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
+      if (error instanceof StoreError) return Effect.fail(error)
+      if (isSqlError(error)) {
+        const { cause } = error.reason
+        return Effect.fail(cause instanceof StoreError ? cause : toStoreError(operation, error))
       }
-      return Effect.failCause(cause as Cause.Cause<StoreError>)
-    })
+    }
+    return Effect.failCause(cause as Cause.Cause<StoreError>)
+  })
