@@ -75,6 +75,9 @@ const bySqlState = (code: string): Verdict => {
     case "57P01":
     case "57P02":
     case "57P04":
+    case "57P05":
+    case "25P03":
+    case "25P04":
       return unknown("Unavailable", "the server ended the connection")
     case "40003":
       return unknown("Unknown", "the server does not know whether the statement was completed")

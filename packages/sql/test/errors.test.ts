@@ -1,0 +1,55 @@
+import { assert, describe, it } from "@effect/vitest"
+import { SqlError, UnknownError } from "effect/sql/SqlError"
+import { toStoreError } from "../src/internal/errors.ts"
+
+/** As the driver gives it: the server's error is the cause. */
+const failed = (code: string) =>
+  toStoreError(
+    "put",
+    new SqlError({
+      reason: new UnknownError({
+        cause: Object.assign(new Error("the server's words"), { code }),
+        message: "PgConnection: Query failed",
+        operation: "execute"
+      })
+    })
+  )
+
+const expected: Record<string, readonly [string, boolean, "NotApplied" | "Unknown"]> = {
+  // Ended by an administrator, a crash, a dropped database, or one of three timeouts of the session.
+  "57P01": ["Unavailable", true, "Unknown"],
+  "57P02": ["Unavailable", true, "Unknown"],
+  "57P04": ["Unavailable", true, "Unknown"],
+  "57P05": ["Unavailable", true, "Unknown"],
+  "25P03": ["Unavailable", true, "Unknown"],
+  "25P04": ["Unavailable", true, "Unknown"],
+  "08006": ["Unavailable", true, "Unknown"],
+  "57014": ["Timeout", true, "Unknown"],
+  "40003": ["Unknown", true, "Unknown"],
+  "57P03": ["Unavailable", true, "NotApplied"],
+  "25006": ["Unavailable", true, "NotApplied"],
+  "40001": ["Contention", true, "NotApplied"],
+  "40P01": ["Contention", true, "NotApplied"],
+  "55P03": ["Contention", true, "NotApplied"],
+  "53300": ["Overloaded", true, "NotApplied"],
+  "28P01": ["Authentication", false, "NotApplied"],
+  "42501": ["Permission", false, "NotApplied"],
+  "42P01": ["SchemaMissing", false, "NotApplied"],
+  "25P02": ["Rejected", false, "NotApplied"],
+  "22P02": ["Rejected", false, "NotApplied"]
+}
+
+describe("what an SQLSTATE tells", () => {
+  for (const [code, [reason, isRetryable, outcome]] of Object.entries(expected)) {
+    it(`${code} is ${reason}, ${isRetryable ? "passing" : "final"}, and its outcome is ${outcome}`, () => {
+      const error = failed(code)
+      assert.deepStrictEqual([error.operation, error.reason, error.isRetryable, error.outcome], [
+        "put",
+        reason,
+        isRetryable,
+        outcome
+      ])
+      assert.include(error.message, `the server's words (SQLSTATE ${code})`)
+    })
+  }
+})
