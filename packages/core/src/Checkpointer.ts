@@ -437,7 +437,7 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Checkpointer["Service"], InvalidInput, CheckpointStore.CheckpointStore> {
   const store = yield* CheckpointStore.CheckpointStore
   const maxStateBytes = options?.maxStateBytes ?? defaultMaxStateBytes
-  yield* Input.count("maxStateBytes", maxStateBytes)
+  yield* Input.wholeNumber("maxStateBytes", maxStateBytes)
   const cacheBytes = options?.cacheBytes ?? defaultCacheBytes
   yield* Input.version("cacheBytes", cacheBytes, 0)
   const environment: Views.Environment = {

@@ -26,7 +26,8 @@ import * as Metrics from "./internal/metrics.ts"
  * with a tag, and versions with a pending interrupt. A version that was kept for
  * its tags only is removed when it loses the last one.
  *
- * Ages are measured by the store's clock. On Postgres the space of what is removed
+ * Ages are measured by the store's clock, and may be from a millisecond to 2e14 of
+ * them (about 6,300 years). On Postgres the space of what is removed
  * is used again once the table has been vacuumed, which autovacuum does; the files
  * become smaller by `VACUUM FULL` only.
  *
@@ -214,7 +215,7 @@ const toQuery = Effect.fnUntraced(function*(
       reason: "it removes nothing; give at least one of maxVersions, maxAge and idleThreads"
     })
   }
-  if (maxVersions !== undefined) yield* Input.count("policy.maxVersions", maxVersions)
+  if (maxVersions !== undefined) yield* Input.wholeNumber("policy.maxVersions", maxVersions)
   if (namespace !== undefined) yield* Input.namespace(namespace)
   return {
     namespace,

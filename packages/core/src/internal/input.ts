@@ -20,6 +20,7 @@ const maxKeyBytes = 2560
 const maxTags = 64
 const maxPage = 10_000
 const maxPartBytes = 1024 * 1024
+const maxDuration = 2e14
 
 const fail = (field: string, reason: string): Effect.Effect<never, InvalidInput> =>
   Effect.fail(new InvalidInput({ field, reason }))
@@ -41,10 +42,6 @@ export const namespace = (value: unknown): Effect.Effect<void, InvalidInput> => 
   const problem = idProblem(value)
   return problem === undefined ? Effect.void : fail("namespace", problem)
 }
-
-export const key = (
-  key: { readonly threadId: string; readonly namespace: string }
-): Effect.Effect<void, InvalidInput> => id("threadId", key.threadId)
 
 export const checkpointId = (
   key: { readonly threadId: string; readonly namespace: string },
@@ -71,7 +68,7 @@ export const limit = (value: unknown): Effect.Effect<void, InvalidInput> =>
     ? Effect.void
     : fail("limit", `expected a whole number from 1 to ${maxPage}, got ${String(value)}`)
 
-export const count = (field: string, value: unknown): Effect.Effect<void, InvalidInput> => version(field, value)
+export const wholeNumber = (field: string, value: unknown): Effect.Effect<void, InvalidInput> => version(field, value)
 
 /** Tasks and what they have done. The caller limits the size. */
 export const writes = (values: Schema.JsonObject): Effect.Effect<Json.Encoded, InvalidInput> =>
@@ -132,10 +129,13 @@ export const interrupt = (value: Option.Option<Interrupt>): Effect.Effect<string
       json("pendingInterrupt", { interruptId: value.value.interruptId, request: value.value.request })
     )
 
-/** A duration in milliseconds, above zero and below ten thousand years. */
+/** A duration in whole milliseconds, such that Postgres' times, which begin in 4714 BC, have one that is so long ago. */
 export const duration = (field: string, value: Duration.Input): Effect.Effect<number, InvalidInput> => {
   const millis = Option.map(Duration.fromInput(value), Duration.toMillis)
-  return Option.isSome(millis) && millis.value >= 1 && millis.value < 3.2e14
+  return Option.isSome(millis) && millis.value >= 1 && millis.value <= maxDuration
     ? Effect.succeed(Math.floor(millis.value))
-    : fail(field, `expected a duration of at least a millisecond, got ${String(value)}`)
+    : fail(
+      field,
+      `expected a duration from 1 millisecond to ${maxDuration} (about 6,300 years), got ${String(value)}`
+    )
 }

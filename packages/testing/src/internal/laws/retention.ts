@@ -295,7 +295,22 @@ const impossible: ReadonlyArray<
     field: "policy.maxVersions"
   })),
   ...["maxAge", "idleThreads"].flatMap((field) =>
-    [0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, "0 days", "-1 days", "soon", "", "7 dayz", null, {}].map((
+    [
+      0,
+      -1,
+      0.5,
+      2e14 + 1,
+      3.1e14,
+      Number.NaN,
+      Number.POSITIVE_INFINITY,
+      "0 days",
+      "-1 days",
+      "soon",
+      "",
+      "7 dayz",
+      null,
+      {}
+    ].map((
       value
     ) => ({ name: `${field} ${JSON.stringify(value)}`, policy: { [field]: value }, field: `policy.${field}` }))
   )
@@ -593,6 +608,17 @@ export const retention: Group = (it, properties) => {
           yield* prune({ maxAge, namespace: view.namespace })
           assert.deepStrictEqual(yield* versionsOf(view, threadId), [3, 2], String(maxAge))
         }
+      }))
+
+    it.effect("an age may be as long as 2e14 milliseconds, and nothing is that old", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* putAll(view, threadId, [1, 2])
+        for (const dryRun of [true, false]) {
+          const policy = { maxAge: 2e14, idleThreads: 2e14, namespace: view.namespace }
+          assert.deepStrictEqual(yield* prune(policy, { dryRun }), nothing(dryRun))
+        }
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [2, 1])
       }))
 
     it.effect("Retention.prune is the same over the store alone", () =>
