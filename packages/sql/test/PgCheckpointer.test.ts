@@ -142,6 +142,8 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           allThreads: Stream.runDrain(Stream.take(base.threads(), 150)),
           interrupted: Stream.runDrain(counters.threads({ interrupted: true })),
           unfinished: Stream.runDrain(counters.threads({ unfinished: true })),
+          prune: base.prune({ maxVersions: 100_000, maxAge: "30 days", idleThreads: "30 days" }, { dryRun: true }),
+          compact: base.prune({ maxVersions: 100_000, compact: true, namespace: "counters" }, { dryRun: true }),
           put: counters.put({ threadId: "thread 2", state: { count: 2 } }),
           compareAndSet: counters.put({ parent: some(yield* counters.get("thread 2")), state: { count: 3 } })
         }

@@ -2,7 +2,7 @@ import { Checkpointer } from "@effect-checkpoint/core"
 import type { PgCheckpointer } from "@effect-checkpoint/sql"
 import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Fiber, Latch, Logger, Schedule } from "effect"
+import { Effect, Fiber, Latch, Logger, Result, Schedule } from "effect"
 import { Database, pgLayer, some, statementsOf } from "./support.ts"
 
 const text = "something was said. ".repeat(10)
@@ -28,8 +28,15 @@ const stateOf = (threadId: string, version: number) =>
 const waitFor = <E, R>(query: Effect.Effect<ReadonlyArray<unknown>, E, R>) =>
   Effect.repeat(query, { until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") })
 
-const isBlocked = PgClient.PgClient.use((sql) =>
-  sql`SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() <> pid`
+/** Who waits for a lock in this database. */
+const blocked = PgClient.PgClient.use((sql) =>
+  // A lock on a row has no database, but its waiter has others that do.
+  sql`
+    SELECT waiting.pid
+      FROM pg_locks waiting
+      JOIN pg_locks other USING (pid)
+      JOIN pg_database d ON d.oid = other.database
+     WHERE NOT waiting.granted AND d.datname = current_database()`
 )
 
 const warnings = (into: Array<string>) =>
@@ -57,7 +64,7 @@ layer(Database.layer, { excludeTestServices: true })("retention on Postgres", (i
       })))
       yield* holding.await
       const pruning = yield* Effect.forkChild(statementsOf(checkpointer.prune({ maxVersions: 2, compact: true })))
-      yield* waitFor(isBlocked)
+      yield* waitFor(blocked)
       const saved = yield* checkpointer.put({ threadId: "t", state: [...state(9)] })
       assert.strictEqual(saved.version, 9)
       yield* release.open
@@ -94,7 +101,7 @@ layer(Database.layer, { excludeTestServices: true })("retention on Postgres", (i
       })))
       yield* holding.await
       const pruning = yield* Effect.forkChild(checkpointer.prune({ maxVersions: 2, compact: true }))
-      yield* waitFor(isBlocked)
+      yield* waitFor(blocked)
       // The fold has gone past it already.
       yield* checkpointer.setTags({ threadId: "t", version: 4 }, ["late"])
       yield* release.open
@@ -184,7 +191,7 @@ layer(Database.layer, { excludeTestServices: true })("retention on Postgres", (i
         yield* checkpointer.deleteThread("t")
         yield* grow("t", 3)
         yield* holding.open
-        yield* waitFor(isBlocked)
+        yield* waitFor(blocked)
       })))
       yield* holding.await
       assert.strictEqual((yield* checkpointer.prune({ maxVersions: 1 })).versions, 0)
@@ -192,4 +199,64 @@ layer(Database.layer, { excludeTestServices: true })("retention on Postgres", (i
       assert.strictEqual((yield* checkpointer.listVersions("t")).length, 3)
       assert.strictEqual((yield* checkpointer.prune({ maxVersions: 1 })).versions, 2)
     }).pipe(Effect.provide(inSchema("anew"))))
+
+  it.effect("threads of which nothing is due cost few statements, and the lease is renewed on the way", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const sql = yield* PgClient.PgClient
+      yield* grow("t", 1)
+      yield* sql`
+        INSERT INTO idle.checkpoint_threads
+        SELECT (jsonb_populate_record(t, jsonb_build_object('thread_id', 'thread ' || i))).*
+          FROM idle.checkpoint_threads t, generate_series(1, 2500) i`
+      const policies = [{ maxVersions: 5 }, { maxAge: "1 day" }, { maxVersions: 5, compact: true }] as const
+      for (const policy of policies) {
+        const [, planning] = yield* statementsOf(checkpointer.prune(policy, { dryRun: true }))
+        assert.strictEqual(planning.length, 3 * 2)
+        const [report, statements] = yield* statementsOf(checkpointer.prune(policy))
+        assert.strictEqual(report.versions, 0)
+        const onLease = statements.filter((statement) => statement.includes("checkpoint_leases"))
+        // Taken, renewed with each page and given back.
+        assert.strictEqual(onLease.length, 1 + 3 + 1)
+        assert.strictEqual(statements.length, onLease.length + planning.length)
+      }
+    }).pipe(Effect.provide(inSchema("idle"))))
+
+  it.effect("a prune that loses its connection goes on, and one that was taken over ends", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const sql = yield* PgClient.PgClient
+      for (const threadId of ["a", "b"]) yield* grow(threadId, 4)
+      /** Prunes while somebody holds a row, and does something before they let go of it. */
+      const pruneAround = <E, E2, R>(lock: Effect.Effect<unknown, E>, between: Effect.Effect<unknown, E2, R>) =>
+        Effect.gen(function*() {
+          const holding = yield* Latch.make()
+          const release = yield* Latch.make()
+          const holder = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
+            yield* lock
+            yield* holding.open
+            yield* release.await
+          })))
+          yield* holding.await
+          const pruning = yield* Effect.forkChild(Effect.result(checkpointer.prune({ maxVersions: 1, compact: true })))
+          yield* waitFor(blocked)
+          yield* between
+          yield* release.open
+          yield* Fiber.join(holder)
+          return yield* Fiber.join(pruning)
+        })
+      const lost = yield* pruneAround(
+        sql`SELECT FROM interrupted.checkpoint_threads WHERE thread_id = 'b' FOR UPDATE`,
+        Effect.flatMap(blocked, ([row]) => sql`SELECT pg_terminate_backend(${String(row!.pid)}::integer)`)
+      )
+      assert.deepStrictEqual(Result.getOrThrow(lost).threads.map(({ versions }) => versions), [3, 3])
+
+      for (const threadId of ["b", "c"]) yield* grow(threadId, 4)
+      const takenOver = yield* pruneAround(
+        sql`SELECT FROM interrupted.checkpoints WHERE thread_id = 'b' AND version = 8 FOR UPDATE`,
+        sql`UPDATE interrupted.checkpoint_leases SET holder = 'another'`
+      )
+      assert.include(yield* Effect.flip(Effect.fromResult(takenOver)), { reason: "PruneRunning" })
+      assert.strictEqual((yield* checkpointer.listVersions("c")).length, 4)
+    }).pipe(Effect.provide(inSchema("interrupted"))))
 })

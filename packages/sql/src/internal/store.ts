@@ -512,6 +512,10 @@ export const make = (
    * newest n are found by arithmetic on the head row; those that are too old are
    * the first ones above it. `boundary` is the first row that the first version
    * that stays needs: itself, once it is compact.
+   *
+   * What is looked up for a thread is looked up once, and for it alone: OFFSET keeps
+   * the planner from writing a subquery out wherever its result is used, LIMIT and
+   * MATERIALIZED from gathering it for all threads.
    */
   const plan = (query: PruneQuery, which: Fragment, step: number, isCompact: boolean): Fragment => {
     const ago = (millis: number) => sql`now() - ${String(millis)}::float8 * interval '1 millisecond'`
@@ -546,9 +550,13 @@ export const make = (
       SELECT wanted.thread_id, wanted.namespace, wanted.before,
              LEAST(wanted.floor, wanted.before + ${steps}) AS floor,
              wanted.floor > wanted.before + ${steps} AS more,
-             wanted.floor <= wanted.before + ${steps} AND wanted.idle AND NOT EXISTS (
-               SELECT FROM ${checkpoints} c WHERE ${ofThread("c", "wanted")} AND c.pinned
-             ) AS whole
+             wanted.floor <= wanted.before + ${steps} AND wanted.idle AND (
+               SELECT c.version
+                 FROM ${checkpoints} c
+                WHERE ${ofThread("c", "wanted")} AND c.pinned
+                ORDER BY c.version
+                LIMIT 1
+             ) IS NULL AS whole
         FROM (
           SELECT t.thread_id, t.namespace, t.floor AS before, ${idle} AS idle,
                  LEAST(
@@ -557,6 +565,7 @@ export const make = (
                  ) AS floor
             FROM ${threads} t
            WHERE (${sql.or(candidates)}) AND ${which}
+          OFFSET 0
         ) wanted
         ) bounded`
   }
@@ -591,6 +600,9 @@ export const make = (
     again(session.run(
       "prune",
       sql<DueRow>`
+      WITH d AS MATERIALIZED (
+        ${plan(query, which, query.dryRun ? Number.MAX_SAFE_INTEGER : pruneVersions, query.compact)}
+      )
       SELECT d.thread_id, d.namespace, d.whole, d.floor::float8 AS floor, (d.floor - d.before)::float8 AS raise, d.more,
              FALSE AS entangled,
              ${
@@ -599,7 +611,7 @@ export const make = (
              (SELECT COALESCE(sum(c.bytes), 0)::float8 FROM ${checkpoints} c WHERE ${unneeded(query.compact)}) AS bytes`
           : sql`0::float8 AS versions, 0::float8 AS bytes`
       }
-        FROM (${plan(query, which, query.dryRun ? Number.MAX_SAFE_INTEGER : pruneVersions, query.compact)}) d
+        FROM d
        WHERE d.floor > d.before OR d.whole OR ${
         query.compact
           ? sql`EXISTS (SELECT FROM ${checkpoints} c WHERE ${unneeded(true)})`
