@@ -211,8 +211,8 @@ const checkSettings = Effect.fnUntraced(function*<S, Input, U>(
   settings: Settings<string>
 ): Effect.fn.Return<void, InvalidInput> {
   const { concurrency, interruptAfter = [], interruptBefore = [], maxSteps, strategy } = settings
-  if (maxSteps !== undefined) yield* Input.count("maxSteps", maxSteps)
-  if (concurrency !== undefined) yield* Input.count("concurrency", concurrency)
+  if (maxSteps !== undefined) yield* Input.wholeNumber("maxSteps", maxSteps)
+  if (concurrency !== undefined) yield* Input.wholeNumber("concurrency", concurrency)
   if (strategy !== undefined && !strategies.includes(strategy)) {
     yield* new InvalidInput({ field: "strategy", reason: `expected one of ${strategies.join(", ")}, got ${strategy}` })
   }
