@@ -309,20 +309,21 @@ export interface Chain {
   readonly deltaBytes: number
 }
 
-/** What a row takes beside its state. */
+/** What a row costs beside its state, in bytes that could be read in its place. */
 const rowBytes = 200
 
-const maxRows = 512
+/** Below this a state is so cheap to read that its chain may be as long. */
+const leastBytes = 4096
 
 /**
  * Whether a delta of so many bytes is to be stored after `version`, the last of
- * the chain, or a whole state is. Reading a state then never reads more than
- * about twice its bytes, and a thread that grows by a message at a time costs
- * what it grows.
+ * the chain, or a whole state is. Reading a state so never reads more than about
+ * twice its bytes, not even where it has shrunk; and a thread that grows by a message
+ * at a time is stored whole each time it has tripled, so that it costs what it grows.
  */
 export const continues = (chain: Chain, version: number, deltaBytes: number, stateBytes: number): boolean => {
   const rows = version + 1 - chain.keyframeVersion
-  return rows <= maxRows &&
-    deltaBytes * 2 <= stateBytes &&
-    chain.deltaBytes + deltaBytes + rowBytes * rows < Math.max(chain.keyframeBytes, 4096)
+  const most = Math.max(stateBytes, leastBytes)
+  const deltas = chain.deltaBytes + deltaBytes + rowBytes * rows
+  return deltaBytes * 2 <= stateBytes && deltas < most && chain.keyframeBytes + deltas < 2 * most
 }
