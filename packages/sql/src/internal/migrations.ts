@@ -115,35 +115,69 @@ const migrations = (sql: PgClient, tables: Tables) =>
     })
   })
 
+// A state is copied by every change, so those that follow each other at the end of one array, or in one object, are
+// gathered and made at once.
 const patchBody = `$function$
 DECLARE
-  step   jsonb;
-  path   text[];
+  step       jsonb;
+  op         text;
+  path       text[];
+  key        text;
+  at         text[];
+  kind       text;
+  gathered   jsonb;
+  next_index integer;
 BEGIN
-  FOR step IN SELECT value FROM jsonb_array_elements(patch) LOOP
-    IF step ->> 'path' = '' THEN
-      state := step -> 'value';
-      CONTINUE;
-    END IF;
+  FOR step IN SELECT value FROM jsonb_array_elements(patch || '[{}]') LOOP
+    op := step ->> 'op';
     -- An empty string has no parts for string_to_array, but it is a key.
-    path := CASE step ->> 'path' WHEN '/' THEN ARRAY[''] ELSE (
+    path := CASE step ->> 'path' WHEN '' THEN '{}' WHEN '/' THEN ARRAY[''] ELSE (
       SELECT array_agg(replace(replace(token, '~1', '/'), '~0', '~') ORDER BY position)
         FROM unnest(string_to_array(substr(step ->> 'path', 2), '/')) WITH ORDINALITY AS tokens (token, position)
     ) END;
-    CASE step ->> 'op'
-      WHEN 'remove' THEN
-        state := state #- path;
-      WHEN 'replace' THEN
-        state := jsonb_set(state, path, step -> 'value', FALSE);
-      WHEN 'add' THEN
-        IF jsonb_typeof(state #> path[1:cardinality(path) - 1]) = 'array' THEN
-          state := jsonb_insert(state, path, step -> 'value');
-        ELSE
-          state := jsonb_set(state, path, step -> 'value', TRUE);
-        END IF;
-    END CASE;
+    key := path[cardinality(path)];
+    path := path[1:cardinality(path) - 1];
+    IF gathered IS NOT NULL THEN
+      IF path = at AND op IN ('add', 'replace') AND next_index IS NULL AND key IS NOT NULL THEN
+        gathered := gathered || jsonb_build_object(key, step -> 'value');
+        CONTINUE;
+      ELSIF path = at AND op = 'add' AND key = next_index::text THEN
+        gathered := gathered || jsonb_build_array(step -> 'value');
+        next_index := next_index + 1;
+        CONTINUE;
+      END IF;
+      IF at = '{}' THEN
+        state := state || gathered;
+      ELSE
+        state := jsonb_set(state, at, (state #> at) || gathered, FALSE);
+      END IF;
+      gathered := NULL;
+    END IF;
+    IF op IS NULL THEN
+      RETURN state;
+    ELSIF key IS NULL THEN
+      state := step -> 'value';
+      at := NULL;
+    ELSIF op = 'remove' THEN
+      state := state #- (path || key);
+    ELSE
+      IF path IS DISTINCT FROM at THEN
+        at := path;
+        kind := jsonb_typeof(state #> path);
+      END IF;
+      IF kind = 'object' THEN
+        gathered := jsonb_build_object(key, step -> 'value');
+        next_index := NULL;
+      ELSIF op = 'replace' THEN
+        state := jsonb_set(state, path || key, step -> 'value', FALSE);
+      ELSIF key = jsonb_array_length(state #> path)::text THEN
+        gathered := jsonb_build_array(step -> 'value');
+        next_index := key::integer + 1;
+      ELSE
+        state := jsonb_insert(state, path || key, step -> 'value');
+      END IF;
+    END IF;
   END LOOP;
-  RETURN state;
 END
 $function$`
 
