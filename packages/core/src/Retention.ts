@@ -27,9 +27,9 @@ import * as Metrics from "./internal/metrics.ts"
  * its tags only is removed when it loses the last one.
  *
  * Ages are measured by the store's clock, and may be from a millisecond to 2e14 of
- * them (about 6,300 years). On Postgres the space of what is removed
- * is used again once the table has been vacuumed, which autovacuum does; the files
- * become smaller by `VACUUM FULL` only.
+ * them (about 6,300 years). On Postgres the space of what is removed is used again
+ * once the table has been vacuumed, which autovacuum does; the files become smaller
+ * by `VACUUM FULL` only.
  *
  * @category models
  * @since 0.1.0
