@@ -206,6 +206,8 @@ export const StoreErrorReason = Schema.Literals([
 ])
 
 /**
+ * One of the reasons.
+ *
  * @category models
  * @since 0.1.0
  */

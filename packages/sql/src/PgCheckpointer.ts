@@ -23,6 +23,8 @@ import * as Store from "./internal/store.ts"
 import * as Tables from "./internal/tables.ts"
 
 /**
+ * Settings of the service and of how it uses Postgres.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -42,6 +44,8 @@ export interface Options extends Checkpointer.Options {
 }
 
 /**
+ * Settings, and what a client that is made from configuration is given beside it.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -51,6 +55,8 @@ export interface ConfigOptions extends Options {
 }
 
 /**
+ * Settings, and where the embedded database is.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -60,6 +66,8 @@ export interface EmbeddedOptions extends Options {
 }
 
 /**
+ * What every layer here provides.
+ *
  * @category models
  * @since 0.1.0
  */
