@@ -18,14 +18,12 @@
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Arr from "effect/Array"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import { uuidV4Unsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Url from "effect/http/Url"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
-import * as Reactivity from "effect/reactivity/Reactivity"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
@@ -35,10 +33,13 @@ import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Binaries from "./internal/binaries.ts"
 import { choose } from "./internal/choice.ts"
+import { inRealTime, textOfSql, withConnection } from "./internal/connection.ts"
 import * as Container from "./internal/container.ts"
 import { dropByForce, dropByTerminating } from "./internal/dropDatabase.ts"
 import { environment, names } from "./internal/environment.ts"
-import { type Kind, type StartedServer, type StartFailure, textOf, type Unavailable } from "./internal/startedServer.ts"
+import { make as makeFaults } from "./internal/faults.ts"
+import { type Kind, type StartedServer, type StartFailure, type Unavailable } from "./internal/startedServer.ts"
+import type { ServerFaults } from "./ServerFaults.ts"
 
 /**
  * A running Postgres server, on which everybody makes databases of their own.
@@ -58,6 +59,9 @@ export class PostgresServer extends Context.Service<PostgresServer, {
 
   /** Such as `18.4`. */
   readonly version: string
+
+  /** Ways to break it, for tests of what depends on it. Ending it as a whole takes one of `layerOwn`. */
+  readonly faults: ServerFaults
 
   /**
    * Creates an empty database and returns its URL. It is dropped when the scope closes, whoever is still connected.
@@ -100,7 +104,44 @@ export const layerWith = (options: {
   /** Settings of the server by name, as in `postgresql.conf`. Those by which the layer reaches the server stay. */
   readonly settings?: Readonly<Record<string, string>> | undefined
 }): Layer.Layer<PostgresServer, PostgresServerError> =>
-  Layer.effect(PostgresServer, Effect.suspend(() => make(options.settings ?? {})))
+  Layer.effect(
+    PostgresServer,
+    Effect.gen(function*() {
+      const settings = options.settings ?? {}
+      const { announced, forced, given, image } = yield* Effect.mapError(
+        environment,
+        ({ message }) => new PostgresServerError({ operation: "choose", message })
+      )
+      const candidates = yield* Effect.mapError(
+        Effect.fromResult(choose({ forced, given, withSettings: Object.keys(settings).length > 0 })),
+        (message) => new PostgresServerError({ operation: "choose", message })
+      )
+      const server = yield* startFirst({ candidates, forced, image, settings })
+      return yield* make(server, { isNew: server !== given, announced })
+    }).pipe(inRealTime)
+  )
+
+/**
+ * Provides a server of binaries that is nobody else's, whatever the environment names: one that a test can stop, crash
+ * and start again through its `faults`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerOwn = (options?: {
+  /** Settings of the server by name, as in `postgresql.conf`. Those by which the layer reaches the server stay. */
+  readonly settings?: Readonly<Record<string, string>> | undefined
+}): Layer.Layer<PostgresServer, PostgresServerError> =>
+  Layer.effect(
+    PostgresServer,
+    Effect.gen(function*() {
+      const server = yield* Effect.mapError(
+        Binaries.start(options?.settings ?? {}),
+        ({ cause, message }) => new PostgresServerError({ operation: "start", message, cause })
+      )
+      return yield* make(server, { isNew: true, announced: false })
+    }).pipe(inRealTime)
+  )
 
 /**
  * Provides one server for the scope of the layer.
@@ -157,21 +198,10 @@ export const layerClient: Layer.Layer<
   PostgresServerError | SqlError
 > = Layer.provide(layerDatabase, layer)
 
-// A server lives in real time, also under a `TestClock`.
-const inRealTime = Effect.provideService(Clock.Clock, Clock.Clock.defaultValue())
-
 const make = Effect.fnUntraced(function*(
-  settings: Readonly<Record<string, string>>
+  server: StartedServer,
+  { announced, isNew }: { readonly announced: boolean; readonly isNew: boolean }
 ): Effect.fn.Return<PostgresServer["Service"], PostgresServerError, Scope.Scope> {
-  const { announced, forced, given, image } = yield* Effect.mapError(
-    environment,
-    ({ message }) => new PostgresServerError({ operation: "choose", message })
-  )
-  const candidates = yield* Effect.mapError(
-    Effect.fromResult(choose({ forced, given, withSettings: Object.keys(settings).length > 0 })),
-    (message) => new PostgresServerError({ operation: "choose", message })
-  )
-  const server = yield* startFirst({ candidates, forced, image, settings })
   const address = yield* Effect.mapError(
     Effect.fromResult(Url.fromString(Redacted.value(server.url))),
     // Without its cause, which has the URL.
@@ -184,7 +214,7 @@ const make = Effect.fnUntraced(function*(
   const { forceable, version } = yield* withConnection(server.url, features).pipe(
     // A server that was just started may need a moment; one that was given is there or is not.
     Effect.retry({
-      while: ({ reason }) => server !== given && !Predicate.isTagged(reason, "AuthenticationError"),
+      while: ({ reason }) => isNew && !Predicate.isTagged(reason, "AuthenticationError"),
       schedule: Schedule.spaced("200 millis").pipe(Schedule.upTo({ duration: "30 seconds" }))
     }),
     Effect.mapError((cause) =>
@@ -234,8 +264,14 @@ const make = Effect.fnUntraced(function*(
     return Redacted.make(Url.setPathname(address, `/${name}`).href)
   })
 
-  return PostgresServer.of({ kind: server.kind, url: server.url, version, createDatabase })
-}, inRealTime)
+  return PostgresServer.of({
+    kind: server.kind,
+    url: server.url,
+    version,
+    faults: makeFaults(server),
+    createDatabase
+  })
+})
 
 const startFirst = Effect.fnUntraced(function*(options: {
   readonly candidates: ReadonlyArray<StartedServer | "container" | "binaries">
@@ -270,18 +306,6 @@ const startFirst = Effect.fnUntraced(function*(options: {
   })
 })
 
-/** A connection for each use: none is left over to break when the server is restarted, or to be counted by a test. */
-const withConnection = <A>(
-  url: Redacted.Redacted,
-  use: (sql: PgClient.PgClient) => Effect.Effect<A, SqlError>
-): Effect.Effect<A, SqlError> =>
-  PgClient.makeClient({ url, applicationName: "@effect-checkpoint/testing" }).pipe(
-    Effect.flatMap(use),
-    Effect.scoped,
-    Effect.provide(Reactivity.layer),
-    inRealTime
-  )
-
 const features = (sql: PgClient.PgClient) =>
   Effect.map(
     sql<{ readonly version: string; readonly forceable: boolean }>`
@@ -289,7 +313,3 @@ const features = (sql: PgClient.PgClient) =>
              current_setting('server_version_num')::int >= 130000 AS forceable`,
     Arr.getUnsafe(0)
   )
-
-/** The server's own words, which a `SqlError` keeps in the cause of its reason. */
-const textOfSql = ({ reason }: SqlError): string =>
-  [...new Set([reason.message ?? "", textOf(reason.cause)])].filter((text) => text !== "").join(": ")

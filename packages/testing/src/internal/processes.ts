@@ -1,0 +1,77 @@
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import { execFile } from "node:child_process"
+import { readdir, readFile } from "node:fs/promises"
+import { platform } from "node:os"
+import process from "node:process"
+import { StartFailure, textOf } from "./startedServer.ts"
+
+interface Process {
+  readonly pid: number
+  readonly parent: number
+}
+
+/** The processes that one has started and that still run. */
+export const childrenOf = (pid: number): Effect.Effect<ReadonlyArray<number>, StartFailure> =>
+  Effect.map(running, (processes) => processes.filter(({ parent }) => parent === pid).map(({ pid }) => pid))
+
+/** Waits for the end of processes that were told to end. */
+export const awaitGone = (pids: ReadonlyArray<number>): Effect.Effect<void, StartFailure> =>
+  Effect.asVoid(Effect.repeat(running, {
+    until: (processes) => !processes.some(({ pid }) => pids.includes(pid)),
+    schedule: Schedule.spaced("10 millis")
+  }))
+
+/** Does nothing where the process is gone already. */
+export const signal = (pid: number, name: NodeJS.Signals): Effect.Effect<void> =>
+  Effect.ignore(Effect.try(() => process.kill(pid, name)))
+
+const notListed = (cause: unknown): StartFailure =>
+  new StartFailure({ message: `The processes cannot be listed: ${textOf(cause)}`, cause })
+
+const toProcess = (
+  pid: string | undefined,
+  parent: string | undefined,
+  state: string | undefined
+): ReadonlyArray<Process> =>
+  // One that has ended stays listed until its parent asks, which pid 1 of a container may never do.
+  pid === undefined || parent === undefined || state === undefined || state.startsWith("Z")
+    ? []
+    : [{ pid: Number(pid), parent: Number(parent) }]
+
+const fromProc = Effect.gen(function*() {
+  const names = yield* Effect.tryPromise({ try: () => readdir("/proc"), catch: notListed })
+  const processes = yield* Effect.forEach(
+    names.filter((name) => /^\d+$/.test(name)),
+    (name) =>
+      Effect.tryPromise(() => readFile(`/proc/${name}/stat`, "utf8")).pipe(
+        Effect.map((text) => {
+          // The program's name, in brackets, can hold anything.
+          const [state, parent] = text.slice(text.lastIndexOf(")") + 2).split(" ")
+          return toProcess(name, parent, state)
+        }),
+        // It has ended since.
+        Effect.orElseSucceed(() => [])
+      ),
+    { concurrency: 16 }
+  )
+  return processes.flat()
+})
+
+const fromPs = Effect.callback<ReadonlyArray<Process>, StartFailure>((resume) => {
+  execFile("ps", ["-A", "-o", "pid=,ppid=,stat="], (error, output) => {
+    resume(
+      error !== null ? Effect.fail(notListed(error)) : Effect.succeed(
+        output.split("\n").flatMap((line) => {
+          const [pid, parent, state] = line.trim().split(/\s+/)
+          return toProcess(pid, parent, state)
+        })
+      )
+    )
+  })
+})
+
+/** `ps` is not in every image of Linux. */
+const running: Effect.Effect<ReadonlyArray<Process>, StartFailure> = Effect.suspend(() =>
+  platform() === "linux" ? fromProc : fromPs
+)
