@@ -6,13 +6,18 @@ import type { Scope } from "effect"
 
 /** A fresh database on the server, and clients for it as a test wants them. */
 export class Database extends Context.Service<Database, { readonly url: Redacted.Redacted }>()("test/Database") {
-  static readonly layer = Layer.effect(
+  static readonly layerFresh = Layer.effect(
     Database,
     Effect.gen(function*() {
       const server = yield* PostgresServer.PostgresServer
       return { url: yield* server.createDatabase() }
     })
-  ).pipe(Layer.provideMerge(PostgresServer.layer))
+  )
+
+  static readonly layer = Database.layerFresh.pipe(Layer.provideMerge(PostgresServer.layer))
+
+  /** On a server that may be broken. */
+  static readonly layerOwn = Database.layerFresh.pipe(Layer.provideMerge(PostgresServer.layerOwn()))
 }
 
 export const clientLayer = (config?: Partial<PgClient.PgPoolConfig>) =>

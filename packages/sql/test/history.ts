@@ -1,0 +1,97 @@
+/**
+ * Whether what writers were told of their puts agrees with what is stored.
+ */
+import type { Checkpointer } from "@effect-checkpoint/core"
+import { Effect, Option, Schema, Stream } from "effect"
+
+/** A put as its writer knows it. Its marker is in the state, and in no other put's. */
+export class Attempt extends Schema.Class<Attempt>("test/Attempt")({
+  threadId: Schema.String,
+  checkpointId: Schema.String,
+  marker: Schema.String,
+  /**
+   * What the put named as its parent: id and marker of the checkpoint that the writer had read, or `null` for a thread
+   * that must not exist. Absent where the put went after whatever was the newest.
+   */
+  parent: Schema.optionalKey(Schema.NullOr(Schema.Struct({ checkpointId: Schema.String, marker: Schema.String }))),
+  /** The version that was acknowledged, or what was said of the failure; a conflict is `NotApplied`. */
+  outcome: Schema.Union([Schema.Int, Schema.Literals(["NotApplied", "Unknown"])])
+}) {}
+
+/** A version as it is stored. */
+export interface Stored {
+  readonly threadId: string
+  readonly version: number
+  readonly checkpointId: string
+  readonly parentId: string | undefined
+  readonly marker: string
+}
+
+/** Everything in which the two disagree; nothing for a good history. */
+export const violations = (
+  attempts: ReadonlyArray<Attempt>,
+  stored: ReadonlyArray<Stored>
+): ReadonlyArray<string> => {
+  const found: Array<string> = []
+  const name = (threadId: string, checkpointId: string): string => `${threadId}/${checkpointId}`
+  const asked = new Map(attempts.map((attempt) => [name(attempt.threadId, attempt.checkpointId), attempt]))
+
+  // Every thread is one chain, from 1, and each version of it was asked for.
+  const threads = Map.groupBy(stored, ({ threadId }) => threadId)
+  const versions = new Map<string, Stored>()
+  for (const rows of threads.values()) {
+    const chain = rows.toSorted((one, other) => one.version - other.version)
+    for (const [index, row] of chain.entries()) {
+      const id = name(row.threadId, row.checkpointId)
+      if (row.version !== index + 1) found.push(`${id} is version ${row.version} where ${index + 1} belongs`)
+      const before = chain[index - 1]
+      if (row.parentId !== before?.checkpointId) {
+        found.push(`${id} has the parent ${row.parentId}, the version before it is ${before?.checkpointId}`)
+      }
+      if (versions.has(id)) found.push(`${id} is stored twice`)
+      versions.set(id, row)
+      const attempt = asked.get(id)
+      if (attempt === undefined) found.push(`${id} is stored, but nobody put it`)
+      else if (attempt.marker !== row.marker) found.push(`${id} holds ${row.marker}, but was put as ${attempt.marker}`)
+      // Who named a parent saw its state, and it is the version before.
+      else if (attempt.parent !== undefined) {
+        if (attempt.parent?.checkpointId !== before?.checkpointId) {
+          found.push(`${id} was put upon ${attempt.parent?.checkpointId}, but stands upon ${before?.checkpointId}`)
+        } else if (attempt.parent?.marker !== before?.marker) {
+          found.push(`${id} was made from ${attempt.parent?.marker}, but its parent holds ${before?.marker}`)
+        }
+      }
+    }
+  }
+
+  for (const [id, { outcome }] of asked) {
+    const row = versions.get(id)
+    if (outcome === "NotApplied") {
+      if (row !== undefined) found.push(`${id} was not applied, but is stored as version ${row.version}`)
+    } else if (outcome !== "Unknown" && row?.version !== outcome) {
+      found.push(`${id} was acknowledged as version ${outcome}, but is stored as ${row?.version}`)
+    }
+  }
+  return found
+}
+
+const Marked = Schema.Struct({ marker: Schema.String })
+
+/** All versions of some threads, read through the service. */
+export const read = (checkpointer: Checkpointer.Checkpointer["Service"], threadIds: Iterable<string>) =>
+  Effect.map(
+    Effect.forEach(threadIds, (threadId) =>
+      Stream.runCollect(Stream.mapEffect(checkpointer.history(threadId), ({ checkpointId, parent, state, version }) =>
+        Effect.map(
+          Schema.decodeUnknownEffect(Marked)(state),
+          ({ marker }): Stored => ({
+            threadId,
+            version,
+            checkpointId,
+            parentId: Option.getOrUndefined(parent)?.checkpointId,
+            marker
+          })
+        ))), { concurrency: 4 }),
+    (threads) =>
+      threads.flat()
+  )
