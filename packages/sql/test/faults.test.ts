@@ -1,15 +1,34 @@
 import { Checkpointer, type CheckpointError } from "@effect-checkpoint/core"
+import { PgCheckpointer } from "@effect-checkpoint/sql"
 import { PostgresServer, TcpProxy } from "@effect-checkpoint/testing"
-import { assert, layer } from "@effect/vitest"
-import { Array as Arr, Context, Effect, Fiber, Random, Redacted, Schedule } from "effect"
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, layer } from "@effect/vitest"
+import {
+  Array as Arr,
+  Clock,
+  Context,
+  DateTime,
+  Effect,
+  Fiber,
+  Layer,
+  Option,
+  Random,
+  Redacted,
+  Result,
+  Schedule,
+  Schema,
+  Stream
+} from "effect"
 import * as History from "./history.ts"
-import { Database, pgLayer } from "./support.ts"
+import { clientLayer, Database, inBackground, pgLayer, some } from "./support.ts"
+import * as Worker from "./worker.ts"
 
 type Outcome = CheckpointError.StoreError["outcome"]
 
 const databaseOf = (url: Redacted.Redacted): string => new URL(Redacted.value(url)).pathname.slice(1)
 
-const anyOf = <A>(all: ReadonlyArray<A>) => Effect.map(Random.nextIntBetween(0, all.length), (n) => all[n])
+const anyOf = <A>(all: ReadonlyArray<A>) =>
+  Effect.map(Random.nextIntBetween(0, all.length, { halfOpen: true }), (n) => all[n])
 
 // -----------------------------------------------------------------------------
 // many faults
@@ -51,16 +70,6 @@ const strike = Effect.fnUntraced(function*(
   }
 }, Random.withSeed("faults"))
 
-/** What the attempts of one put before the last one came to. */
-const EarlierOutcomes = Context.Reference<Array<Outcome>>("test/EarlierOutcomes", { defaultValue: () => [] })
-
-/** Patient enough for most puts to survive the faults, and for some to fail. */
-const impatient = Schedule.exponential("20 millis").pipe(
-  Schedule.upTo({ times: 3 }),
-  Schedule.setInputType<CheckpointError.StoreError>(),
-  Schedule.tap(({ input }) => Effect.map(EarlierOutcomes, (outcomes) => void outcomes.push(input.outcome)))
-)
-
 const manyFaults = Effect.gen(function*() {
   const writers = 16
   const threads = 50
@@ -74,8 +83,9 @@ const manyFaults = Effect.gen(function*() {
 
   const toPut = (marker: number) => ({
     threadId: `thread ${marker % threads}`,
-    checkpointId: `checkpoint ${marker}`,
-    state: { marker: String(marker), text: `${marker}`.repeat(50) }
+    // As drawn ones look, so that changes are stored and not whole states.
+    checkpointId: `00000000-0000-7000-8000-${String(marker).padStart(12, "0")}`,
+    state: { marker: String(marker), text: "the same in all versions ".repeat(20) }
   })
   const told = (put: ReturnType<typeof toPut>, outcome: History.Attempt["outcome"]) =>
     new History.Attempt({ ...put, marker: put.state.marker, outcome })
@@ -89,16 +99,8 @@ const manyFaults = Effect.gen(function*() {
     const writer = Effect.gen(function*() {
       while (next < least || striking.pollUnsafe() === undefined) {
         const put = toPut(next++)
-        const earlier: Array<Outcome> = []
-        const outcome = yield* checkpointer.put(put).pipe(
-          Effect.map(({ version }) => version),
-          // Any other error, or a defect, fails the test.
-          Effect.catchTag(
-            "StoreError",
-            (error) => Effect.succeed(earlier.find((it) => it === "Unknown") ?? error.outcome)
-          ),
-          Effect.provideService(EarlierOutcomes, earlier)
-        )
+        // Any other error, or a defect, fails the test.
+        const outcome = yield* History.outcomeOf(checkpointer.put(put))
         attempts.push(told(put, outcome))
       }
     })
@@ -106,7 +108,7 @@ const manyFaults = Effect.gen(function*() {
     yield* Fiber.join(striking)
     assert.isAtMost((yield* faults.backends(ours)).length, 10)
   }).pipe(
-    Effect.provide(pgLayer({ retry: impatient, statementTimeout: "500 millis", acquireTimeout: "500 millis" }, {
+    Effect.provide(pgLayer({ retry: History.impatient, statementTimeout: "500 millis", acquireTimeout: "500 millis" }, {
       url: proxy.url,
       applicationName: ours.applicationName
     })),
@@ -129,7 +131,7 @@ const manyFaults = Effect.gen(function*() {
 
   yield* Effect.gen(function*() {
     const checkpointer = yield* Checkpointer.Checkpointer
-    const stored = History.read(checkpointer, Arr.makeBy(threads, (n) => `thread ${n}`))
+    const stored = History.read(checkpointer, threadIds(threads))
     assert.deepStrictEqual(History.violations(attempts, yield* stored), [])
     // What failed can be put again, whatever became of it.
     const again = yield* Effect.forEach(attempts, (attempt) => {
@@ -141,6 +143,135 @@ const manyFaults = Effect.gen(function*() {
   }).pipe(Effect.provide(pgLayer()))
 })
 
+// -----------------------------------------------------------------------------
+// many processes
+// -----------------------------------------------------------------------------
+
+const toAttempts = Schema.decodeUnknownEffect(Schema.Array(History.Attempt))
+
+/** Runs writers in processes of their own on the same threads, and returns what they were told. */
+const writeInProcesses = Effect.fnUntraced(function*<R>(
+  url: Redacted.Redacted,
+  options: { readonly clocks: ReadonlyArray<number>; readonly threads: number; readonly rounds: number },
+  meanwhile: Effect.Effect<void, never, R>
+) {
+  const { clocks, rounds, threads } = options
+  const workers = yield* Effect.forEach(
+    clocks,
+    (clockHours, n) => Worker.start({ _tag: "Write", name: `writer ${n}`, threads, rounds, clockHours }, url)
+  )
+  const haveBegun = Effect.forEach(workers, (worker) => Effect.race(worker.hasTold, worker.end))
+  yield* inBackground(Effect.andThen(haveBegun, meanwhile))
+  for (const worker of workers) assert.strictEqual(yield* worker.end, "done")
+  const attempts = yield* Effect.forEach(workers, (worker) => Effect.flatMap(worker.told, toAttempts))
+  assert.deepStrictEqual(attempts.map(({ length }) => length), clocks.map(() => rounds))
+  return attempts.flat()
+})
+
+const threadIds = (threads: number) => Arr.makeBy(threads, (n) => `thread ${n}`)
+
+// -----------------------------------------------------------------------------
+// half-way
+// -----------------------------------------------------------------------------
+
+const never = Schedule.recurs(0)
+
+/** Runs an effect and says how many bytes it sent through a proxy. */
+const bytesOf = Effect.fnUntraced(function*<A, E, R>(proxy: TcpProxy.TcpProxy, effect: Effect.Effect<A, E, R>) {
+  const before = yield* proxy.counts
+  yield* effect
+  return (yield* proxy.counts).toServer - before.toServer
+})
+
+/** Points of the way of so many bytes, at random but the same each time. */
+const pointsOf = (bytes: number, count: number, seed: string) =>
+  Effect.all(Arr.replicate(Random.nextIntBetween(0, bytes, { halfOpen: true }), count)).pipe(Random.withSeed(seed))
+
+/** Runs a task in a process that is killed when so many bytes have passed; returns once its connections are gone. */
+const killedAt = Effect.fnUntraced(function*(task: Worker.Task, proxy: TcpProxy.UrlProxy, bytes: number) {
+  const { faults } = yield* PostgresServer.PostgresServer
+  const { toServer } = yield* proxy.counts
+  const worker = yield* Worker.start(task, proxy.url)
+  yield* Effect.repeat(proxy.counts, {
+    until: (counts) => counts.toServer >= toServer + bytes,
+    schedule: Schedule.spaced("1 millis")
+  }).pipe(Effect.raceFirst(worker.end))
+  yield* worker.kill
+  const end = yield* worker.end
+  yield* Effect.repeat(faults.backends({ database: databaseOf(proxy.url), applicationName: "effect-checkpoint" }), {
+    until: (left) => left.length === 0,
+    schedule: Schedule.spaced("5 millis")
+  })
+  return end
+}, Effect.scoped)
+
+const manyThreads = 30
+const manyVersions = 40
+
+const stateOf = (thread: number, version: number) => ({
+  marker: `${thread} ${version}`,
+  list: Arr.makeBy(version, (n) => `entry ${n} of ${thread}`)
+})
+
+const isTagged = (thread: number, version: number) => thread % 3 === 0 && version === 1
+
+/** A database with many versions, all of which are known; some of the first are tagged. */
+const withVersions = Effect.gen(function*() {
+  const server = yield* PostgresServer.PostgresServer
+  const url = yield* server.createDatabase()
+  yield* Effect.gen(function*() {
+    const checkpointer = yield* Checkpointer.Checkpointer
+    yield* Effect.forEach(
+      Arr.range(0, manyThreads - 1),
+      Effect.fnUntraced(function*(thread) {
+        for (let version = 1; version <= manyVersions; version++) {
+          const saved = yield* checkpointer.put({ threadId: `thread ${thread}`, state: stateOf(thread, version) })
+          if (isTagged(thread, version)) yield* checkpointer.setTags(saved, ["kept"])
+        }
+      }),
+      { concurrency: 8 }
+    )
+  }).pipe(Effect.provide(pgLayer(undefined, { url })))
+  return { url, proxy: yield* TcpProxy.fromUrl(url) }
+})
+
+/** Reads everything that is listed, and returns how many of the newest versions of each thread that is. */
+const readAll = (checkpointer: Checkpointer.Checkpointer["Service"]) =>
+  Effect.forEach(
+    Arr.range(0, manyThreads - 1),
+    Effect.fnUntraced(function*(thread) {
+      const listed = (yield* checkpointer.listVersions(`thread ${thread}`)).map(({ version }) => version)
+      const read = yield* Stream.runCollect(checkpointer.history(`thread ${thread}`))
+      assert.deepStrictEqual(read.map(({ version }) => version), listed)
+      for (const { state, version } of read) assert.deepStrictEqual(state, stateOf(thread, version))
+      const newest = listed.filter((version, index) => version === manyVersions - index)
+      const pinned = listed.slice(newest.length)
+      assert.deepStrictEqual(pinned, isTagged(thread, 1) && newest.length < manyVersions ? [1] : [])
+      return newest.length
+    }),
+    { concurrency: 4 }
+  )
+
+/** What must hold after a prune that was cut short when there were `before` versions, and when another has ended. */
+const afterPrune = Effect.fnUntraced(function*(
+  policy: { readonly maxVersions: number; readonly compact: boolean },
+  before: number
+) {
+  const checkpointer = yield* Checkpointer.Checkpointer
+  const sql = yield* PgClient.PgClient
+  for (const left of yield* readAll(checkpointer)) assert.include([before, policy.maxVersions], left)
+  // A process that died has its lease for a minute.
+  const held =
+    yield* sql`UPDATE effect_checkpoint.checkpoint_leases SET expires_at = now() + interval '1 minute' RETURNING name`
+  if (held.length > 0) {
+    assert.include(yield* Effect.flip(checkpointer.prune(policy)), { reason: "PruneRunning", outcome: "NotApplied" })
+    yield* sql`UPDATE effect_checkpoint.checkpoint_leases SET expires_at = now() - interval '1 second'`
+  }
+  yield* checkpointer.prune(policy)
+  for (const left of yield* readAll(checkpointer)) assert.strictEqual(left, policy.maxVersions)
+  assert.include(yield* checkpointer.prune(policy), { versions: 0, bytes: 0 })
+})
+
 // Servers answer in real time.
 layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
   it.effect(
@@ -150,4 +281,219 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       timeout: 120_000
     }
   )
+
+  it.effect("of processes that put upon what they have read each success saw its parent, and they are one chain", () =>
+    Effect.gen(function*() {
+      const server = yield* PostgresServer.PostgresServer
+      const url = yield* server.createDatabase()
+      const proxy = yield* TcpProxy.fromUrl(url)
+      const cuts = Random.nextIntBetween(20, 200).pipe(
+        Effect.flatMap((millis) => Effect.sleep(millis)),
+        Effect.andThen(proxy.cut("Reset")),
+        Effect.forever,
+        Random.withSeed("processes")
+      )
+      const attempts = yield* writeInProcesses(proxy.url, { clocks: [0, 0, 0, 0], threads: 3, rounds: 200 }, cuts)
+      yield* Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const stored = yield* History.read(checkpointer, threadIds(3))
+        assert.deepStrictEqual(History.violations(attempts, stored), [])
+        assert.isBelow(stored.length, attempts.length, "some have met")
+        assert.isAbove(attempts.filter(({ outcome }) => outcome === "Unknown").length, 0, "some replies were lost")
+      }).pipe(Effect.provide(pgLayer(undefined, { url })))
+    }))
+
+  it.effect("clocks of processes that are hours apart change neither the order of versions nor their times", () =>
+    Effect.gen(function*() {
+      const server = yield* PostgresServer.PostgresServer
+      const url = yield* server.createDatabase()
+      yield* Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const sql = yield* PgClient.PgClient
+        const serverTime = Effect.map(
+          sql<{ readonly now: number }>`SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now`,
+          ([row]) => row!.now
+        )
+        const before = yield* serverTime
+        const options = { clocks: [-7, 0, 26], threads: 1, rounds: 30 }
+        const attempts = yield* writeInProcesses(url, options, Effect.void)
+        const after = yield* serverTime
+        assert.deepStrictEqual(History.violations(attempts, yield* History.read(checkpointer, threadIds(1))), [])
+        const versions = (yield* checkpointer.listVersions("thread 0")).toReversed()
+        const times = versions.map(({ createdAt }) => DateTime.toEpochMillis(createdAt))
+        assert.deepStrictEqual(times, times.toSorted((one, other) => one - other))
+        assert.isAtLeast(times[0]!, before)
+        assert.isAtMost(times.at(-1)!, after)
+        // Ids are drawn by the clocks of the processes.
+        const drawn = attempts.map(({ checkpointId }) => parseInt(checkpointId.replace("-", "").slice(0, 12), 16))
+        assert.isAbove(Math.max(...drawn) - Math.min(...drawn), 32 * 3_600_000, "the clocks were hours apart")
+        const prune = checkpointer.prune({ maxAge: "1 hour" })
+        assert.strictEqual((yield* Effect.provideService(prune, Clock.Clock, Worker.shifted(26))).versions, 0)
+      }).pipe(Effect.provide(pgLayer(undefined, { url })))
+    }))
+
+  describe("half-way", () => {
+    it.effect("a prune whose connection is cut loses no version that is kept, and the next one finishes the work", () =>
+      Effect.gen(function*() {
+        const { proxy, url } = yield* withVersions
+        const direct = yield* Layer.build(pgLayer(undefined, { url }))
+        const checkpointer = yield* Layer.build(pgLayer({ retry: never }, { url: proxy.url })).pipe(
+          Effect.map(Context.get(Checkpointer.Checkpointer))
+        )
+        yield* checkpointer.health
+        const bytes = yield* bytesOf(proxy, checkpointer.prune({ maxVersions: manyVersions - 2, compact: true }))
+        let before = manyVersions - 2
+        let failed = 0
+        for (const [n, point] of (yield* pointsOf(bytes, 12, "prune")).entries()) {
+          const policy = { maxVersions: before - 3, compact: n % 2 === 0 }
+          yield* proxy.cutAfter("ToServer", point, n % 3 === 0 ? "End" : "Reset")
+          const result = yield* Effect.result(checkpointer.prune(policy))
+          if (Result.isFailure(result)) {
+            assert.include(result.failure, { _tag: "StoreError", reason: "Unavailable", operation: "prune" })
+            failed++
+          }
+          // Where it is not over: statements that are prepared already are shorter than those that were counted.
+          yield* proxy.restore
+          yield* Effect.provide(afterPrune(policy, before), direct)
+          before = policy.maxVersions
+        }
+        assert.isAbove(failed, 6)
+      }))
+
+    it.effect("a prune whose process is killed loses no version that is kept, and the next one finishes the work", () =>
+      Effect.gen(function*() {
+        const { proxy, url } = yield* withVersions
+        const direct = yield* Layer.build(pgLayer(undefined, { url }))
+        yield* proxy.delay("2 millis")
+        const first = { maxVersions: manyVersions - 2, compact: true }
+        const whole = yield* bytesOf(proxy, killedAt({ _tag: "Prune", policy: first }, proxy, Infinity))
+        let before = manyVersions - 2
+        const ends: Array<string> = []
+        for (const point of yield* pointsOf(whole * 0.7, 4, "killed prune")) {
+          const policy = { maxVersions: before - 3, compact: true }
+          ends.push(yield* killedAt({ _tag: "Prune", policy }, proxy, whole * 0.25 + point))
+          yield* Effect.provide(afterPrune(policy, before), direct)
+          before = policy.maxVersions
+        }
+        assert.include(ends, "SIGKILL")
+      }))
+
+    /** The tables are all there and work, or there is none of them; in both cases the next migration is fine. */
+    const afterMigration = Effect.fnUntraced(function*(schema: string) {
+      const sql = yield* PgClient.PgClient
+      const [found] = yield* sql`SELECT FROM pg_namespace WHERE nspname = ${schema}`
+      const put = Checkpointer.Checkpointer.use((checkpointer) => checkpointer.put({ threadId: "t", state: 1 }))
+      const storage = PgCheckpointer.layerStorage({ schema, retry: never })
+      const version = yield* put.pipe(
+        Effect.map(({ version }) => version),
+        Effect.provide(storage),
+        Effect.catchTag("StoreError", (error) => Effect.succeed(error.reason))
+      )
+      assert.strictEqual(version, found === undefined ? "SchemaMissing" : 1)
+      const again = yield* Effect.provide(put, PgCheckpointer.layer({ schema }))
+      assert.strictEqual(again.version, found === undefined ? 1 : 2)
+      return found !== undefined
+    })
+
+    it.effect("a migration whose connection is cut happened or did not, and the next one is fine", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Database
+        const proxy = yield* TcpProxy.fromUrl(url)
+        const direct = yield* Layer.build(clientLayer())
+        const client = yield* Layer.build(clientLayer({ url: proxy.url, maxConnections: 1 }))
+        const migrate = (schema: string) => Effect.provide(PgCheckpointer.migrate({ schema, retry: never }), client)
+        yield* migrate("warm")
+        const bytes = yield* bytesOf(proxy, migrate("uncut"))
+        const points = [...yield* pointsOf(bytes, 12, "migration"), bytes - 1]
+        for (const [n, point] of points.entries()) {
+          yield* proxy.cutAfter("ToServer", point, n % 3 === 0 ? "End" : "Reset")
+          const error = yield* Effect.flip(migrate(`cut_${n}`))
+          assert.include(error, { _tag: "StoreError", reason: "Unavailable", operation: "migrate" })
+          const happened = yield* Effect.provide(afterMigration(`cut_${n}`), direct)
+          assert.isFalse(happened && error._tag === "StoreError" && error.outcome === "NotApplied")
+        }
+        // The reply to the commit is the last thing that arrives. It is counted on a connection that is warm again.
+        yield* migrate("warmer")
+        const { toClient } = yield* proxy.counts
+        yield* migrate("counted")
+        yield* proxy.cutAfter("ToClient", (yield* proxy.counts).toClient - toClient - 1, "Reset")
+        assert.include(yield* Effect.flip(migrate("unheard")), { reason: "Unavailable", outcome: "Unknown" })
+        assert.isTrue(yield* Effect.provide(afterMigration("unheard"), direct))
+      }))
+
+    it.effect("a migration whose process is killed happened or did not, and the next one is fine", () =>
+      Effect.gen(function*() {
+        const server = yield* PostgresServer.PostgresServer
+        const url = yield* server.createDatabase()
+        const proxy = yield* TcpProxy.fromUrl(url)
+        const direct = yield* Layer.build(clientLayer({ url }))
+        yield* proxy.delay("2 millis")
+        const whole = yield* bytesOf(proxy, killedAt({ _tag: "Migrate", schema: "uncut" }, proxy, Infinity))
+        const ends: Array<string> = []
+        for (const [n, point] of (yield* pointsOf(whole * 0.9, 4, "killed migration")).entries()) {
+          ends.push(yield* killedAt({ _tag: "Migrate", schema: `killed_${n}` }, proxy, whole * 0.1 + point))
+          yield* Effect.provide(afterMigration(`killed_${n}`), direct)
+        }
+        assert.include(ends, "SIGKILL")
+      }))
+
+    const source = { threadId: "thread 1", version: 20 }
+
+    /** The thread is whole, or it is not there. */
+    const afterFork = Effect.fnUntraced(function*(threadId: string) {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const head = Option.getOrUndefined(yield* checkpointer.get(threadId))
+      if (head === undefined) {
+        assert.deepStrictEqual(yield* checkpointer.listVersions(threadId), [])
+        yield* checkpointer.fork(source, { threadId })
+        return false
+      }
+      assert.include(some(head.parent), source)
+      assert.deepStrictEqual([head.version, head.state], [1, stateOf(1, source.version)])
+      assert.strictEqual((yield* checkpointer.put({ parent: head, state: 2 })).version, 2)
+      return true
+    })
+
+    it.effect("a fork whose connection is cut is a whole thread or none", () =>
+      Effect.gen(function*() {
+        const { proxy, url } = yield* withVersions
+        const direct = yield* Layer.build(pgLayer(undefined, { url }))
+        const checkpointer = yield* Layer.build(pgLayer({ retry: never }, { url: proxy.url, maxConnections: 1 })).pipe(
+          Effect.map(Context.get(Checkpointer.Checkpointer))
+        )
+        const fork = (threadId: string) => checkpointer.fork(source, { threadId })
+        yield* fork("warm")
+        const bytes = yield* bytesOf(proxy, fork("uncut"))
+        const { toClient } = yield* proxy.counts
+        yield* fork("counted")
+        const reply = (yield* proxy.counts).toClient - toClient - 1
+        const points = yield* pointsOf(bytes, 12, "fork")
+        const cuts = [...points.map((point) => ["ToServer", point] as const), ["ToClient", reply] as const]
+        const found: Array<boolean> = []
+        for (const [n, [direction, point]] of cuts.entries()) {
+          yield* proxy.cutAfter(direction, point, n % 3 === 0 ? "End" : "Reset")
+          const error = yield* Effect.flip(fork(`cut ${n}`))
+          assert.include(error, { _tag: "StoreError", reason: "Unavailable" })
+          found.push(yield* Effect.provide(afterFork(`cut ${n}`), direct))
+          assert.isFalse(found[n] === true && error._tag === "StoreError" && error.outcome === "NotApplied")
+          // The statement is prepared again on the next connection, so that all are as long as the one measured.
+          yield* fork(`warm ${n}`)
+        }
+        assert.deepStrictEqual([found.includes(false), found.at(-1)], [true, true])
+      }))
+
+    it.effect("a fork whose process is killed is a whole thread or none", () =>
+      Effect.gen(function*() {
+        const { proxy, url } = yield* withVersions
+        const direct = yield* Layer.build(pgLayer(undefined, { url }))
+        yield* proxy.delay("5 millis")
+        const whole = yield* bytesOf(proxy, killedAt({ _tag: "Fork", source, threadId: "uncut" }, proxy, Infinity))
+        const ends: Array<string> = []
+        for (const [n, point] of (yield* pointsOf(whole * 0.6, 4, "killed fork")).entries()) {
+          ends.push(yield* killedAt({ _tag: "Fork", source, threadId: `killed ${n}` }, proxy, whole * 0.4 + point))
+          yield* Effect.provide(afterFork(`killed ${n}`), direct)
+        }
+        assert.include(ends, "SIGKILL")
+      }))
+  })
 })
