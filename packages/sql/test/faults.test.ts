@@ -10,6 +10,7 @@ import {
   DateTime,
   Effect,
   Fiber,
+  Latch,
   Layer,
   Option,
   Random,
@@ -19,6 +20,10 @@ import {
   Schema,
   Stream
 } from "effect"
+import { spawnSync } from "node:child_process"
+import { mkdtempSync, rmdirSync } from "node:fs"
+import { platform, tmpdir, userInfo } from "node:os"
+import { join } from "node:path"
 import * as History from "./history.ts"
 import { clientLayer, Database, inBackground, pgLayer, some } from "./support.ts"
 import * as Worker from "./worker.ts"
@@ -272,6 +277,40 @@ const afterPrune = Effect.fnUntraced(function*(
   assert.include(yield* checkpointer.prune(policy), { versions: 0, bytes: 0 })
 })
 
+// -----------------------------------------------------------------------------
+// a server that is short of something
+// -----------------------------------------------------------------------------
+
+/** Whether a small disk can be mounted, which takes root on Linux and the permission to mount. */
+const canMount = platform() === "linux" && userInfo().uid === 0 && (() => {
+  const folder = mkdtempSync(join(tmpdir(), "checkpoint-disk-"))
+  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]).status === 0
+  if (mounted) spawnSync("umount", [folder])
+  rmdirSync(folder)
+  return mounted
+})()
+
+const run = (command: string, ...args: ReadonlyArray<string>) =>
+  Effect.sync(() => {
+    const { status, stderr } = spawnSync(command, args, { encoding: "utf8" })
+    assert.strictEqual(status, 0, stderr)
+  })
+
+/** A disk of so many megabytes that belongs to the server's user. */
+const smallDisk = Effect.fnUntraced(function*(megabytes: number) {
+  const folder = yield* Effect.acquireRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "checkpoint-disk-"))),
+    (folder) => Effect.sync(() => rmdirSync(folder))
+  )
+  yield* Effect.acquireRelease(
+    run("mount", "-t", "tmpfs", "-o", `size=${megabytes}m`, "tmpfs", folder),
+    // The server may have a file of it open still.
+    () => run("umount", "--lazy", folder)
+  )
+  yield* run("chown", "postgres:", folder)
+  return folder
+})
+
 // Servers answer in real time.
 layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
   it.effect(
@@ -496,4 +535,120 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         assert.include(ends, "SIGKILL")
       }))
   })
+
+  it.effect("a pool that is exhausted is a typed error in time, and all is well when connections come back", () =>
+    Effect.gen(function*() {
+      const { url } = yield* Database
+      const proxy = yield* TcpProxy.fromUrl(url)
+      yield* Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const put = (n: number) => checkpointer.put({ threadId: `pool ${n}`, state: n })
+        yield* Effect.forEach([0, 1], put, { concurrency: 2 })
+        yield* proxy.stall
+        const waiting = yield* Effect.forEach([0, 1], (n) => Effect.forkChild(put(n), { startImmediately: true }))
+        const errors = yield* Effect.forEach([2, 3, 4], (n) => Effect.flip(put(n)), { concurrency: "unbounded" })
+        for (const error of errors) {
+          assert.include(error, {
+            _tag: "StoreError",
+            reason: "PoolExhausted",
+            outcome: "NotApplied",
+            isRetryable: true
+          })
+        }
+        assert.deepStrictEqual(waiting.map((fiber) => fiber.pollUnsafe()), [undefined, undefined])
+        yield* proxy.restore
+        assert.deepStrictEqual((yield* Effect.forEach(waiting, Fiber.join)).map(({ version }) => version), [2, 2])
+        const after = yield* Effect.forEach([2, 3, 4], put, { concurrency: "unbounded" })
+        assert.deepStrictEqual(after.map(({ version }) => version), [1, 1, 1])
+      }).pipe(Effect.provide(pgLayer({ schema: "pool", retry: never, acquireTimeout: "200 millis" }, {
+        url: proxy.url,
+        maxConnections: 2
+      })))
+    }))
+
+  it.effect("a transaction that somebody leaves open with a thread's head costs a typed error in time, and nothing else", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const put = (checkpointId: string) => checkpointer.put({ threadId: "held", checkpointId, state: checkpointId })
+      yield* put("before")
+      const locked = yield* Latch.make()
+      const somebody = yield* PgClient.PgClient.use((sql) =>
+        sql.withTransaction(Effect.andThen(
+          sql`SELECT FROM held.checkpoint_threads WHERE thread_id = 'held' FOR UPDATE`,
+          Effect.andThen(locked.open, Effect.never)
+        ))
+      ).pipe(Effect.provide(Layer.fresh(clientLayer())), Effect.forkChild)
+      yield* locked.await
+      const error = yield* Effect.flip(put("during"))
+      assert.include(error, { _tag: "StoreError", reason: "Timeout", outcome: "Unknown", isRetryable: true })
+      // Others, and readers, have nothing to wait for.
+      assert.strictEqual((yield* checkpointer.put({ threadId: "free", state: 1 })).version, 1)
+      assert.strictEqual(some(yield* checkpointer.get("held")).checkpointId, "before")
+      yield* Fiber.interrupt(somebody)
+      // Whether it was applied when the lock was gone is what nobody knew.
+      assert.strictEqual((yield* put("during")).version, 2)
+      assert.strictEqual((yield* put("after")).version, 3)
+      const versions = yield* checkpointer.listVersions("held")
+      assert.deepStrictEqual(versions.map(({ checkpointId }) => checkpointId), ["after", "during", "before"])
+    }).pipe(Effect.provide(pgLayer({ schema: "held", retry: never, statementTimeout: "300 millis" }))))
+
+  it.effect.skipIf(!canMount)(
+    `a full disk is a typed error and loses nothing${canMount ? "" : " (needs root and mount)"}`,
+    () =>
+      Effect.gen(function*() {
+        const server = yield* PostgresServer.PostgresServer
+        const folder = yield* smallDisk(32)
+        const admin = yield* Layer.build(clientLayer({ url: server.url, maxConnections: 1 })).pipe(
+          Effect.map(Context.get(PgClient.PgClient))
+        )
+        yield* admin`CREATE TABLESPACE small LOCATION ${admin.literal(`'${folder}'`)}`
+        yield* admin`CREATE DATABASE small TABLESPACE small`
+        yield* Effect.addFinalizer(() =>
+          Effect.orDie(Effect.andThen(admin`DROP DATABASE small WITH (FORCE)`, admin`DROP TABLESPACE small`))
+        )
+        const url = new URL(Redacted.value(server.url))
+        url.pathname = "/small"
+
+        yield* Effect.gen(function*() {
+          const checkpointer = yield* Checkpointer.Checkpointer
+          const sql = yield* PgClient.PgClient
+          yield* sql`CREATE TABLE other (text text)`
+          yield* sql`ALTER TABLE other ALTER text SET STORAGE EXTERNAL`
+          yield* sql`INSERT INTO other SELECT repeat('x', 1000000) FROM generate_series(1, 8)`
+
+          const attempts: Array<History.Attempt> = []
+          const put = Effect.fnUntraced(function*(n: number) {
+            const noise = Array.from({ length: 10_000 }, () => Random.next)
+            const text = (yield* Effect.all(noise)).map((x) => x.toString(36)).join("")
+            const state = { marker: String(n), text }
+            const result = yield* Effect.result(
+              checkpointer.put({ threadId: "thread", checkpointId: `id ${n}`, state })
+            )
+            const outcome = Result.isSuccess(result) ? result.success.version : "NotApplied"
+            attempts.push(
+              new History.Attempt({ threadId: "thread", checkpointId: `id ${n}`, marker: String(n), outcome })
+            )
+            return result
+          }, Random.withSeed("noise"))
+          const check = Effect.map(History.read(checkpointer, ["thread"]), (stored) => {
+            assert.deepStrictEqual(History.violations(attempts, stored), [])
+          })
+
+          let n = 0
+          const full = yield* Effect.repeat(Effect.suspend(() => put(n++)), { until: Result.isFailure, times: 500 })
+          assert(Result.isFailure(full))
+          assert.include(full.failure, {
+            _tag: "StoreError",
+            reason: "Overloaded",
+            outcome: "NotApplied",
+            isRetryable: true
+          })
+          assert.isAbove(n, 1)
+          yield* check
+          yield* sql`DROP TABLE other`
+          assert.isTrue(Result.isSuccess(yield* put(n++)))
+          yield* check
+        }).pipe(Effect.provide(pgLayer({ retry: never }, { url: Redacted.make(url.href) })))
+      })
+  )
 })
