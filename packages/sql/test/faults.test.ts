@@ -549,7 +549,10 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       yield* Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
         const put = (n: number) => checkpointer.put({ threadId: `pool ${n}`, state: n })
-        yield* Effect.forEach([0, 1], put, { concurrency: 2 })
+        yield* Effect.forEach([0, 1], put)
+        // Both connections are made before nothing passes any more.
+        const sql = yield* PgClient.PgClient
+        yield* Effect.scoped(Effect.all([sql.reserve, sql.reserve]))
         yield* proxy.stall
         const waiting = yield* Effect.forEach([0, 1], (n) => Effect.forkChild(put(n), { startImmediately: true }))
         const errors = yield* Effect.forEach([2, 3, 4], (n) => Effect.flip(put(n)), { concurrency: "unbounded" })
@@ -566,10 +569,13 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         assert.deepStrictEqual((yield* Effect.forEach(waiting, Fiber.join)).map(({ version }) => version), [2, 2])
         const after = yield* Effect.forEach([2, 3, 4], put, { concurrency: "unbounded" })
         assert.deepStrictEqual(after.map(({ version }) => version), [1, 1, 1])
-      }).pipe(Effect.provide(pgLayer({ schema: "pool", retry: never, acquireTimeout: "200 millis" }, {
-        url: proxy.url,
-        maxConnections: 2
-      })))
+      }).pipe(
+        Effect.ensuring(Effect.ignore(proxy.restore)),
+        Effect.provide(pgLayer({ schema: "pool", retry: never, acquireTimeout: "500 millis" }, {
+          url: proxy.url,
+          maxConnections: 2
+        }))
+      )
     }))
 
   it.effect("a transaction that somebody leaves open with a thread's head costs a typed error in time, and nothing else", () =>
