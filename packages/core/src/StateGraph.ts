@@ -211,7 +211,8 @@ export interface NodeContext {
   readonly step: number
   /**
    * The same each time this node is run for this step, after a crash or an interrupt
-   * too, and never otherwise. For whatever must happen once outside: a payment, a mail.
+   * too, and never otherwise: not at the next visit, in a branch or in another thread. For
+   * whatever must happen once outside: a payment, a mail.
    */
   readonly idempotencyKey: string
   /** Tells those who run the graph with `stream`. It is not saved. */
@@ -271,8 +272,9 @@ const TypeId = "~@effect-checkpoint/core/StateGraph"
  * **Details**
  *
  * A node gets the state and returns what it changes of it, or nothing. By default
- * these are some of the state's fields, which are put in place of the old ones; with
- * `update` and `reduce` they are what you like. In a step of several nodes, each gets
+ * these are some of the state's fields, which are put in place of the old ones (of a
+ * state that is not a struct it is the whole new one); with `update` and `reduce` it is
+ * what you like. In a step of several nodes, each gets
  * the state from before the step, and what they return is reduced in the order in
  * which the edge names them.
  *
@@ -303,7 +305,11 @@ export const make = <
   readonly edges: { readonly [K in keyof NoInfer<Nodes>]: Edge<S["Type"], NoInfer<keyof Nodes & string>> }
   /** What nodes return, where that is not some of the state's fields. It goes with `reduce`. */
   readonly update?: Update
-  /** What becomes of a state and an update. By default the update's fields take the place of the state's. */
+  /**
+   * What becomes of a state and an update. By default the update's fields take the place
+   * of the state's. An error that it or an edge throws is a defect, and the step is run
+   * again by `resume`.
+   */
   readonly reduce?:
     | ((state: S["Type"], update: Definition.UpdateOf<S, NoInfer<Update>>) => S["Type"])
     | undefined
@@ -346,9 +352,11 @@ export const make = <
  *
  * Its checkpoints are in the same thread, in the namespace of the outer graph, a
  * slash and the node's name, so that a crash inside goes on inside. Each time the outer
- * graph comes to the node, it begins anew with `input`. What it asks, the outer graph
- * asks: name its interrupts there too. A branch of the outer graph from a version in
- * which the inner one was under way begins the inner one anew.
+ * graph comes to the node, it begins anew with `input`; where its strategy stops it, it
+ * has ended. What it asks, the outer graph asks: name its interrupts there too. A branch
+ * of the outer graph from where the inner one had asked goes back to that question
+ * inside, if retention has kept it; another branch begins the inner one anew. A node
+ * runs one graph; a second one in the same node is an `InvalidInput`.
  *
  * @category constructors
  * @since 0.1.0
@@ -394,20 +402,21 @@ export type Strategy = "StopAtNonLinear" | "PickFirst" | "PickLast" | "Parallel"
 export interface Settings<Node extends string> {
   /** `StopAtNonLinear` by default. */
   readonly strategy?: Strategy | undefined
-  /** After so many steps the run fails with `StepLimitExceeded`. 100 by default. */
+  /** After so many steps of this call the run fails with `StepLimitExceeded`. 100 by default. */
   readonly maxSteps?: number | undefined
   /** How many nodes of a step run at the same time; all of them by default. */
   readonly concurrency?: number | undefined
   /**
    * When to save: after each `step`, which is the default, or only when the run ends,
-   * is interrupted or fails. With `"exit"` a killed process loses its run.
+   * is interrupted or fails. With `"exit"` a killed process loses its run: what it did is
+   * done again, under other idempotency keys.
    */
   readonly durability?: "step" | "exit" | undefined
-  /** Pauses before these nodes, until somebody answers `"continue"`. */
+  /** Pauses before these nodes, until somebody answers `"continue"`. Between two steps a run pauses once. */
   readonly interruptBefore?: ReadonlyArray<Node> | undefined
   /** Pauses after these nodes, until somebody answers `"continue"`. */
   readonly interruptAfter?: ReadonlyArray<Node> | undefined
-  /** For the metadata of the checkpoints; the key `graph` is the graph's own. That of the run so far by default. */
+  /** For the metadata of the checkpoints; the key `graph` is the graph's own. That of the thread so far by default. */
   readonly metadata?: Schema.JsonObject | undefined
 }
 
@@ -440,7 +449,11 @@ export interface ResumeOptions<U, Node extends string, Answer> extends Settings<
   readonly checkpointId?: string | undefined
   /** Changes the state first. */
   readonly update?: U | undefined
-  /** Goes on with these nodes, in place of those that were to be run next. */
+  /**
+   * Goes on with these nodes, in place of those that were to be run next: what is asked
+   * there is left unanswered, and what the step has done is left. Several are one step,
+   * whatever the strategy.
+   */
   readonly next?: ReadonlyArray<Node> | undefined
 }
 
@@ -488,7 +501,8 @@ export type RunError = PutError | StateDecodeError | CheckpointNotFound | Versio
  * `ThreadUnfinished`, and `resume` goes on.
  *
  * An error of a node fails the run; what was saved before is there, and `resume` runs
- * the step again, without those of its nodes that had finished.
+ * the step again, without those of its nodes that had finished. So it does after an
+ * interruption, which waits for nodes that clean up, and for a save that is under way.
  *
  * @category operations
  * @since 0.1.0
@@ -506,7 +520,8 @@ export const run = <S, Input, U, Node extends string, Answer, E, R, Asks>(
  * **Details**
  *
  * On a thread that has ended, it returns how. On one that waits, without a response,
- * it returns that it waits. An answer is saved before anything runs: of several that
+ * it returns that it waits. Whatever is refused, a response or a node's name, is refused
+ * before anything is written. An answer is saved before anything runs: of several that
  * come at the same time one is taken, the others fail with
  * `InterruptAlreadyResolved`, and a crash after it does not lose it.
  *

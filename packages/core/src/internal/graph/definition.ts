@@ -1,6 +1,5 @@
 import type * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Record from "effect/Record"
 import * as Schema from "effect/Schema"
@@ -39,26 +38,46 @@ export const inner = Symbol.for("@effect-checkpoint/core/StateGraph/inner")
 
 /** What a graph within a node has to know of the one around it. */
 export interface Inner {
-  /** Names the step, so that the graph knows whether it was begun for it. */
-  readonly base: string
-  /** The answer to an interrupt of the graph within, as JSON. */
-  readonly answerTo: (interruptId: string) => Option.Option<Schema.Json>
+  /** Names the step and the node, so that the graph knows whether it was begun for it. */
+  readonly invocation: string
+  /** What was answered of the questions of the graph within. */
+  readonly answers: ReadonlyArray<Answer>
   /** Makes the graph around it wait for what the one within waits for. */
-  readonly suspend: (asked: Asked) => Effect.Effect<never>
+  readonly suspend: (question: Asked) => Effect.Effect<never>
   readonly nested: (event: unknown) => Effect.Effect<void>
   readonly settings: Settings<string>
+  /** Says whether this is the first graph within the node. */
+  readonly enter: Effect.Effect<boolean>
 }
 
-/** A question, ready to be saved. */
+/** A version of a graph within, which waits. */
+export const Within = Schema.Struct({ version: Schema.Int, checkpointId: Schema.String })
+
+/** A question of a node. */
 export interface Asked {
   readonly kind: string
+  readonly interruptId: string
   readonly request: Schema.Json
-  /** Where it has one already: it comes from a graph within. */
-  readonly interruptId: string | undefined
+  /** The task under which the answer is kept. */
+  readonly key: string
+  /** Where a graph within asks. */
+  readonly within?: typeof Within.Type | undefined
 }
 
+/** What was answered, as it is kept in the pending writes of the step. */
+export const Answer = Schema.Struct({
+  interruptId: Schema.String,
+  kind: Schema.String,
+  node: Schema.String,
+  response: Schema.Json,
+  within: Schema.optionalKey(Within)
+})
+
+export type Answer = typeof Answer.Type
+
 export type UpdateOf<S extends Plain, Update> = Update extends Plain ? Update["Type"]
-  : { readonly [K in keyof S["Type"]]?: S["Type"][K] }
+  : S extends { readonly fields: Schema.Struct.Fields } ? { readonly [K in keyof S["Type"]]?: S["Type"][K] }
+  : S["Type"]
 
 export type SelfOf<I> = I extends Context.Key<infer Self, infer _Shape> ? Self : never
 
@@ -96,36 +115,59 @@ export interface Options<S, Input, U> {
   readonly begin?: ((input: Input, saved: S | undefined) => S) | undefined
 }
 
-export const make = <S, Input, U>(options: Options<S, Input, U>): Definition<S, Input, U> => ({
-  name: options.name,
-  namespace: options.namespace ?? options.name,
-  start: options.start,
-  state: options.state,
-  update: codec(options.update ?? someOf(options.state)),
-  nodes: new Map(Object.entries(options.nodes)),
-  edges: new Map(Object.entries(options.edges)),
-  interrupts: new Map([pauseKind, ...(options.interrupts ?? []).map(kindOf)].map((kind) => [kind.name, kind])),
-  reduce: options.reduce ?? merge,
-  begin: options.begin ?? ((input, saved) => saved === undefined ? input as never : merge(saved, input))
-})
+export const make = <S, Input, U>(options: Options<S, Input, U>): Definition<S, Input, U> => {
+  const { state } = options
+  const merge = isStruct(state) ? mergeInto(state) : <A>(_: A, update: unknown): A => update as A
+  return {
+    name: options.name,
+    namespace: options.namespace ?? options.name,
+    start: options.start,
+    state,
+    update: options.update !== undefined ? codec(options.update) : isStruct(state) ? someOf<U>(state) : codec(state),
+    nodes: new Map(Object.entries(options.nodes)),
+    edges: new Map(Object.entries(options.edges)),
+    interrupts: new Map([pauseKind, ...(options.interrupts ?? []).map(kindOf)].map((kind) => [kind.name, kind])),
+    reduce: options.reduce ?? merge,
+    begin: options.begin ?? ((input, saved) => saved === undefined ? input as never : merge(saved, input))
+  }
+}
 
-const merge = <S>(state: S, update: unknown): S =>
-  Predicate.isObject(state) && Predicate.isObject(update) ? { ...state, ...update } : update as S
+type Struct = Plain & { readonly fields: Record<string, Plain> }
 
-/**
- * Some of a struct's fields, as values of its type: the defaults that decoding gives to
- * fields that are missing have no place in an update. What is not a struct is only
- * itself.
- */
-const someOf = (state: Plain): Plain =>
-  isStruct(state)
-    ? Schema.Struct(Record.map(state.fields, (field) => Schema.optionalKey(Schema.toType(field)))) as never
-    : state
+interface Makes<S> {
+  readonly make: (fields: S, options: Schema.MakeOptions) => S
+}
 
-const isStruct = (schema: Plain): schema is Plain & { readonly fields: Record<string, Schema.Constraint> } =>
+const isStruct = (schema: Plain): schema is Struct =>
   Predicate.hasProperty(schema, "fields") && Predicate.isObject(schema.fields)
 
-export const kindNamed = <S, Input, U>(
-  definition: Definition<S, Input, U>,
-  name: string | undefined
-): Option.Option<Kind> => Option.fromUndefinedOr(name === undefined ? undefined : definition.interrupts.get(name))
+/** Puts fields in place of others. A state of a class stays one. */
+const mergeInto = (struct: Struct) => <S>(state: S, update: unknown): S => {
+  const merged = { ...state, ...update as object } as S
+  return typeof struct === "function" ? (struct as unknown as Makes<S>).make(merged, { disableChecks: true }) : merged
+}
+
+/**
+ * Some of a struct's fields, each in a struct of its own: a field that is missing here is not there, whatever its schema
+ * makes of that.
+ */
+const someOf = <U>({ fields }: Struct): Codec.Codec<U> => {
+  const codecs = Record.map(fields, (field, name) => codec<object>(Schema.Struct({ [name]: field }) as never))
+  const each = <A>(
+    parts: object,
+    f: (codec: Codec.Codec<object>, part: unknown, name: string) => Effect.Effect<A, Schema.SchemaError | RangeError>
+  ) =>
+    Effect.forEach(
+      Object.entries(parts).filter(([name]) => Object.hasOwn(codecs, name)),
+      ([name, part]) => Effect.map(f(codecs[name]!, part, name), (result) => [name, result] as const)
+    )
+  return {
+    encode: (update) =>
+      Effect.map(each(update as object, (codec, value, name) => codec.encode({ [name]: value })), Object.fromEntries),
+    decode: (json) =>
+      Effect.map(
+        each(json as object, (codec, part) => codec.decode(part as Schema.Json)),
+        (parts) => Object.assign({}, ...parts.map(([, part]) => part)) as U
+      )
+  }
+}
