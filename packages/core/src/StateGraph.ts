@@ -353,7 +353,7 @@ export const make = <
  * Its checkpoints are in the same thread, in the namespace of the outer graph, a
  * slash and the node's name, so that a crash inside goes on inside. Each time the outer
  * graph comes to the node, it begins anew with `input`; where its strategy stops it, it
- * has ended. What it asks, the outer graph asks: name its interrupts there too. A branch
+ * has ended. What it asks, the outer graph asks: name its interrupts there. A branch
  * of the outer graph from where the inner one had asked goes back to that question
  * inside, if retention has kept it; another branch begins the inner one anew. A node
  * runs one graph; a second one in the same node is an `InvalidInput`.
@@ -509,7 +509,7 @@ export type RunError = PutError | StateDecodeError | CheckpointNotFound | Versio
  */
 export const run = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
-  options: RunOptions<Input, Node>
+  options: RunOptions<NoInfer<Input>, NoInfer<Node>>
 ): Effect.Effect<RunResult<S, Node>, E | RunError | ThreadUnfinished, R | Checkpointer> =>
   Engine.run(graph[Definition.inner], options, () => Effect.void) as never
 
@@ -530,7 +530,7 @@ export const run = <S, Input, U, Node extends string, Answer, E, R, Asks>(
  */
 export const resume = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
-  options: ResumeOptions<U, Node, Answer>
+  options: ResumeOptions<NoInfer<U>, NoInfer<Node>, NoInfer<Answer>>
 ): Effect.Effect<
   RunResult<S, Node>,
   E | RunError | InterruptAlreadyResolved | InvalidResponse,
@@ -568,7 +568,7 @@ export type Event<S, U, Node extends string> =
  */
 export const stream = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
-  options: RunOptions<Input, Node> | ResumeOptions<U, Node, Answer>
+  options: RunOptions<NoInfer<Input>, NoInfer<Node>> | ResumeOptions<NoInfer<U>, NoInfer<Node>, NoInfer<Answer>>
 ): Stream.Stream<
   Event<S, U, Node>,
   E | RunError | ThreadUnfinished | InterruptAlreadyResolved | InvalidResponse,

@@ -17,6 +17,11 @@ export * as CheckpointerLaws from "./CheckpointerLaws.ts"
 /**
  * @since 0.1.0
  */
+export * as StateGraphLaws from "./StateGraphLaws.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as ServerFaults from "./ServerFaults.ts"
 
 /**

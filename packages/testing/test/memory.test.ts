@@ -1,5 +1,6 @@
 import { Checkpointer } from "@effect-checkpoint/core"
 import * as CheckpointerLaws from "@effect-checkpoint/testing/CheckpointerLaws"
+import * as StateGraphLaws from "@effect-checkpoint/testing/StateGraphLaws"
 import { assert, it } from "@effect/vitest"
 import { DateTime, Effect, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
@@ -8,6 +9,11 @@ CheckpointerLaws.laws({
   name: "Checkpointer.layerMemory",
   layer: Checkpointer.layerMemory.pipe(Layer.provideMerge(TestClock.layer())),
   age: TestClock.adjust
+})
+
+StateGraphLaws.laws({
+  name: "graphs in memory",
+  layer: Checkpointer.layerMemory.pipe(Layer.provideMerge(TestClock.layer()))
 })
 
 it.effect("createdAt never goes back, though the clock does", () =>

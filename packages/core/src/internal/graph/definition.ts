@@ -46,6 +46,8 @@ export interface Inner {
   readonly suspend: (question: Asked) => Effect.Effect<never>
   readonly nested: (event: unknown) => Effect.Effect<void>
   readonly settings: Settings<string>
+  /** The kinds of questions that the graph around it knows, and the one within may ask too. */
+  readonly interrupts: ReadonlyMap<string, Kind>
   /** Says whether this is the first graph within the node. */
   readonly enter: Effect.Effect<boolean>
 }

@@ -92,13 +92,14 @@ export const resume = Effect.fn("StateGraph.resume")(function*<S, Input, U>(
 
 /** Runs a graph as a node of another, to its end. */
 export const nested = Effect.fnUntraced(function*<S, Input, U>(
-  graph: Definition<S, Input, U>,
+  definition: Definition<S, Input, U>,
   outer: NodeContext,
   input: Input,
   settings: Settings<string>
 ): Effect.fn.Return<S, unknown, unknown> {
   const around = outer[inner]
   const { threadId } = outer
+  const graph = { ...definition, interrupts: new Map([...around.interrupts, ...definition.interrupts]) }
   if (!(yield* around.enter)) {
     yield* new InvalidInput({
       field: "nodes",

@@ -151,6 +151,7 @@ const contextOf = <S, Input, U>(
       suspend: (asked) => suspend(suspended, Effect.succeed(asked)),
       nested: (event) => Effect.asVoid(tell({ _tag: "Nested", node, event: event as Event<unknown, unknown, string> })),
       settings,
+      interrupts: graph.interrupts,
       enter: Effect.sync(() => {
         const isFirst = !entered
         entered = true

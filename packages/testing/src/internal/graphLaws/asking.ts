@@ -1,0 +1,553 @@
+import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
+import { assert, describe } from "@effect/vitest"
+import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import { patient, range } from "../laws/suite.ts"
+import {
+  Ask,
+  elsewhere,
+  failing,
+  fails,
+  type Group,
+  historyOf,
+  setting,
+  storeError,
+  When,
+  withFaults,
+  words,
+  writesNothing
+} from "./suite.ts"
+
+const asked = <S, N extends string>(result: StateGraph.RunResult<S, N>): StateGraph.PendingInterrupt => {
+  assert.strictEqual(result._tag, "Interrupted")
+  return result._tag === "Interrupted" ? result.interrupt : assert.fail()
+}
+
+/** A graph with one question. */
+const approval = ({ namespace, says }: Effect.Success<typeof setting>) =>
+  StateGraph.make({
+    ...words,
+    name: "law",
+    namespace,
+    interrupts: [Ask],
+    start: "a",
+    nodes: { a: says("a"), ask: says("ask", StateGraph.interrupt(Ask, "well?")), b: says("b") },
+    edges: { a: ["ask"], ask: ["b"], b: [] }
+  })
+
+/** Questions, and who may answer them. */
+export const asking: Group = (it) => {
+  describe("an interrupt", patient, () => {
+    it.effect("is saved before the run returns, and another process can answer it", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = approval(here)
+        const question = asked(yield* StateGraph.run(graph, { threadId, input: [] }))
+        assert.deepStrictEqual({ ...question, interruptId: "" }, {
+          threadId,
+          interruptId: "",
+          kind: "Ask",
+          node: "ask",
+          request: "well?"
+        })
+        const view = yield* elsewhere(StateGraph.view(graph))
+        const stored = Option.getOrThrow(yield* view.get(threadId))
+        assert.deepStrictEqual(Option.getOrThrow(stored.pendingInterrupt), {
+          interruptId: question.interruptId,
+          request: "well?"
+        })
+        const again = yield* writesNothing(graph, threadId)(elsewhere(StateGraph.resume(graph, { threadId })))
+        assert.deepStrictEqual(asked(again), question)
+        const ended = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" }))
+        assert.strictEqual(ended._tag, "Completed")
+        assert.deepStrictEqual(ended.state, ["a", "ask", "b"])
+        // The node that asks is run again from its beginning, and nothing else is.
+        assert.deepStrictEqual(ran, ["a", "ask", "ask", "b"])
+      }))
+
+    it.effect("has a request and a response by their schemas", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const after = DateTime.makeUnsafe("2026-01-01T00:00:00Z")
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [When],
+          start: "ask",
+          nodes: {
+            ask: () =>
+              Effect.map(StateGraph.interrupt(When, { after }), ({ at }) =>
+                DateTime.formatIso(DateTime.add(at, { days: 1 })))
+          },
+          edges: { ask: [] }
+        })
+        const question = asked(yield* StateGraph.run(graph, { threadId, input: [] }))
+        assert.deepStrictEqual(question.request, { after: "2026-01-01T00:00:00.000Z" })
+        const refused = yield* writesNothing(graph, threadId)(fails(
+          StateGraph.resume(graph, { threadId, response: { at: "tomorrow" as unknown as DateTime.Utc } }),
+          "InvalidResponse"
+        ))
+        assert.strictEqual(refused.interruptId, question.interruptId)
+        assert.deepStrictEqual(asked(yield* StateGraph.resume(graph, { threadId })), question)
+        const ended = yield* elsewhere(StateGraph.resume(graph, { threadId, response: { at: after } }))
+        assert.deepStrictEqual(ended.state, ["2026-01-02T00:00:00.000Z"])
+      }))
+
+    it.effect("whose request is refused by its schema fails the run, and the node cannot hide it", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "ask",
+          nodes: {
+            ask: () => Effect.catchCause(StateGraph.interrupt(Ask, 1 as unknown as string), () => Effect.succeed(""))
+          },
+          edges: { ask: [] }
+        })
+        assert.include(
+          (yield* fails(StateGraph.run(graph, { threadId, input: [] }), "StateEncodeError")).message,
+          "Ask"
+        )
+      }))
+
+    it.effect("cannot be swallowed, raced or survived by the node", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, threadId } = yield* setting
+        const ask = StateGraph.interrupt(Ask, "well?")
+        const nodes: Record<string, () => Effect.Effect<unknown, never, Ask>> = {
+          catches: () => Effect.catchCause(ask, () => Effect.succeed("caught")),
+          exits: () => Effect.as(Effect.exit(ask), "caught"),
+          protects: () => Effect.uninterruptible(ask),
+          acquires: () => Effect.scoped(Effect.acquireRelease(ask, () => Effect.sync(() => ran.push("released")))),
+          retries: () => Effect.orDie(Effect.retry(Effect.sandbox(ask), { times: 3 })),
+          times: () => Effect.map(Effect.timeoutOption(ask, "1 day"), Option.getOrElse(() => "caught")),
+          races: () => Effect.race(ask, Effect.never),
+          forks: () => Effect.flatMap(Effect.forkChild(ask), Fiber.join),
+          ensures: () => Effect.ensuring(ask, Effect.sync(() => ran.push("ensured"))),
+          several: () => Effect.map(Effect.all([ask, ask], { concurrency: "unbounded" }), ([first]) => first)
+        }
+        for (const [name, node] of Object.entries(nodes)) {
+          const graph = StateGraph.make({
+            ...words,
+            name: "law",
+            namespace,
+            interrupts: [Ask],
+            start: "ask",
+            nodes: { ask: () => Effect.map(node(), String) },
+            edges: { ask: [] }
+          })
+          const id = `${threadId} ${name}`
+          let result = yield* StateGraph.run(graph, { threadId: id, input: [] })
+          assert.strictEqual(asked(result).node, "ask")
+          for (let i = 0; i < (name === "several" ? 2 : 1); i++) {
+            result = yield* StateGraph.resume(graph, { threadId: id, response: `yes ${i}` })
+          }
+          assert.deepStrictEqual(result.state, [name === "exits" ? "caught" : "yes 0"])
+        }
+        assert.deepStrictEqual(ran, ["released", "ensured", "ensured"])
+      }))
+
+    it.effect("is answered exactly once, however many try, wherever", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { ran } = here
+        const graph = approval(here)
+        for (const named of [true, false]) {
+          const threadId = `law ${named}`
+          const { interruptId } = asked(yield* StateGraph.run(graph, { threadId, input: [] }))
+          ran.length = 0
+          const results = yield* Effect.forEach(range(1, 24), (i) =>
+            Effect.result(elsewhere(
+              StateGraph.resume(graph, { threadId, response: `answer ${i}`, ...(named ? { interruptId } : {}) })
+            )), { concurrency: "unbounded" })
+          const errors = results.filter((result) => result._tag === "Failure").map(({ failure }) => failure._tag)
+          assert.deepStrictEqual(errors, Array.from({ length: 23 }, () => "InterruptAlreadyResolved" as const))
+          assert.deepStrictEqual(ran, ["ask", "b"])
+          const late = fails(StateGraph.resume(graph, { threadId, response: "late" }), "InterruptAlreadyResolved")
+          yield* writesNothing(graph, threadId)(late)
+        }
+      }))
+
+    it.effect("that was answered is not asked again, though the process dies before the next checkpoint", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = approval(here)
+        yield* StateGraph.run(graph, { threadId, input: [] })
+        let puts = 0
+        const dying = withFaults({ put: () => ++puts === 2 ? storeError : undefined })
+        yield* fails(dying(StateGraph.resume(graph, { threadId, response: "yes" })), "StoreError")
+        yield* fails(StateGraph.resume(graph, { threadId, response: "no" }), "InterruptAlreadyResolved")
+        const ended = yield* elsewhere(StateGraph.resume(graph, { threadId }))
+        assert.strictEqual(ended._tag, "Completed")
+        assert.deepStrictEqual(ran, ["a", "ask", "ask", "ask", "b"])
+      }))
+
+    it.effect("that was answered is not asked again, though the run is interrupted or fails after it", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const isIn = yield* Deferred.make<void>()
+        const once = failing("ask")
+        let hangs = true
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "ask",
+          nodes: {
+            ask: () =>
+              Effect.gen(function*() {
+                const answer = yield* StateGraph.interrupt(Ask, "well?")
+                yield* once
+                if (hangs) yield* Effect.andThen(Deferred.succeed(isIn, undefined), Effect.never)
+                return answer
+              })
+          },
+          edges: { ask: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: [] })
+        yield* fails(StateGraph.resume(graph, { threadId, response: "yes" }), "Boom")
+        const fiber = yield* Effect.forkChild(StateGraph.resume(graph, { threadId }))
+        yield* Deferred.await(isIn)
+        yield* Fiber.interrupt(fiber)
+        hangs = false
+        assert.deepStrictEqual((yield* elsewhere(StateGraph.resume(graph, { threadId }))).state, ["yes"])
+      }))
+
+    it.effect("several in one node are asked one after the other, and in a loop anew each time round", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "ask",
+          nodes: {
+            ask: (state) =>
+              Effect.gen(function*() {
+                const first = yield* StateGraph.interrupt(Ask, `first of ${state.length}`)
+                const second = yield* StateGraph.interrupt(Ask, `second of ${state.length} after ${first}`)
+                return `${first}${second}`
+              })
+          },
+          edges: { ask: (state) => state.length < 3 ? ["ask"] : [] }
+        })
+        const questions: Array<StateGraph.PendingInterrupt> = []
+        let result = yield* StateGraph.run(graph, { threadId, input: [] })
+        for (let i = 0; result._tag === "Interrupted"; i++) {
+          questions.push(result.interrupt)
+          result = yield* elsewhere(StateGraph.resume(graph, { threadId, response: String(i) }))
+        }
+        assert.deepStrictEqual(result.state, ["01", "23", "45"])
+        assert.deepStrictEqual(questions.map(({ request }) => request), [
+          "first of 0",
+          "second of 0 after 0",
+          "first of 1",
+          "second of 1 after 2",
+          "first of 2",
+          "second of 2 after 4"
+        ])
+        assert.strictEqual(new Set(questions.map(({ interruptId }) => interruptId)).size, 6)
+      }))
+
+    it.effect("those of parallel nodes are asked one after the other, and who has finished is not run again", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const asks = (name: string) => () =>
+          Effect.map(
+            Effect.andThen(Effect.sync(() => ran.push(name)), StateGraph.interrupt(Ask, `${name}?`)),
+            (answer) => `${name} ${answer}`
+          )
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "go",
+          nodes: { go: says("go"), a: says("a"), b: asks("b"), c: says("c"), d: asks("d") },
+          edges: { go: ["a", "b", "c", "d"], a: [], b: [], c: [], d: [] }
+        })
+        const first = asked(yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" }))
+        assert.deepStrictEqual([first.node, first.request], ["b", "b?"])
+        assert.deepStrictEqual(ran.splice(0).toSorted(), ["a", "b", "c", "d", "go"])
+        const second = asked(yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" })))
+        assert.deepStrictEqual([second.node, second.request], ["d", "d?"])
+        assert.deepStrictEqual(ran.splice(0), ["b", "d"])
+        const ended = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "no" }))
+        assert.deepStrictEqual(ended.state, ["go", "a", "b yes", "c", "d no"])
+        assert.deepStrictEqual(ran, ["d"])
+      }))
+
+    it.effect("is not answered by what was meant for another one", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { threadId } = here
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace: here.namespace,
+          interrupts: [Ask],
+          start: "ask",
+          nodes: { ask: () => StateGraph.interrupt(Ask, "well?") },
+          edges: { ask: (state) => state.length < 2 ? ["ask"] : [] }
+        })
+        const first = asked(yield* StateGraph.run(graph, { threadId, input: [] }))
+        const second = asked(
+          yield* StateGraph.resume(graph, { threadId, response: "one", interruptId: first.interruptId })
+        )
+        const stale = fails(
+          StateGraph.resume(graph, { threadId, response: "late", interruptId: first.interruptId, update: "not this" }),
+          "InterruptAlreadyResolved"
+        )
+        assert.strictEqual((yield* writesNothing(graph, threadId)(stale)).interruptId, first.interruptId)
+        assert.deepStrictEqual(asked(yield* StateGraph.resume(graph, { threadId })), second)
+        const ended = yield* StateGraph.resume(graph, { threadId, response: "two" })
+        assert.deepStrictEqual(ended.state, ["one", "two"])
+        const finished = fails(StateGraph.resume(graph, { threadId, response: "three" }), "InterruptAlreadyResolved")
+        yield* writesNothing(graph, threadId)(finished)
+      }))
+
+    it.effect("stays with its answers and the finished siblings when the state is edited meanwhile", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "go",
+          nodes: {
+            go: says("go"),
+            a: says("a"),
+            ask: (state) =>
+              Effect.gen(function*() {
+                const first = yield* StateGraph.interrupt(Ask, "first?")
+                const second = yield* StateGraph.interrupt(Ask, "second?")
+                return `${first} ${second} ${state.length}`
+              })
+          },
+          edges: { go: ["a", "ask"], a: [], ask: [] }
+        })
+        const view = yield* StateGraph.view(graph)
+        const first = asked(yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" }))
+        yield* view.update(threadId, (state) => [...state, "edited"])
+        assert.deepStrictEqual(asked(yield* StateGraph.resume(graph, { threadId })), first)
+        const second = asked(yield* StateGraph.resume(graph, { threadId, response: "1", update: "with the answer" }))
+        assert.strictEqual(second.request, "second?")
+        assert.deepStrictEqual(asked(yield* StateGraph.resume(graph, { threadId, update: "between" })), second)
+        const ended = yield* elsewhere(
+          StateGraph.resume(graph, { threadId, response: "2", interruptId: second.interruptId })
+        )
+        assert.deepStrictEqual(ended.state, ["go", "edited", "with the answer", "between", "a", "1 2 4"])
+        assert.deepStrictEqual(ran, ["go", "a"])
+      }))
+
+    it.effect("an edit at the same moment as an answer loses neither", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { threadId } = here
+        const graph = approval(here)
+        yield* StateGraph.run(graph, { threadId, input: [] })
+        const view = yield* StateGraph.view(graph)
+        let isFirst = true
+        const beaten = Effect.gen(function*() {
+          const store = yield* Checkpointer.Checkpointer
+          return Checkpointer.Checkpointer.of({
+            ...store,
+            view: (options) =>
+              Effect.map(store.view(options), (inside) => ({
+                ...inside,
+                put: ((input: never) =>
+                  Effect.suspend(() => {
+                    if (!isFirst) return inside.put(input)
+                    isFirst = false
+                    return Effect.andThen(
+                      Effect.orDie(view.update(threadId, (state) => [...state, "edited"])),
+                      inside.put(input)
+                    )
+                  })) as typeof inside.put
+              }))
+          })
+        })
+        const ended = yield* Effect.provideServiceEffect(
+          StateGraph.resume(graph, { threadId, response: "yes" }),
+          Checkpointer.Checkpointer,
+          beaten
+        )
+        assert.deepStrictEqual(ended.state, ["a", "edited", "ask", "b"])
+      }))
+
+    it.effect("may be left unanswered for other nodes, and nothing of its step stays", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = approval(here)
+        yield* StateGraph.run(graph, { threadId, input: [] })
+        const both = StateGraph.resume(graph, { threadId, next: ["b"], response: "yes" })
+        assert.strictEqual((yield* writesNothing(graph, threadId)(fails(both, "InvalidInput"))).field, "response")
+        const ended = yield* StateGraph.resume(graph, { threadId, next: ["b"] })
+        assert.deepStrictEqual(ended.state, ["a", "b"])
+        yield* fails(StateGraph.resume(graph, { threadId, response: "yes" }), "InterruptAlreadyResolved")
+        assert.deepStrictEqual(ran, ["a", "ask", "b"])
+      }))
+
+    it.effect("that is open keeps its version from retention, an answered one does not, and its writes go with it", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, threadId } = here
+        const graph = approval(here)
+        const view = yield* StateGraph.view(graph)
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const question = (yield* StateGraph.run(graph, { threadId, input: [] })).checkpoint
+        // Left behind as it is by a branch.
+        yield* StateGraph.resume(graph, { threadId, version: 1, next: [] })
+        yield* checkpointer.prune({ namespace, maxVersions: 1 })
+        assert.isTrue(Option.isSome(yield* view.get(threadId, { version: question.version })))
+        const answered = yield* StateGraph.resume(graph, { threadId, version: question.version, response: "yes" })
+        const versions = (yield* view.listVersions(threadId)).map(({ version }) => version)
+        assert.deepStrictEqual(versions.slice(-2), [5, question.version])
+        const claim = (yield* view.listVersions(threadId)).find(({ metadata }) =>
+          (metadata["graph"] as { readonly source: string }).source === "answer"
+        )!
+        assert.strictEqual(Object.keys(yield* view.writes(claim)).length, 1)
+        yield* checkpointer.prune({ namespace, maxVersions: 1 })
+        const left = (yield* view.listVersions(threadId)).map(({ version }) => version)
+        assert.deepStrictEqual(left, [answered.checkpoint.version, question.version])
+        yield* fails(view.writes(claim), "CheckpointNotFound")
+      }))
+
+    it.effect("interrupts lists what the threads of the graph wait for, and nothing else", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { threadId } = here
+        const graph = approval(here)
+        const ids = range(1, 3).map((i) => `${threadId} ${i}`)
+        yield* Effect.forEach(ids, (id) => StateGraph.run(graph, { threadId: id, input: [] }))
+        yield* StateGraph.resume(graph, { threadId: ids[1]!, response: "yes" })
+        const view = yield* StateGraph.view(graph)
+        yield* view.put({ threadId: "by hand", state: [], pendingInterrupt: { interruptId: "1", request: null } })
+        const other = StateGraph.make({
+          ...words,
+          name: "other",
+          namespace: here.namespace,
+          interrupts: [Ask],
+          start: "ask",
+          nodes: { ask: () => StateGraph.interrupt(Ask, "other?") },
+          edges: { ask: [] }
+        })
+        yield* StateGraph.run(other, { threadId: "other", input: [] })
+        const open = yield* Stream.runCollect(
+          elsewhere(Effect.succeed(graph)).pipe(
+            Effect.map(StateGraph.interrupts),
+            Stream.unwrap
+          )
+        )
+        assert.deepStrictEqual(open.map(({ node, threadId }) => [threadId, node]).toSorted(), [
+          [ids[0], "ask"],
+          [ids[2], "ask"]
+        ])
+        for (const { interruptId, threadId } of open) {
+          yield* StateGraph.resume(graph, { threadId, interruptId, response: "yes" })
+        }
+        assert.deepStrictEqual(yield* Stream.runCollect(StateGraph.interrupts(graph)), [])
+      }))
+  })
+
+  describe("a pause", patient, () => {
+    it.effect("before or after a node lasts until somebody says continue, and is there at each visit", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "a",
+          nodes: { a: says("a"), b: says("b") },
+          edges: { a: ["b"], b: (state) => state.length < 4 ? ["a"] : [] }
+        })
+        const expected = {
+          interruptBefore: [["before", []], ["before", ["a", "b"]]],
+          interruptAfter: [["after", ["a"]], ["after", ["a", "b", "a"]]]
+        }
+        for (const durability of ["step", "exit"] as const) {
+          for (const when of ["interruptBefore", "interruptAfter"] as const) {
+            const id = `${threadId} ${durability} ${when}`
+            const options = { threadId: id, durability, [when]: ["a"] as const }
+            let result = yield* StateGraph.run(graph, { ...options, input: [] })
+            const seen: Array<unknown> = []
+            const ids = new Set<string>()
+            while (result._tag === "Interrupted") {
+              const { interruptId, kind, node, request } = result.interrupt
+              ids.add(interruptId)
+              assert.deepStrictEqual([kind, node], ["Pause", "a"])
+              seen.push([(request as { readonly pause: string }).pause, result.state])
+              assert.deepStrictEqual(asked(yield* StateGraph.resume(graph, options)).interruptId, interruptId)
+              const refused = StateGraph.resume(graph, { ...options, response: "go" })
+              yield* writesNothing(graph, id)(fails(refused, "InvalidResponse"))
+              result = yield* elsewhere(StateGraph.resume(graph, { ...options, response: "continue" }))
+            }
+            assert.deepStrictEqual(seen, expected[when])
+            assert.strictEqual(ids.size, 2)
+            assert.deepStrictEqual(ran.splice(0), ["a", "b", "a", "b"])
+            assert.deepStrictEqual(result.state, ["a", "b", "a", "b"])
+          }
+        }
+      }))
+
+    it.effect("is one between two steps, and before a node that asks both are there", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = approval(here)
+        const options = { threadId, interruptAfter: ["a", "b"], interruptBefore: ["ask"] } as const
+        const kinds: Array<string> = []
+        let result = yield* StateGraph.run(graph, { ...options, input: [] })
+        while (result._tag === "Interrupted") {
+          kinds.push(result.interrupt.kind)
+          const response = result.interrupt.kind === "Pause" ? "continue" : "yes"
+          result = yield* elsewhere(StateGraph.resume(graph, { ...options, response }))
+        }
+        assert.deepStrictEqual(kinds, ["Pause", "Ask", "Pause"])
+        assert.deepStrictEqual(result.state, ["a", "ask", "b"])
+        assert.deepStrictEqual(ran, ["a", "ask", "ask", "b"])
+        assert.deepStrictEqual((yield* historyOf(graph, threadId)).map(({ step, writers }) => [step, writers]), [
+          [0, []],
+          [1, ["a"]],
+          [1, []],
+          [1, []],
+          [1, []],
+          [2, ["ask"]],
+          [3, ["b"]],
+          [3, []]
+        ])
+      }))
+
+    it.effect("after a step that stops keeps where it could go", () =>
+      Effect.gen(function*() {
+        const { namespace, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "go",
+          nodes: { go: says("go"), a: says("a"), b: says("b") },
+          edges: { go: ["a", "b"], a: [], b: [] }
+        })
+        asked(yield* StateGraph.run(graph, { threadId, input: [], interruptAfter: ["go"] }))
+        const result = yield* StateGraph.resume(graph, { threadId, response: "continue" })
+        assert.deepStrictEqual(result._tag === "Stopped" ? result.branches : result._tag, ["a", "b"])
+      }))
+  })
+}

@@ -1,0 +1,318 @@
+import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
+import { assert, describe } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { patient } from "../laws/suite.ts"
+import {
+  Ask,
+  elsewhere,
+  failing,
+  fails,
+  type Group,
+  historyOf,
+  refuses,
+  setting,
+  stepsOf,
+  storeError,
+  withFaults,
+  words
+} from "./suite.ts"
+
+const join = (state: ReadonlyArray<string>): string => `(${state.join(" ")})`
+
+/** Graphs as nodes of others. */
+export const nesting: Group = (it) => {
+  describe("a graph within a graph", patient, () => {
+    /** An inner graph of two nodes, of which the second does something first. */
+    const innerOf = <E, R>({ says }: Effect.Success<typeof setting>, before: Effect.Effect<unknown, E, R>) =>
+      StateGraph.make({
+        ...words,
+        name: "inner",
+        start: "x",
+        nodes: { x: says("x"), y: says("y", before), z: says("z") },
+        edges: { x: ["y"], y: ["z"], z: [] }
+      })
+
+    const outerOf = <E, R>(
+      { namespace, says }: Effect.Success<typeof setting>,
+      inner: ReturnType<typeof innerOf<E, R>>
+    ) =>
+      StateGraph.make({
+        ...words,
+        name: "outer",
+        namespace,
+        interrupts: [Ask],
+        start: "a",
+        nodes: {
+          a: says("a"),
+          inner: StateGraph.subgraph(inner, {
+            input: (outer: ReadonlyArray<string>) => [`from ${outer.length}`],
+            output: join
+          }),
+          b: says("b")
+        },
+        edges: { a: ["inner"], inner: ["b"], b: (state) => state.length < 6 ? ["a"] : [] }
+      })
+
+    const within = (namespace: string) =>
+      Effect.flatMap(
+        Checkpointer.Checkpointer,
+        (checkpointer) => Effect.orDie(checkpointer.view({ state: Schema.Array(Schema.String), namespace }))
+      )
+
+    it.effect("is in a namespace of its own in the same thread, and begins anew at each visit", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, ran, threadId } = here
+        const outer = outerOf(here, innerOf(here, Effect.void))
+        const result = yield* StateGraph.run(outer, { threadId, input: [] })
+        assert.deepStrictEqual(result.state, ["a", "(from 1 x y z)", "b", "a", "(from 4 x y z)", "b"])
+        assert.deepStrictEqual(ran, ["a", "x", "y", "z", "b", "a", "x", "y", "z", "b"])
+        const inside = yield* stepsOf(yield* within(`${namespace}/inner`), threadId)
+        assert.deepStrictEqual(
+          inside.map(({ source, state, step }) => [source, step, (state as ReadonlyArray<string>).length]),
+          [
+            ["input", 0, 1],
+            ["step", 1, 2],
+            ["step", 2, 3],
+            ["step", 3, 4],
+            ["input", 3, 1],
+            ["step", 4, 2],
+            ["step", 5, 3],
+            ["step", 6, 4]
+          ]
+        )
+        assert.deepStrictEqual((yield* historyOf(outer, threadId)).length, 7)
+      }))
+
+    it.effect("goes on inside after it failed, and after a process died between its end and the outer step", () =>
+      Effect.gen(function*() {
+        for (const durability of ["step", "exit"] as const) {
+          const here = yield* setting
+          const { ran, threadId } = here
+          const outer = outerOf(here, innerOf(here, failing("y")))
+          yield* fails(StateGraph.run(outer, { threadId, input: [], durability }), "Boom")
+          assert.deepStrictEqual(ran.splice(0), ["a", "x", "y"])
+          if (durability === "step") {
+            const dying = withFaults({ put: ({ namespace }) => namespace === here.namespace ? storeError : undefined })
+            yield* fails(dying(StateGraph.resume(outer, { threadId })), "StoreError")
+            assert.deepStrictEqual(ran.splice(0), ["y", "z"])
+            yield* elsewhere(StateGraph.resume(outer, { threadId, durability }))
+            assert.deepStrictEqual(ran, ["b", "a", "x", "y", "z", "b"])
+          } else {
+            yield* elsewhere(StateGraph.resume(outer, { threadId, durability }))
+            assert.deepStrictEqual(ran, ["y", "z", "b", "a", "x", "y", "z", "b"])
+          }
+        }
+      }))
+
+    it.effect("asks outside, and is answered inside exactly once", () =>
+      Effect.gen(function*() {
+        for (const durability of ["step", "exit"] as const) {
+          const here = yield* setting
+          const { ran, threadId } = here
+          const inner = innerOf(here, StateGraph.interrupt(Ask, "inside?"))
+          const outer = outerOf(here, inner)
+          let result = yield* StateGraph.run(outer, { threadId, input: [], durability })
+          for (let visit = 0; visit < 2; visit++) {
+            assert.strictEqual(result._tag, "Interrupted")
+            if (result._tag !== "Interrupted") return
+            assert.deepStrictEqual([result.interrupt.kind, result.interrupt.node], ["Ask", "inner"])
+            const waits = yield* elsewhere(StateGraph.resume(outer, { threadId, durability }))
+            assert.deepStrictEqual(waits._tag === "Interrupted" ? waits.interrupt : undefined, result.interrupt)
+            assert.deepStrictEqual(ran.splice(0), visit === 0 ? ["a", "x", "y"] : ["y", "z", "b", "a", "x", "y"])
+            const { interruptId } = result.interrupt
+            const all = yield* Effect.forEach([1, 2, 3, 4], (i) =>
+              Effect.result(
+                elsewhere(StateGraph.resume(outer, { threadId, durability, response: `yes ${i}`, interruptId }))
+              ), {
+              concurrency: "unbounded"
+            })
+            const [won, ...more] = all.flatMap((one) => one._tag === "Success" ? [one.success] : [])
+            assert.deepStrictEqual(more, [])
+            result = won!
+          }
+          assert.strictEqual(result._tag, "Completed")
+          assert.deepStrictEqual(ran, ["y", "z", "b"])
+          assert.strictEqual(result.state.length, 6)
+        }
+      }))
+
+    it.effect("that was answered goes on, wherever the process dies", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const outer = outerOf(here, innerOf(here, StateGraph.interrupt(Ask, "inside?")))
+        // Puts of an answered run: the answer outside, inside, y, z, the step outside, b and so on.
+        for (let broken = 2; broken <= 8; broken++) {
+          const threadId = `law ${broken}`
+          yield* StateGraph.run(outer, { threadId, input: ["1", "2", "3"] })
+          let puts = 0
+          const dying = withFaults({ put: () => ++puts === broken ? storeError : undefined })
+          const first = yield* Effect.result(dying(StateGraph.resume(outer, { threadId, response: "yes" })))
+          const result = first._tag === "Success"
+            ? first.success
+            : yield* elsewhere(StateGraph.resume(outer, { threadId }))
+          assert.strictEqual(first._tag, broken <= 6 ? "Failure" : "Success")
+          assert.strictEqual(result._tag, "Completed")
+          assert.deepStrictEqual(result.state, ["1", "2", "3", "a", "(from 4 x y z)", "b"])
+        }
+      }))
+
+    it.effect("may be two deep, and fail and ask there", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const once = failing("deep")
+        const deepest = StateGraph.make({
+          ...words,
+          name: "deepest",
+          interrupts: [Ask],
+          start: "go",
+          nodes: {
+            go: says("go"),
+            ask: () => Effect.tap(StateGraph.interrupt(Ask, "deep?"), () => once),
+            again: () => StateGraph.interrupt(Ask, "deeper?")
+          },
+          edges: { go: ["ask"], ask: ["again"], again: [] }
+        })
+        const middle = StateGraph.make({
+          ...words,
+          name: "middle",
+          interrupts: [Ask],
+          start: "m",
+          nodes: {
+            m: says("m"),
+            "deep/est": StateGraph.subgraph(deepest, { input: (state: ReadonlyArray<string>) => state, output: join })
+          },
+          edges: { m: ["deep/est"], "deep/est": [] }
+        })
+        const outer = StateGraph.make({
+          ...words,
+          name: "outer",
+          namespace,
+          interrupts: [Ask],
+          start: "o",
+          nodes: {
+            o: says("o"),
+            middle: StateGraph.subgraph(middle, { input: (state: ReadonlyArray<string>) => state, output: join })
+          },
+          edges: { o: ["middle"], middle: [] }
+        })
+        const first = yield* StateGraph.run(outer, { threadId, input: [] })
+        assert.strictEqual(first._tag === "Interrupted" ? first.interrupt.request : first._tag, "deep?")
+        yield* fails(StateGraph.resume(outer, { threadId, response: "1" }), "Boom")
+        const second = yield* elsewhere(StateGraph.resume(outer, { threadId }))
+        assert.strictEqual(second._tag === "Interrupted" ? second.interrupt.request : second._tag, "deeper?")
+        const result = yield* elsewhere(StateGraph.resume(outer, { threadId, response: "2" }))
+        assert.deepStrictEqual(result.state, ["o", "(o m (o m go 1 2))"])
+        assert.deepStrictEqual(ran, ["o", "m", "go"])
+        assert.strictEqual((yield* stepsOf(yield* within(`${namespace}/middle/deep%2Fest`), threadId)).length, 8)
+
+        // A branch from the second question goes back to it, two graphs within.
+        const branch = yield* elsewhere(
+          StateGraph.resume(outer, { threadId, version: second.checkpoint.version, response: "3" })
+        )
+        assert.deepStrictEqual(branch.state, ["o", "(o m (o m go 1 3))"])
+        // And from the first one as well, from where the second is asked anew.
+        const asksAgain = yield* StateGraph.resume(outer, {
+          threadId,
+          version: first.checkpoint.version,
+          response: "4"
+        })
+        assert.strictEqual(asksAgain._tag === "Interrupted" ? asksAgain.interrupt.request : asksAgain._tag, "deeper?")
+        const last = yield* StateGraph.resume(outer, { threadId, response: "5" })
+        assert.deepStrictEqual(last.state, ["o", "(o m (o m go 4 5))"])
+        assert.deepStrictEqual(ran, ["o", "m", "go"])
+      }))
+
+    it.effect("that has asked begins anew in a branch from before it", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { ran, threadId } = here
+        const outer = outerOf(here, innerOf(here, StateGraph.interrupt(Ask, "inside?")))
+        yield* StateGraph.run(outer, { threadId, input: ["1", "2", "3"] })
+        yield* StateGraph.resume(outer, { threadId, response: "yes" })
+        ran.length = 0
+        const branch = yield* StateGraph.resume(outer, { threadId, version: 2 })
+        assert.strictEqual(branch._tag, "Interrupted")
+        assert.deepStrictEqual(ran, ["x", "y"])
+        assert.strictEqual((yield* StateGraph.resume(outer, { threadId, response: "again" }))._tag, "Completed")
+      }))
+
+    it.effect("does not mix its questions with those of the node around it", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, threadId } = here
+        const inner = innerOf(here, Effect.andThen(StateGraph.interrupt(Ask, "2?"), StateGraph.interrupt(Ask, "3?")))
+        const node = StateGraph.subgraph(inner, { input: () => [], output: join })
+        const outer = StateGraph.make({
+          ...words,
+          name: "outer",
+          namespace,
+          interrupts: [Ask],
+          start: "node",
+          nodes: {
+            node: (state, context) =>
+              Effect.gen(function*() {
+                const first = yield* StateGraph.interrupt(Ask, "1?")
+                yield* node(state, context)
+                return `${first} ${yield* StateGraph.interrupt(Ask, "4?")}`
+              })
+          },
+          edges: { node: [] }
+        })
+        const requests: Array<unknown> = []
+        let result = yield* StateGraph.run(outer, { threadId, input: [] })
+        while (result._tag === "Interrupted") {
+          requests.push(result.interrupt.request)
+          result = yield* StateGraph.resume(outer, { threadId, response: `to ${String(result.interrupt.request)}` })
+        }
+        assert.deepStrictEqual(requests, ["1?", "2?", "3?", "4?"])
+        assert.deepStrictEqual(result.state, ["to 1? to 4?"])
+      }))
+
+    it.effect("in parallel nodes are two, and fail, ask and go on apart", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, ran, says, threadId } = here
+        const asks = StateGraph.subgraph(innerOf(here, StateGraph.interrupt(Ask, "inside?")), {
+          input: () => [],
+          output: join
+        })
+        const outer = StateGraph.make({
+          ...words,
+          name: "outer",
+          namespace,
+          interrupts: [Ask],
+          start: "go",
+          nodes: { go: says("go"), one: asks, two: asks },
+          edges: { go: ["one", "two"], one: [], two: [] }
+        })
+        const options = { threadId, strategy: "Parallel", concurrency: 1 } as const
+        const nodes: Array<string> = []
+        let result = yield* StateGraph.run(outer, { ...options, input: [] })
+        while (result._tag === "Interrupted") {
+          nodes.push(result.interrupt.node)
+          result = yield* elsewhere(StateGraph.resume(outer, { ...options, response: "yes" }))
+        }
+        assert.deepStrictEqual(nodes, ["one", "two"])
+        assert.deepStrictEqual(result.state, ["go", "(x y z)", "(x y z)"])
+        assert.strictEqual(ran.filter((node) => node === "x").length, 2)
+      }))
+
+    it.effect("has its own strategy and steps, and a second one in the same node is refused", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, threadId } = here
+        const inner = innerOf(here, Effect.void)
+        const limited = StateGraph.subgraph(inner, { input: () => [], output: join, maxSteps: 2 })
+        const plain = StateGraph.subgraph(inner, { input: () => [], output: join })
+        const graphOf = (node: typeof plain) =>
+          StateGraph.make({ ...words, name: "outer", namespace, start: "node", nodes: { node }, edges: { node: [] } })
+        const error = yield* fails(StateGraph.run(graphOf(limited), { threadId, input: [] }), "StepLimitExceeded")
+        assert.deepStrictEqual([error.namespace, error.nextNodes], [`${namespace}/node`, ["z"]])
+        assert.deepStrictEqual((yield* StateGraph.resume(graphOf(limited), { threadId })).state, ["(x y z)"])
+        const twice = graphOf((state, context) => Effect.andThen(plain(state, context), plain(state, context)))
+        yield* refuses(StateGraph.run(twice, { threadId: `${threadId} 2`, input: [] }), "nodes")
+      }))
+  })
+}

@@ -1,0 +1,188 @@
+import { StateGraph } from "@effect-checkpoint/core"
+import { assert, describe } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
+import { patient } from "../laws/suite.ts"
+import { Boom, elsewhere, failing, fails, type Group, setting, storeError, withFaults, words } from "./suite.ts"
+
+const strategy = "Parallel"
+
+/** Several nodes in one step. */
+export const parallel: Group = (it) => {
+  describe("a parallel step", patient, () => {
+    it.effect("runs its nodes at the same time, or as many of them as it may", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const names = ["a", "b", "c", "d", "e"] as const
+        for (const concurrency of [undefined, 1, 2, 9]) {
+          const expected = Math.min(concurrency ?? 5, 5)
+          const all = yield* Deferred.make<void>()
+          let now = 0
+          let most = 0
+          // Each waits until as many as may be there are.
+          const node = () =>
+            Effect.gen(function*() {
+              most = Math.max(most, ++now)
+              if (now === expected) yield* Deferred.succeed(all, undefined)
+              yield* Deferred.await(all)
+              yield* Effect.yieldNow
+              now--
+            })
+          const graph = StateGraph.make({
+            ...words,
+            name: "law",
+            namespace,
+            start: "go",
+            nodes: { go: () => Effect.void, a: node, b: node, c: node, d: node, e: node },
+            edges: { go: names, a: [], b: [], c: [], d: [], e: [] }
+          })
+          yield* StateGraph.run(graph, { threadId, input: [], strategy, concurrency })
+          assert.strictEqual(most, expected)
+        }
+      }))
+
+    it.effect("nodes that had finished when one failed or died are not run again", () =>
+      Effect.gen(function*() {
+        for (const problem of [Effect.fail(new Boom({ node: "b" })), Effect.die("b")]) {
+          const { namespace, ran, says, threadId } = yield* setting
+          const finished = yield* Deferred.make<void>()
+          let isBroken = true
+          const fragile = Effect.suspend(() =>
+            isBroken ? Effect.andThen(Deferred.await(finished), problem) : Effect.void
+          )
+          const slow = Effect.suspend(() => isBroken ? Effect.never : Effect.void)
+          const graph = StateGraph.make({
+            ...words,
+            name: "law",
+            namespace,
+            start: "go",
+            nodes: {
+              go: says("go"),
+              a: says("a"),
+              b: says("b", fragile),
+              c: says("c", slow),
+              d: () => Effect.as(Effect.sync(() => ran.push("d")), undefined)
+            },
+            edges: { go: ["a", "b", "c", "d"], a: [], b: [], c: [], d: [] }
+          })
+          let kept = 0
+          const savedWrites = Effect.suspend(() => ++kept === 2 ? Deferred.succeed(finished, undefined) : Effect.void)
+          const run = withFaults({ savedWrites })(StateGraph.run(graph, { threadId, input: [], strategy }))
+          assert.strictEqual((yield* Effect.exit(run))._tag, "Failure")
+          isBroken = false
+          const result = yield* elsewhere(StateGraph.resume(graph, { threadId }))
+          assert.deepStrictEqual(result.state, ["go", "a", "b", "c"])
+          assert.deepStrictEqual(ran, ["go", "a", "b", "c", "d", "b", "c"])
+        }
+      }))
+
+    it.effect("an interruption interrupts the nodes, and keeps what has finished", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const all = yield* Deferred.make<void>()
+        let waiting = 0
+        let isHanging = true
+        const hangs = (name: string) =>
+          Effect.suspend(() => {
+            if (!isHanging) return Effect.void
+            const arrive = Effect.suspend(() => ++waiting === 2 ? Deferred.succeed(all, undefined) : Effect.void)
+            return Effect.onInterrupt(
+              Effect.andThen(arrive, Effect.never),
+              () => Effect.sync(() => ran.push(`${name} cleaned`))
+            )
+          })
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "go",
+          nodes: { go: says("go"), a: says("a"), b: says("b", hangs("b")), c: says("c", hangs("c")) },
+          edges: { go: ["a", "b", "c"], a: [], b: [], c: [] }
+        })
+        const fiber = yield* Effect.forkChild(StateGraph.run(graph, { threadId, input: [], strategy }))
+        yield* Deferred.await(all)
+        yield* Fiber.interrupt(fiber)
+        assert.deepStrictEqual(ran.splice(0).toSorted(), ["a", "b", "b cleaned", "c", "c cleaned", "go"])
+        isHanging = false
+        const result = yield* elsewhere(StateGraph.resume(graph, { threadId }))
+        assert.deepStrictEqual(result.state, ["go", "a", "b", "c"])
+        assert.deepStrictEqual(ran.toSorted(), ["b", "c"])
+      }))
+
+    it.effect("what a node returned that cannot be kept fails the run", () =>
+      Effect.gen(function*() {
+        const { namespace, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "go",
+          nodes: { go: says("go"), a: says("a"), b: says("b"), c: () => Effect.succeed(1 as unknown as string) },
+          edges: { go: ["a", "b", "c"], a: [], b: [], c: [] }
+        })
+        const options = { threadId, strategy, concurrency: 1 } as const
+        const refused = yield* fails(StateGraph.run(graph, { ...options, input: [] }), "StateEncodeError")
+        assert.include(refused.message, "\"c\"")
+        yield* fails(
+          withFaults({ saveWrites: () => storeError })(
+            StateGraph.run(graph, { ...options, threadId: `${threadId} 2`, input: [] })
+          ),
+          "StoreError"
+        )
+      }))
+
+    it.effect("fields of any schema are kept as they are stored in the state", () =>
+      Effect.gen(function*() {
+        class Money {
+          readonly cents: number
+          constructor(cents: number) {
+            this.cents = cents
+          }
+        }
+        const Amount = Schema.Int.pipe(Schema.decodeTo(
+          Schema.instanceOf(Money),
+          SchemaTransformation.transform({ decode: (cents) => new Money(cents), encode: ({ cents }) => cents })
+        ))
+        const { namespace, threadId } = yield* setting
+        const graph = StateGraph.make({
+          name: "law",
+          namespace,
+          state: Schema.Struct({
+            paid: Amount,
+            at: Schema.OptionFromOptionalKey(Schema.DateTimeUtc),
+            note: Schema.optional(Schema.String),
+            ["__proto__"]: Schema.optionalKey(Schema.Int),
+            tries: Schema.Int.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
+          }),
+          start: "go",
+          nodes: {
+            go: () => Effect.void,
+            paid: () => Effect.succeed({ paid: new Money(250) }),
+            note: () => Effect.succeed({ note: undefined }),
+            tries: ({ tries }) => Effect.succeed({ tries: tries + 1 }),
+            nothing: () => Effect.succeed({}),
+            fails: () => failed
+          },
+          edges: {
+            go: ["paid", "note", "tries", "nothing", "fails"],
+            paid: [],
+            note: [],
+            tries: [],
+            nothing: [],
+            fails: []
+          }
+        })
+        const failed = failing("fails")
+        const input = { paid: new Money(0), at: Option.none(), note: "note", tries: 6 }
+        const options = { threadId, strategy, concurrency: 1 } as const
+        yield* fails(StateGraph.run(graph, { ...options, input }), "Boom")
+        const { state } = yield* elsewhere(StateGraph.resume(graph, options))
+        assert.instanceOf(state.paid, Money)
+        assert.deepStrictEqual([state.paid.cents, state.note, state.tries], [250, undefined, 7])
+      }))
+  })
+}

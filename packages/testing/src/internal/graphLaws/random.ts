@@ -1,0 +1,157 @@
+import { type Checkpointer, StateGraph } from "@effect-checkpoint/core"
+import { assert, describe } from "@effect/vitest"
+import * as Arbitrary from "effect/Arbitrary"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
+import { patient } from "../laws/suite.ts"
+import { Ask, Boom, type Group, setting, storeError, withFaults, words } from "./suite.ts"
+
+const names = ["n0", "n1", "n2", "n3", "n4"] as const
+type Name = typeof names[number]
+
+const between = (minimum: number, maximum: number) =>
+  Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum, maximum })))
+
+const NodeKind = Schema.Literals(["plain", "asks", "asks twice", "contains a graph"])
+const Luck = Schema.Literals(["well", "well", "well", "fails", "dies", "is interrupted"])
+
+/** What is chosen by chance: where nodes lead, how they fare at first, and what becomes of the process. */
+const plans = Arbitrary.all({
+  nodes: Arbitrary.array(
+    Arbitrary.all({
+      kind: Arbitrary.schema(NodeKind),
+      /** The nodes that it leads to as bits, by how much has happened. */
+      edges: Arbitrary.array(between(0, 31), { minLength: 1, maxLength: 3 })
+    }),
+    { minLength: 5, maxLength: 5 }
+  ),
+  /** How those fare that are run, one after the other; well, when this is used up. */
+  luck: Arbitrary.array(Arbitrary.schema(Luck), { maxLength: 12 }),
+  /** After how many writes the store is gone, attempt by attempt. */
+  crashes: Arbitrary.array(between(0, 9), { maxLength: 8 }),
+  strategy: Arbitrary.schema(Schema.Literals(["PickFirst", "PickLast", "Parallel"])),
+  durability: Arbitrary.schema(Schema.Literals(["step", "exit"])),
+  concurrency: between(1, 4)
+})
+
+type Plan = typeof plans extends Arbitrary.Arbitrary<infer A> ? A : never
+
+/** The graph of a plan, its nodes faring as `fate` says. */
+const graphOf = (plan: Plan, namespace: string, fate: Effect.Effect<void, Boom>) => {
+  const ask = (question: string) => StateGraph.interrupt(Ask, question)
+  const inner = StateGraph.make({
+    ...words,
+    name: "inner",
+    interrupts: [Ask],
+    start: "x",
+    nodes: { x: () => Effect.as(fate, "x"), y: (state) => Effect.andThen(fate, ask(`y of ${state.length}`)) },
+    edges: { x: ["y"], y: (state) => state.length < 4 ? ["x"] : [] }
+  })
+  const contained = StateGraph.subgraph(inner, {
+    input: (state: ReadonlyArray<string>) => [String(state.length)],
+    output: (state) => state.join(" ")
+  })
+  const nodeOf = (i: number) => {
+    const kind = plan.nodes[i]!.kind
+    return (state: ReadonlyArray<string>, context: StateGraph.NodeContext) =>
+      Effect.gen(function*() {
+        yield* fate
+        const name = `${i} at ${state.length}`
+        if (kind === "contains a graph") return yield* contained(state, context)
+        if (kind === "plain") return name
+        const answer = yield* ask(name)
+        return kind === "asks" ? answer : yield* ask(`${name}, ${answer}`)
+      })
+  }
+  const edgeOf = (i: number) => (state: ReadonlyArray<string>): ReadonlyArray<Name> => {
+    const { edges } = plan.nodes[i]!
+    const bits = edges[state.length % edges.length]!
+    return state.length > 8 ? [] : names.filter((_, j) => (bits & (1 << j)) !== 0)
+  }
+  return StateGraph.make({
+    ...words,
+    name: "random",
+    namespace,
+    interrupts: [Ask],
+    start: "n0",
+    nodes: { n0: nodeOf(0), n1: nodeOf(1), n2: nodeOf(2), n3: nodeOf(3), n4: nodeOf(4) },
+    edges: { n0: edgeOf(0), n1: edgeOf(1), n2: edgeOf(2), n3: edgeOf(3), n4: edgeOf(4) }
+  })
+}
+
+/** Runs to the end, whatever happens on the way, and says how it ended. */
+const runToEnd = Effect.fnUntraced(function*(plan: Plan, namespace: string, threadId: string) {
+  let run = 0
+  let hanging = yield* Deferred.make<void>()
+  const fate = Effect.suspend((): Effect.Effect<void, Boom> => {
+    switch (plan.luck[run++]) {
+      case "fails":
+        return Effect.fail(new Boom({ node: "any" }))
+      case "dies":
+        return Effect.die("bad luck")
+      case "is interrupted":
+        return Effect.andThen(Deferred.succeed(hanging, undefined), Effect.never)
+      default:
+        return Effect.void
+    }
+  })
+  const graph = graphOf(plan, namespace, fate)
+  const { concurrency, durability, strategy } = plan
+  const options = { threadId, strategy, durability, concurrency }
+  let question: StateGraph.PendingInterrupt | undefined
+  let isThere = false
+  for (let attempt = 0; attempt < 200; attempt++) {
+    hanging = yield* Deferred.make<void>()
+    const crash = plan.crashes[attempt] ?? Infinity
+    let writes = 0
+    const gone = () => ++writes > crash ? storeError : undefined
+    const answer = question === undefined ? {} : { response: `yes, ${String(question.request)}` }
+    const going = Effect.suspend((): Effect.Effect<
+      StateGraph.RunResult<ReadonlyArray<string>, Name>,
+      unknown,
+      Checkpointer.Checkpointer
+    > =>
+      isThere
+        ? StateGraph.resume(graph, { ...options, ...answer })
+        : StateGraph.run(graph, { ...options, input: [] })
+    )
+    const fiber = yield* Effect.forkChild(withFaults({ put: gone, saveWrites: gone })(going))
+    yield* Effect.raceFirst(Fiber.await(fiber), Effect.andThen(Deferred.await(hanging), Fiber.interrupt(fiber)))
+    const exit = yield* Fiber.await(fiber)
+    question = undefined
+    if (Exit.isSuccess(exit)) {
+      const result = exit.value
+      isThere = true
+      if (result._tag !== "Interrupted") return [result._tag, result.state]
+      question = result.interrupt
+    } else {
+      isThere = (yield* Effect.flatMap(StateGraph.view(graph), (view) => view.listVersions(threadId))).length > 0
+    }
+  }
+  return assert.fail("it does not end")
+})
+
+/** Graphs of all kinds, in all kinds of trouble. */
+export const random: Group = (it, properties) => {
+  describe("any graph", patient, () => {
+    it.effect.prop(
+      "ends as if nothing had happened, whatever fails, dies or is interrupted on the way",
+      [plans],
+      ([plan]) =>
+        Effect.gen(function*() {
+          const { namespace, threadId } = yield* setting
+          const undisturbed = yield* runToEnd(
+            { ...plan, luck: [], crashes: [], durability: "step" },
+            namespace,
+            threadId
+          )
+          const disturbed = yield* runToEnd(plan, namespace, `${threadId} disturbed`)
+          assert.deepStrictEqual(disturbed, undisturbed)
+        }),
+      properties
+    )
+  })
+}

@@ -1,0 +1,326 @@
+import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
+import { assert, describe } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
+import { patient } from "../laws/suite.ts"
+import { Ask, Boom, elsewhere, failing, fails, type Group, historyOf, setting, words, writesNothing } from "./suite.ts"
+
+/** What runs begin with, and how they go on. */
+export const resuming: Group = (it) => {
+  describe("run", patient, () => {
+    it.effect("on a thread that is unfinished is refused, and writes nothing", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "a",
+          nodes: { a: says("a", failing("a")), ask: () => StateGraph.interrupt(Ask, "well?") },
+          edges: { a: ["ask"], ask: [] }
+        })
+        const again = writesNothing(graph, threadId)(
+          fails(elsewhere(StateGraph.run(graph, { threadId, input: ["again"] })), "ThreadUnfinished")
+        )
+        yield* fails(StateGraph.run(graph, { threadId, input: [] }), "Boom")
+        const failed = yield* again
+        assert.deepStrictEqual([failed.version, failed.nextNodes, failed.interruptId], [1, ["a"], undefined])
+        const asked = yield* StateGraph.resume(graph, { threadId })
+        const waiting = yield* again
+        assert.isTrue(asked._tag === "Interrupted" && waiting.interruptId === asked.interrupt.interruptId)
+        assert.deepStrictEqual(ran, ["a", "a"])
+      }))
+
+    it.effect("on one that has ended begins again, from the input and what is saved", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const graph = StateGraph.make({
+          name: "law",
+          namespace,
+          state: Schema.Struct({ messages: Schema.Array(Schema.String), turns: Schema.Int }),
+          start: "reply",
+          begin: (message: string, saved) => ({
+            messages: [...saved?.messages ?? [], message],
+            turns: saved?.turns ?? 0
+          }),
+          nodes: {
+            reply: ({ messages, turns }) => Effect.succeed({ messages: [...messages, "reply"], turns: turns + 1 })
+          },
+          edges: { reply: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: "one" })
+        const second = yield* elsewhere(StateGraph.run(graph, { threadId, input: "two" }))
+        assert.deepStrictEqual(second.state, { messages: ["one", "reply", "two", "reply"], turns: 2 })
+        assert.deepStrictEqual((yield* historyOf(graph, threadId)).map(({ source, step }) => [source, step]), [
+          ["input", 0],
+          ["step", 1],
+          ["input", 1],
+          ["step", 2]
+        ])
+      }))
+
+    it.effect("by default the fields of its input take the place of those that are saved", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const graph = StateGraph.make({
+          name: "law",
+          namespace,
+          state: Schema.Struct({ a: Schema.Int, b: Schema.optionalKey(Schema.Int) }),
+          start: "a",
+          nodes: { a: ({ a }) => Effect.succeed({ a: a + 1 }) },
+          edges: { a: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: { a: 1, b: 1 } })
+        assert.deepStrictEqual((yield* StateGraph.run(graph, { threadId, input: { a: 5 } })).state, { a: 6, b: 1 })
+      }))
+  })
+
+  describe("resume", patient, () => {
+    it.effect("goes on after an error or a defect of a node with the state and the place that are saved", () =>
+      Effect.gen(function*() {
+        for (const problem of [Effect.fail(new Boom({ node: "b" })), Effect.die(new Boom({ node: "b" }))]) {
+          const { namespace, ran, says, threadId } = yield* setting
+          let isBroken = true
+          const graph = StateGraph.make({
+            ...words,
+            name: "law",
+            namespace,
+            start: "a",
+            nodes: { a: says("a"), b: says("b", Effect.suspend(() => isBroken ? problem : Effect.void)), c: says("c") },
+            edges: { a: ["b"], b: ["c"], c: [] }
+          })
+          const exit = yield* Effect.exit(StateGraph.run(graph, { threadId, input: ["in"] }))
+          assert.isTrue(exit._tag === "Failure" && String(exit.cause).includes("Boom"))
+          isBroken = false
+          const result = yield* elsewhere(StateGraph.resume(graph, { threadId }))
+          assert.deepStrictEqual(result.state, ["in", "a", "b", "c"])
+          assert.deepStrictEqual(ran, ["a", "b", "b", "c"])
+        }
+      }))
+
+    it.effect("goes on after an update, an edge or a node that throws, and after a state that is refused", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        let broken: string | undefined
+        const throws = (where: string): void => {
+          if (broken === where) throw new Error(where)
+        }
+        const graph = StateGraph.make({
+          ...words,
+          state: Schema.Array(Schema.String.check(Schema.isMaxLength(8))),
+          name: "law",
+          namespace,
+          start: "a",
+          nodes: {
+            a: () => Effect.succeed("a"),
+            b: () => {
+              throws("node")
+              return Effect.succeed(broken === "state" ? "far too long" : "b")
+            }
+          },
+          reduce: (state, word) => {
+            if (word === "b") throws("reduce")
+            return [...state, word]
+          },
+          edges: {
+            a: ["b"],
+            b: () => {
+              throws("edge")
+              return []
+            }
+          }
+        })
+        yield* Effect.forEach(["node", "reduce", "edge", "state"], (where) =>
+          Effect.gen(function*() {
+            const id = `${threadId} ${where}`
+            broken = where
+            const exit = yield* Effect.exit(StateGraph.run(graph, { threadId: id, input: [] }))
+            assert.isTrue(
+              exit._tag === "Failure" && String(exit.cause).includes(where === "state" ? "StateEncodeError" : where)
+            )
+            assert.deepStrictEqual((yield* historyOf(graph, id)).at(-1)?.state, ["a"])
+            broken = undefined
+            assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId: id })).state, ["a", "b"])
+          }))
+      }))
+
+    it.effect("goes on after an interruption, which waits for what the node cleans up", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const isIn = yield* Deferred.make<void>()
+        let first = true
+        const hangs = Effect.suspend(() => {
+          if (!first) return Effect.void
+          first = false
+          return Effect.andThen(Deferred.succeed(isIn, undefined), Effect.never)
+        })
+        const cleaned = Effect.onInterrupt(hangs, () => Effect.sync(() => ran.push("cleaned")))
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "a",
+          nodes: { a: says("a"), b: says("b", cleaned) },
+          edges: { a: ["b"], b: [] }
+        })
+        const fiber = yield* Effect.forkChild(StateGraph.run(graph, { threadId, input: [] }))
+        yield* Deferred.await(isIn)
+        yield* Fiber.interrupt(fiber)
+        ran.push("interrupted")
+        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId })).state, ["a", "b"])
+        assert.deepStrictEqual(ran, ["a", "b", "cleaned", "interrupted", "b"])
+      }))
+
+    it.effect("of a thread that has ended returns how, and writes and runs nothing", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "a",
+          nodes: { a: says("a") },
+          edges: { a: [] }
+        })
+        const ended = yield* StateGraph.run(graph, { threadId, input: [] })
+        const again = yield* writesNothing(graph, threadId)(elsewhere(StateGraph.resume(graph, { threadId })))
+        assert.deepStrictEqual([again._tag, again.state, again.checkpoint.checkpointId], [
+          "Completed",
+          ["a"],
+          ended.checkpoint.checkpointId
+        ])
+        assert.deepStrictEqual(ran, ["a"])
+      }))
+
+    it.effect("of a thread or a version that is not there is an error, and begins nothing", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "a",
+          nodes: { a: says("a") },
+          edges: { a: [] }
+        })
+        yield* fails(StateGraph.resume(graph, { threadId }), "CheckpointNotFound")
+        yield* StateGraph.run(graph, { threadId, input: [] })
+        for (const selector of [{ version: 3 }, { checkpointId: "none" }]) {
+          const gone = fails(StateGraph.resume(graph, { threadId, ...selector }), "CheckpointNotFound")
+          assert.include((yield* writesNothing(graph, threadId)(gone)).selector, String(Object.values(selector)[0]))
+        }
+        assert.deepStrictEqual(ran, ["a"])
+      }))
+  })
+
+  describe("what a graph cannot go on from", patient, () => {
+    it.effect("is an error of run and of resume, never a fresh start", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says } = yield* setting
+        const nodes = { a: says("a"), b: says("b", failing("b", 99)) }
+        const options = { ...words, namespace, start: "a", edges: { a: ["b"], b: [] } } as const
+        const graph = StateGraph.make({ ...options, name: "law", nodes })
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const view = yield* StateGraph.view(graph)
+        const json = yield* checkpointer.view({ state: Schema.Json, namespace })
+        const broken: Record<string, (threadId: string) => Effect.Effect<unknown, unknown, Checkpointer.Checkpointer>> =
+          {
+            "it was not written by a graph": (threadId) => view.put({ threadId, state: ["a"] }),
+            "has no \"graph\"": (threadId) =>
+              view.put({ threadId, state: ["a"], metadata: { graph: { name: "law" } } }),
+            "was not written by a graph": (threadId) =>
+              view.put({ threadId, state: [], pendingInterrupt: { interruptId: "i", request: null } }),
+            "Expected array": (threadId) => json.put({ threadId, state: { not: "words" } }),
+            "graph \"other\"": (threadId) =>
+              StateGraph.run(StateGraph.make({ ...options, name: "other", nodes }), {
+                threadId,
+                input: [],
+                maxSteps: 1
+              }),
+            "node \"b\"": (threadId) => StateGraph.run(graph, { threadId, input: [], maxSteps: 1 })
+          }
+        const smaller = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "a",
+          nodes: { a: says("a") },
+          edges: { a: [] }
+        })
+        for (const [reason, write] of Object.entries(broken)) {
+          const threadId = `law ${reason}`
+          yield* Effect.ignore(write(threadId))
+          ran.length = 0
+          const resumed = fails(StateGraph.resume(smaller, { threadId }), "StateDecodeError")
+          const begun = Effect.flip(StateGraph.run(smaller, { threadId, input: ["fresh"] }))
+          assert.include((yield* writesNothing(smaller, threadId)(resumed)).message, reason)
+          const error = yield* writesNothing(smaller, threadId)(begun)
+          assert.strictEqual(error._tag, reason === "node \"b\"" ? "ThreadUnfinished" : "StateDecodeError")
+          assert.deepStrictEqual(ran, [])
+        }
+      }))
+
+    it.effect("a question that the graph does not know, or that is not a graph's, is not answered", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const options = { ...words, name: "law", namespace, start: "a", edges: { a: [] } } as const
+        const asking = StateGraph.make({
+          ...options,
+          interrupts: [Ask],
+          nodes: { a: () => StateGraph.interrupt(Ask, "well?") }
+        })
+        yield* StateGraph.run(asking, { threadId, input: [] })
+        const silent = StateGraph.make({ ...options, nodes: { a: () => Effect.succeed("a") } })
+        const answered = fails(StateGraph.resume(silent, { threadId, response: "continue" }), "StateDecodeError")
+        assert.include((yield* writesNothing(asking, threadId)(answered)).message, "Ask")
+        yield* Effect.flatMap(StateGraph.view(asking), (view) =>
+          view.put({
+            threadId,
+            state: [],
+            nextNodes: ["a"],
+            pendingInterrupt: { interruptId: "mine", request: null },
+            metadata: { graph: { name: "law", step: 0, source: "edit", writers: [] } }
+          }))
+        assert.include(
+          (yield* fails(StateGraph.resume(asking, { threadId, response: "yes" }), "StateDecodeError")).message,
+          "not raised by a graph"
+        )
+      }))
+  })
+
+  describe("maxSteps", patient, () => {
+    it.effect("is an error with the work saved, and resume goes on", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "a",
+          nodes: { a: says("a"), b: says("b") },
+          edges: { a: ["b"], b: (state) => state.length < 6 ? ["a"] : [] }
+        })
+        for (const durability of ["step", "exit"] as const) {
+          const id = `${threadId} ${durability}`
+          const options = { threadId: id, durability, maxSteps: 3 }
+          const error = yield* fails(StateGraph.run(graph, { ...options, input: [] }), "StepLimitExceeded")
+          assert.deepStrictEqual([error.maxSteps, error.nextNodes], [3, ["b"]])
+          assert.deepStrictEqual((yield* historyOf(graph, id)).at(-1), {
+            version: error.version,
+            state: ["a", "b", "a"],
+            next: ["b"],
+            source: "step",
+            step: 3,
+            writers: ["a"],
+            waits: false
+          })
+          // The step with which it ends is the last one that it may have.
+          assert.strictEqual((yield* StateGraph.resume(graph, options))._tag, "Completed")
+          assert.deepStrictEqual(ran.splice(0), ["a", "b", "a", "b", "a", "b"])
+        }
+      }))
+  })
+}

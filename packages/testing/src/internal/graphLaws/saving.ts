@@ -1,0 +1,336 @@
+import { StateGraph } from "@effect-checkpoint/core"
+import { assert, describe } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import { patient } from "../laws/suite.ts"
+import {
+  Ask,
+  Boom,
+  counting,
+  elsewhere,
+  failing,
+  fails,
+  type Group,
+  historyOf,
+  setting,
+  storeError,
+  withFaults,
+  words
+} from "./suite.ts"
+
+/** What is saved of a run, and when. */
+export const saving: Group = (it) => {
+  describe("checkpoints", patient, () => {
+    it.effect("each step is one: the state, what is next, its number, who wrote it and what it waits for", () =>
+      Effect.gen(function*() {
+        const { namespace, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "a",
+          nodes: { a: says("a"), b: says("b"), ask: () => StateGraph.interrupt(Ask, "well?") },
+          edges: { a: ["b", "ask"], b: [], ask: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: ["in"], strategy: "Parallel" })
+        yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" }))
+        const both = ["b", "ask"]
+        assert.deepStrictEqual(yield* historyOf(graph, threadId), [
+          { version: 1, state: ["in"], next: ["a"], source: "input", step: 0, writers: [], waits: false },
+          { version: 2, state: ["in", "a"], next: both, source: "step", step: 1, writers: ["a"], waits: false },
+          { version: 3, state: ["in", "a"], next: both, source: "interrupt", step: 1, writers: [], waits: true },
+          { version: 4, state: ["in", "a"], next: both, source: "answer", step: 1, writers: [], waits: false },
+          { version: 5, state: ["in", "a", "b", "yes"], next: [], source: "step", step: 2, writers: both, waits: false }
+        ])
+      }))
+
+    it.effect("a step costs one put, and a parallel one what its nodes return before the last", () =>
+      Effect.gen(function*() {
+        const { namespace, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "a",
+          nodes: { a: says("a"), b: says("b"), c: says("c"), d: says("d"), e: says("e") },
+          edges: { a: ["b"], b: ["c", "d", "e"], c: [], d: [], e: [] }
+        })
+        const step = yield* counting(StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" }))
+        assert.deepStrictEqual(step, { puts: 4, writes: 2 })
+        const exit = yield* counting(
+          StateGraph.run(graph, { threadId, input: [], strategy: "Parallel", durability: "exit" })
+        )
+        assert.deepStrictEqual(exit, { puts: 1, writes: 0 })
+      }))
+
+    it.effect("metadata of the caller's is kept from step to step, and the key of the graph is its own", () =>
+      Effect.gen(function*() {
+        const { namespace, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "a",
+          nodes: { a: says("a"), b: says("b", failing("b")) },
+          edges: { a: ["b"], b: [] }
+        })
+        const metadata = { tenant: "t", graph: "mine" }
+        yield* fails(StateGraph.run(graph, { threadId, input: [], metadata }), "Boom")
+        const resumed = yield* StateGraph.resume(graph, { threadId })
+        assert.strictEqual(resumed.checkpoint.metadata["tenant"], "t")
+        const again = yield* StateGraph.run(graph, { threadId, input: [], metadata: { other: 1 } })
+        assert.deepStrictEqual(Object.keys(again.checkpoint.metadata).toSorted(), ["graph", "other"])
+        assert.strictEqual((again.checkpoint.metadata["graph"] as { readonly step: number }).step, 4)
+      }))
+
+    it.effect("a save that fails, fails the run, and what was saved before is gone on from", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "a",
+          nodes: { a: says("a"), b: says("b"), c: says("c") },
+          edges: { a: ["b"], b: ["c"], c: [] }
+        })
+        for (const broken of [1, 2, 3, 4]) {
+          const threadId = `law ${broken}`
+          let puts = 0
+          const run = withFaults({ put: () => ++puts >= broken ? storeError : undefined })(
+            StateGraph.run(graph, { threadId, input: [] })
+          )
+          yield* fails(run, "StoreError")
+          // One attempt, and nothing is run after it.
+          assert.strictEqual(puts, broken)
+          assert.deepStrictEqual(ran.splice(0), ["a", "b", "c"].slice(0, broken - 1))
+          if (broken === 1) {
+            yield* fails(StateGraph.resume(graph, { threadId }), "CheckpointNotFound")
+          } else {
+            const result = yield* StateGraph.resume(graph, { threadId })
+            assert.deepStrictEqual(result.state, ["a", "b", "c"])
+            assert.deepStrictEqual(ran.splice(0), ["a", "b", "c"].slice(broken - 2))
+          }
+        }
+      }))
+
+    it.effect("of two who run a thread at the same time one is told, and nothing of the other's is lost", () =>
+      Effect.gen(function*() {
+        const { namespace, says, threadId } = yield* setting
+        const isIn = yield* Deferred.make<void>()
+        const mayGo = yield* Deferred.make<void>()
+        const waits = Effect.andThen(Deferred.succeed(isIn, undefined), Deferred.await(mayGo))
+        const of = (before: Effect.Effect<void>) =>
+          StateGraph.make({
+            ...words,
+            name: "law",
+            namespace,
+            start: "a",
+            nodes: { a: says("a", before), b: says("b") },
+            edges: { a: ["b"], b: [] }
+          })
+        const slow = yield* Effect.forkChild(StateGraph.run(of(waits), { threadId, input: [] }))
+        yield* Deferred.await(isIn)
+        const fast = yield* elsewhere(StateGraph.resume(of(Effect.void), { threadId }))
+        yield* Deferred.succeed(mayGo, undefined)
+        yield* fails(Fiber.join(slow), "VersionConflict")
+        const latest = yield* StateGraph.resume(of(Effect.void), { threadId })
+        assert.deepStrictEqual(latest.checkpoint.version, fast.checkpoint.version)
+      }))
+  })
+
+  describe(`durability "exit"`, patient, () => {
+    const graphOf = ({ namespace, says }: Effect.Success<typeof setting>, c: Effect.Effect<unknown, Boom>) =>
+      StateGraph.make({
+        ...words,
+        name: "law",
+        namespace,
+        interrupts: [Ask],
+        start: "a",
+        nodes: {
+          a: says("a"),
+          b: says("b"),
+          c: says("c", c),
+          d: (_, { idempotencyKey }) => Effect.succeed(idempotencyKey),
+          ask: () => StateGraph.interrupt(Ask, "well?")
+        },
+        edges: { a: ["b"], b: ["c"], c: ["d", "ask"], d: [], ask: [] }
+      })
+    const durability = "exit"
+
+    it.effect("saves once, at an interrupt and at the end", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { threadId } = here
+        const graph = graphOf(here, Effect.void)
+        const run = StateGraph.run(graph, { threadId, input: [], durability, strategy: "Parallel" })
+        assert.deepStrictEqual(yield* counting(run), { puts: 1, writes: 0 })
+        const asked = yield* StateGraph.resume(graph, { threadId })
+        assert.strictEqual(asked._tag, "Interrupted")
+        const resume = StateGraph.resume(graph, { threadId, response: "yes", durability })
+        assert.deepStrictEqual(yield* counting(resume), { puts: 2, writes: 0 })
+        assert.deepStrictEqual(here.ran, ["a", "b", "c"])
+        const ended = yield* StateGraph.resume(graph, { threadId })
+        assert.strictEqual(ended._tag, "Completed")
+        assert.strictEqual(ended.state.length, 5)
+        assert.deepStrictEqual((yield* historyOf(graph, threadId)).map(({ step, writers }) => [step, writers]), [
+          [3, ["c"]],
+          [3, []],
+          [4, ["d", "ask"]]
+        ])
+      }))
+
+    it.effect("saves once on an error or a defect, and the step that failed is run again", () =>
+      Effect.gen(function*() {
+        for (const problem of [Effect.fail(new Boom({ node: "c" })), Effect.die("a defect")]) {
+          let isBroken = true
+          const here = yield* setting
+          const { threadId } = here
+          const graph = graphOf(here, Effect.suspend(() => isBroken ? problem : Effect.void))
+          const run = Effect.exit(StateGraph.run(graph, { threadId, input: ["in"], durability }))
+          assert.deepStrictEqual(yield* counting(run), { puts: 1, writes: 0 })
+          assert.deepStrictEqual(yield* historyOf(graph, threadId), [
+            { version: 1, state: ["in", "a", "b"], next: ["c"], source: "step", step: 2, writers: ["b"], waits: false }
+          ])
+          isBroken = false
+          yield* StateGraph.resume(graph, { threadId, durability, strategy: "PickFirst" })
+          assert.deepStrictEqual(here.ran, ["a", "b", "c", "c"])
+        }
+      }))
+
+    it.effect("saves on an interruption", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { ran, threadId } = here
+        const isIn = yield* Deferred.make<void>()
+        const graph = graphOf(here, Effect.andThen(Deferred.succeed(isIn, undefined), Effect.never))
+        const fiber = yield* Effect.forkChild(StateGraph.run(graph, { threadId, input: [], durability }))
+        yield* Deferred.await(isIn)
+        yield* Fiber.interrupt(fiber)
+        const [only] = yield* historyOf(graph, threadId)
+        assert.deepStrictEqual(only?.state, ["a", "b"])
+        assert.deepStrictEqual(ran, ["a", "b", "c"])
+      }))
+
+    it.effect("a save that fails at an error is not tried twice, and both are told", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { threadId } = here
+        let puts = 0
+        const graph = graphOf(here, Effect.fail(new Boom({ node: "c" })))
+        const exit = yield* Effect.exit(
+          withFaults({ put: () => (puts++, storeError) })(StateGraph.run(graph, { threadId, input: [], durability }))
+        )
+        assert.strictEqual(puts, 1)
+        assert.isTrue(exit._tag === "Failure")
+        const errors = exit._tag === "Failure"
+          ? exit.cause.reasons.map((reason) => reason._tag === "Fail" ? reason.error._tag : reason._tag)
+          : []
+        assert.deepStrictEqual(errors, ["Boom", "StoreError"])
+      }))
+
+    it.effect("what siblings have done when one fails is saved with the step", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "go",
+          nodes: { go: says("go"), a: says("a"), b: says("b", failing("b")), c: says("c") },
+          edges: { go: ["a", "b", "c"], a: [], b: [], c: [] }
+        })
+        const options = { threadId, durability, strategy: "Parallel", concurrency: 1 } as const
+        assert.deepStrictEqual(
+          yield* counting(Effect.ignore(StateGraph.run(graph, { ...options, input: [] }))),
+          { puts: 1, writes: 0 }
+        )
+        const ended = yield* elsewhere(StateGraph.resume(graph, options))
+        assert.deepStrictEqual(ended.state, ["go", "a", "b", "c"])
+        assert.deepStrictEqual(ran, ["go", "a", "b", "b", "c"])
+      }))
+
+    it.effect("the key of a step is the same before and after it is saved, and no other thread's", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const keys: Array<string> = []
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "a",
+          nodes: {
+            a: () => Effect.succeed("a"),
+            b: (_, { idempotencyKey }) =>
+              Effect.andThen(
+                Effect.sync(() => keys.push(idempotencyKey)),
+                Effect.gen(function*() {
+                  if (keys.length === 1) return yield* new Boom({ node: "b" })
+                  return yield* StateGraph.interrupt(Ask, "well?")
+                })
+              )
+          },
+          edges: { a: ["b"], b: [] }
+        })
+        yield* fails(StateGraph.run(graph, { threadId, input: [], durability }), "Boom")
+        yield* StateGraph.resume(graph, { threadId, durability })
+        yield* StateGraph.resume(graph, { threadId, durability, response: "yes" })
+        yield* StateGraph.run(graph, { threadId: `${threadId} 2`, input: [], durability })
+        yield* Effect.flatMap(StateGraph.view(graph), (view) => view.deleteThread(threadId))
+        yield* StateGraph.run(graph, { threadId, input: [], durability })
+        assert.deepStrictEqual(new Set(keys.slice(0, 3)).size, 1)
+        assert.deepStrictEqual(new Set(keys).size, 3)
+      }))
+  })
+
+  describe("idempotency keys", patient, () => {
+    it.effect("are the same for one visit of a node, whatever happens to it, and never otherwise", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const keys: Array<string> = []
+        let broken = true
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "a",
+          nodes: {
+            a: (_, { idempotencyKey }) =>
+              Effect.gen(function*() {
+                keys.push(idempotencyKey)
+                if (broken) return yield* new Boom({ node: "a" })
+                return yield* StateGraph.interrupt(Ask, "well?")
+              })
+          },
+          edges: { a: (state) => state.includes("end") ? [] : ["a"] }
+        })
+        const view = yield* StateGraph.view(graph)
+        yield* fails(StateGraph.run(graph, { threadId, input: [] }), "Boom")
+        yield* view.update(threadId, (state) => [...state, "edited"])
+        yield* fails(elsewhere(StateGraph.resume(graph, { threadId })), "Boom")
+        broken = false
+        yield* StateGraph.resume(graph, { threadId, update: "edited again" })
+        yield* view.update(threadId, (state) => [...state, "edited while it waits"])
+        const firstVisit = keys.length
+        assert.strictEqual(firstVisit, 3)
+        yield* StateGraph.resume(graph, { threadId, response: "again" })
+        // The visit that was answered, and the next one.
+        assert.deepStrictEqual(new Set(keys).size, 2)
+        assert.strictEqual(new Set(keys.slice(0, firstVisit + 1)).size, 1)
+        const asking = Option.getOrThrow(yield* view.get(threadId, { version: 5 }))
+        const [second] = keys.slice(-1)
+        yield* StateGraph.resume(graph, { threadId, version: 1 })
+        yield* view.restore(threadId, { version: 1 })
+        yield* StateGraph.resume(graph, { threadId })
+        yield* view.fork(asking, { threadId: `${threadId} fork` })
+        yield* Effect.ignore(StateGraph.resume(graph, { threadId: `${threadId} fork`, response: "end" }))
+        assert.notInclude(keys.slice(-3), second)
+        assert.strictEqual(new Set(keys.slice(firstVisit)).size, keys.slice(firstVisit).length)
+      }))
+  })
+}

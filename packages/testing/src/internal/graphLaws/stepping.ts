@@ -1,0 +1,302 @@
+import { StateGraph } from "@effect-checkpoint/core"
+import { assert, describe } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { patient } from "../laws/suite.ts"
+import { elsewhere, fails, type Group, historyOf, refuses, setting, words, writesNothing } from "./suite.ts"
+
+const strategies = ["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"] as const
+
+/** What a step does to the state, and what it leads to. */
+export const stepping: Group = (it) => {
+  describe("steps", patient, () => {
+    it.effect("edges that are fixed or depend on the state after the step say what runs, an empty one ends it", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "a",
+          nodes: { a: says("a"), b: says("b"), c: says("c"), never: says("never") },
+          edges: {
+            a: ["b"],
+            // The word of the step itself is in the state already.
+            b: (state) => state.filter((word) => word === "b").length < 3 ? ["a"] : ["c"],
+            c: { to: ["never"], when: (state) => state.at(-1) === "c" ? [] : ["never"] },
+            never: []
+          }
+        })
+        const result = yield* StateGraph.run(graph, { threadId, input: ["in"] })
+        assert.strictEqual(result._tag, "Completed")
+        assert.deepStrictEqual(result.state, ["in", "a", "b", "a", "b", "a", "b", "c"])
+        assert.deepStrictEqual(ran, ["a", "b", "a", "b", "a", "b", "c"])
+        assert.deepStrictEqual(result.checkpoint.nextNodes, [])
+      }))
+
+    it.effect("by default what a node returns takes the place of fields, and nothing changes nothing", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const graph = StateGraph.make({
+          name: "law",
+          namespace,
+          state: Schema.Struct({
+            kept: Schema.Int,
+            list: Schema.Array(Schema.Int),
+            maybe: Schema.optional(Schema.String)
+          }),
+          start: "list",
+          nodes: {
+            list: ({ list }) => Effect.succeed({ list: [...list, 2] }),
+            nothing: () => Effect.void,
+            maybe: () => Effect.succeed({ maybe: "there" }),
+            gone: () => Effect.succeed({ maybe: undefined })
+          },
+          edges: { list: ["nothing"], nothing: ["maybe"], maybe: ["gone"], gone: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: { kept: 7, list: [1] } })
+        const states = (yield* historyOf(graph, threadId)).map(({ state }) => state)
+        const list = [1, 2]
+        assert.deepStrictEqual(JSON.parse(JSON.stringify(states)), [
+          { kept: 7, list: [1] },
+          { kept: 7, list },
+          { kept: 7, list },
+          { kept: 7, list, maybe: "there" },
+          { kept: 7, list }
+        ])
+      }))
+
+    it.effect("a state that is not a struct is replaced as a whole, by null too", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const graph = StateGraph.make({
+          name: "law",
+          namespace,
+          state: Schema.NullOr(Schema.Record(Schema.String, Schema.Int)),
+          start: "other",
+          nodes: { other: () => Effect.succeed({ b: 2 }), none: () => Effect.succeed(null) },
+          edges: { other: ["none"], none: [] }
+        })
+        const result = yield* StateGraph.run(graph, { threadId, input: { a: 1 } })
+        assert.isNull(result.state)
+        assert.deepStrictEqual((yield* historyOf(graph, threadId)).map(({ state }) => state), [
+          { a: 1 },
+          { b: 2 },
+          null
+        ])
+      }))
+
+    it.effect("a state of a class stays one", () =>
+      Effect.gen(function*() {
+        class Count extends Schema.Class<Count>("Count")({ n: Schema.Int, name: Schema.String }) {
+          get next(): number {
+            return this.n + 1
+          }
+        }
+        const { namespace, threadId } = yield* setting
+        const graph = StateGraph.make({
+          name: "law",
+          namespace,
+          state: Count,
+          start: "count",
+          nodes: { count: (state) => Effect.succeed({ n: state.next }) },
+          edges: { count: (state) => state.next > 3 ? [] : ["count"] }
+        })
+        const result = yield* StateGraph.run(graph, { threadId, input: new Count({ n: 0, name: "law" }) })
+        assert.instanceOf(result.state, Count)
+        assert.strictEqual(result.state.n, 3)
+        const again = yield* StateGraph.run(graph, { threadId, input: new Count({ n: 1, name: "again" }) })
+        assert.instanceOf(again.state, Count)
+        assert.strictEqual(again.state.name, "again")
+      }))
+
+    it.effect("the updates of a parallel step are reduced in the order of the edge, in whichever one they come", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const done = { a: yield* Deferred.make<void>(), b: yield* Deferred.make<void>() }
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "go",
+          nodes: {
+            go: says("go"),
+            a: (state) => Effect.as(Deferred.await(done.a), `a of ${state.length}`),
+            b: (state) =>
+              Effect.as(
+                Effect.ensuring(Deferred.await(done.b), Deferred.succeed(done.a, undefined)),
+                `b of ${state.length}`
+              ),
+            c: (state) => Effect.as(Deferred.succeed(done.b, undefined), `c of ${state.length}`),
+            join: says("join")
+          },
+          edges: { go: ["c", "a", "b"], a: ["join"], b: ["join"], c: ["join"], join: [] }
+        })
+        const result = yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" })
+        // Each had the state from before the step; what they all lead to is run once.
+        assert.deepStrictEqual(result.state, ["go", "c of 1", "a of 1", "b of 1", "join"])
+        assert.deepStrictEqual(ran, ["go", "join"])
+        assert.deepStrictEqual((yield* historyOf(graph, threadId)).map(({ writers }) => writers), [
+          [],
+          ["go"],
+          ["c", "a", "b"],
+          ["join"]
+        ])
+      }))
+
+    it.effect("what a parallel step leads to is in the order of its nodes and of their edges, each once", () =>
+      Effect.gen(function*() {
+        const { namespace, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "go",
+          nodes: { go: says("go"), a: says("a"), b: says("b"), x: says("x"), y: says("y"), z: says("z") },
+          edges: { go: ["b", "a"], a: ["z", "y"], b: ["x", "z"], x: [], y: [], z: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" })
+        assert.deepStrictEqual((yield* historyOf(graph, threadId)).map(({ next }) => next), [
+          ["go"],
+          ["b", "a"],
+          ["x", "z", "y"],
+          []
+        ])
+      }))
+
+    for (const strategy of strategies) {
+      it.effect(`${strategy}: what is not picked is not to be run, now or on resume`, () =>
+        Effect.gen(function*() {
+          const { namespace, ran, says, threadId } = yield* setting
+          const graph = StateGraph.make({
+            ...words,
+            name: "law",
+            namespace,
+            start: "go",
+            nodes: { go: says("go"), a: says("a"), b: says("b"), c: says("c") },
+            edges: { go: () => ["b", "a", "c"], a: [], b: [], c: [] }
+          })
+          const picked = { StopAtNonLinear: [], PickFirst: ["b"], PickLast: ["c"], Parallel: ["b", "a", "c"] }[strategy]
+          const result = yield* StateGraph.run(graph, { threadId, input: [], strategy })
+          assert.deepStrictEqual(result.state, ["go", ...picked])
+          assert.deepStrictEqual((yield* historyOf(graph, threadId))[1]?.next, picked)
+          assert.strictEqual(result._tag, picked.length === 0 ? "Stopped" : "Completed")
+          const again = yield* elsewhere(StateGraph.resume(graph, { threadId, strategy: "Parallel" }))
+          assert.strictEqual(again._tag, result._tag)
+          assert.deepStrictEqual(ran, ["go", ...picked])
+        }))
+    }
+
+    it.effect("a run that has stopped says where it could go, again and again, and goes where it is told", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "go",
+          nodes: { go: says("go"), a: says("a"), b: says("b"), end: says("end") },
+          edges: { go: ["a", "b"], a: ["end"], b: ["end"], end: [] }
+        })
+        const first = yield* StateGraph.run(graph, { threadId, input: [] })
+        const again = yield* writesNothing(graph, threadId)(StateGraph.resume(graph, { threadId }))
+        const edited = yield* StateGraph.resume(graph, { threadId, update: "edited" })
+        for (const result of [first, again, edited]) {
+          assert.strictEqual(result._tag, "Stopped")
+          assert.deepStrictEqual(result._tag === "Stopped" ? result.branches : [], ["a", "b"])
+        }
+        const refused = StateGraph.resume(graph, { threadId, next: ["nowhere" as "a"] })
+        assert.include(yield* writesNothing(graph, threadId)(refuses(refused, "next")), "nowhere")
+        const went = yield* StateGraph.resume(graph, { threadId, next: ["b"] })
+        assert.strictEqual(went._tag, "Completed")
+        assert.deepStrictEqual(went.state, ["go", "edited", "b", "end"])
+        assert.strictEqual((yield* StateGraph.resume(graph, { threadId }))._tag, "Completed")
+        assert.deepStrictEqual(ran, ["go", "b", "end"])
+      }))
+
+    it.effect("several nodes to go on with are one step, each once, and none ends the run", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "go",
+          nodes: { go: says("go"), a: says("a"), b: says("b") },
+          edges: { go: ["a", "b"], a: [], b: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: [] })
+        yield* StateGraph.resume(graph, { threadId, next: ["b", "a", "b"] })
+        assert.deepStrictEqual(ran, ["go", "b", "a"])
+        const ended = yield* StateGraph.resume(graph, { threadId, next: [] })
+        assert.strictEqual(ended._tag, "Completed")
+        assert.deepStrictEqual(ended.state, ["go", "b", "a"])
+      }))
+
+    it.effect("an edge that leads out of the graph is an error, also where it is not the one that is picked", () =>
+      Effect.gen(function*() {
+        const { namespace, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "go",
+          nodes: { go: says("go"), a: says("a") },
+          edges: { go: () => ["a", "nowhere" as "a"], a: [] }
+        })
+        for (const strategy of strategies) {
+          const reason = yield* refuses(
+            StateGraph.run(graph, { threadId: `${threadId} ${strategy}`, input: [], strategy }),
+            "edges of go"
+          )
+          assert.include(reason, "nowhere")
+        }
+      }))
+
+    it.effect("settings that mean nothing are refused before anything is written", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "go",
+          nodes: { go: says("go") },
+          edges: { go: [] }
+        })
+        for (
+          const [field, settings] of [
+            ["maxSteps", { maxSteps: 0 }],
+            ["concurrency", { concurrency: 0.5 }],
+            ["strategy", { strategy: "Any" as "Parallel" }],
+            ["interruptBefore", { interruptBefore: ["nowhere" as "go"] }],
+            ["interruptAfter", { interruptAfter: ["nowhere" as "go"] }]
+          ] as const
+        ) {
+          yield* refuses(StateGraph.run(graph, { threadId, input: [], ...settings }), field)
+          yield* refuses(StateGraph.resume(graph, { threadId, ...settings }), field)
+        }
+        yield* fails(StateGraph.resume(graph, { threadId }), "CheckpointNotFound")
+        assert.deepStrictEqual(ran, [])
+      }))
+
+    it.effect("nodes and fields may have any names", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const names = ["a:0", "a", "answer:a:0", "update:a", "a/0", "__proto__", "constructor", "10", "2", "", "ü🎉"]
+        const nodes = Object.fromEntries(names.map((name) => [name, () => Effect.succeed(name)]))
+        const edges = Object.fromEntries(names.map((name) => [name, []]))
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "go",
+          nodes: { ...nodes, ["__proto__"]: nodes["__proto__"]!, go: () => Effect.succeed("go") },
+          edges: { ...edges, ["__proto__"]: [], go: names as ReadonlyArray<"go"> }
+        })
+        const result = yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" })
+        assert.deepStrictEqual(result.state, ["go", ...names])
+      }))
+  })
+}
