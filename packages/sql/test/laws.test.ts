@@ -1,5 +1,5 @@
 import { PgCheckpointer } from "@effect-checkpoint/sql"
-import { CheckpointerLaws } from "@effect-checkpoint/testing"
+import { CheckpointerLaws, StateGraphLaws } from "@effect-checkpoint/testing"
 import { Layer } from "effect"
 import { age, Database, pgLayer } from "./support.ts"
 
@@ -14,4 +14,16 @@ CheckpointerLaws.laws({
   layer: PgCheckpointer.layerEmbedded(),
   age: age(),
   runs: 25
+})
+
+StateGraphLaws.laws({
+  name: "graphs on a Postgres server",
+  layer: pgLayer().pipe(Layer.provide(Database.layer)),
+  runs: 25
+})
+
+StateGraphLaws.laws({
+  name: "graphs on embedded Postgres",
+  layer: PgCheckpointer.layerEmbedded(),
+  runs: 10
 })
