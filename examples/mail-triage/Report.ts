@@ -11,13 +11,13 @@ export const section = Effect.fnUntraced(function*(title: string) {
 
 export const line = (text: string): Effect.Effect<void> => Console.log(`   ${text}`)
 
-/** Columns as wide as they need to be: the first to the left, the others to the right. */
+/** Columns as wide as they need to be: text to the left, numbers to the right. */
 export const table = (rows: ReadonlyArray<ReadonlyArray<string>>): Effect.Effect<void> =>
   Effect.forEach(rows, (row) =>
     line(
       row.map((cell, column) => {
         const width = Math.max(...rows.map((row) => row[column]?.length ?? 0))
-        return column === 0 ? cell.padEnd(width) : cell.padStart(width)
+        return /^\d/.test(rows.at(-1)?.[column] ?? "") ? cell.padStart(width) : cell.padEnd(width)
       }).join("   ").trimEnd()
     ), { discard: true })
 
@@ -26,6 +26,12 @@ export const number = (value: number): string => numbers.format(value)
 
 export const megabytes = (bytes: number): string =>
   ByteSize.format(ByteSize.bytes(bytes), { unit: "MB", precision: 1, trailingZeros: true })
+
+/** In one line, whatever is in it: what mails say may be meant for the terminal. */
+export const shorten = (text: string, length: number): string => {
+  const shown = text.replace(/\p{C}/gu, "")
+  return shown.length <= length ? shown : `${shown.slice(0, length - 3)}...`
+}
 
 export const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
 
@@ -44,6 +50,7 @@ export const progress = Effect.fnUntraced(function*(options: { readonly done: nu
   const every = canAnimate ? 1 : 25
   let done = options.done
   let shown = Math.floor(100 * done / total / every)
+  let paused = 0
 
   const show = Effect.fnUntraced(function*(percent: number) {
     const elapsed = (yield* Clock.currentTimeMillis) - started
@@ -53,16 +60,24 @@ export const progress = Effect.fnUntraced(function*(options: { readonly done: nu
     yield* Effect.orDie(terminal.display(canAnimate ? `\r\u001b[K${text}` : `${text}\n`))
   })
 
-  return {
-    done: Effect.sync(() => done),
-    advance: Effect.suspend(() => {
-      done += 1
-      const percent = Math.floor(100 * done / total)
-      if (Math.floor(percent / every) === shown) return Effect.void
-      shown = Math.floor(percent / every)
-      return show(percent)
-    }),
-    /** Ends the line of the bar. */
-    end: Effect.suspend(() => canAnimate ? Console.log("") : Effect.void)
-  }
+  const advance = Effect.suspend(() => {
+    done += 1
+    const percent = Math.floor(100 * done / total)
+    if (paused > 0 || Math.floor(percent / every) === shown) return Effect.void
+    shown = Math.floor(percent / every)
+    return show(percent)
+  })
+
+  /** Ends the line of the bar. */
+  const end = Effect.suspend(() => canAnimate ? Console.log("") : Effect.void)
+
+  /** Leaves the terminal to somebody else meanwhile. */
+  const pause = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.acquireUseRelease(
+      Effect.suspend(() => paused++ === 0 ? end : Effect.void),
+      () => effect,
+      () => Effect.sync(() => paused--)
+    )
+
+  return { advance, end, pause }
 })
