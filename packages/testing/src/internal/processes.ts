@@ -59,7 +59,8 @@ const fromProc = Effect.gen(function*() {
 })
 
 const fromPs = Effect.callback<ReadonlyArray<Process>, StartFailure>((resume) => {
-  execFile("ps", ["-A", "-o", "pid=,ppid=,stat="], (error, output) => {
+  // One option each: what follows a "=" is the header, commas and all.
+  execFile("ps", ["-A", "-o", "pid=", "-o", "ppid=", "-o", "stat="], (error, output) => {
     resume(
       error !== null ? Effect.fail(notListed(error)) : Effect.succeed(
         output.split("\n").flatMap((line) => {
