@@ -220,8 +220,8 @@ export type StoreErrorReason = typeof StoreErrorReason.Type
  *
  * `outcome` says what is known: `NotApplied` means that nothing was written,
  * `Unknown` that a write may or may not have been applied, as when the
- * connection was lost while a commit was under way. Putting again under the same
- * `checkpointId` is safe in both cases.
+ * connection was lost while a commit was under way, at any of the attempts.
+ * Putting again under the same `checkpointId` is safe in both cases.
  *
  * @category errors
  * @since 0.1.0

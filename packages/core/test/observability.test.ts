@@ -12,8 +12,8 @@ const unavailable = (outcome: "NotApplied" | "Unknown") =>
     outcome
   })
 
-/** A store whose operations fail before they are tried, as many times as there are errors left. */
-const failing = (errors: Array<CheckpointError.StoreError>, after: "before" | "after" = "before") =>
+/** A store whose operations fail before they are tried, as long as there are errors left. */
+const failing = (errors: Array<CheckpointError.StoreError | undefined>, after: "before" | "after" = "before") =>
   Layer.effect(
     CheckpointStore.CheckpointStore,
     Effect.map(CheckpointStore.makeMemory, (store) => {
@@ -85,6 +85,29 @@ describe("retries", () => {
       const parent = yield* checkpointer.put({ parent: saved, state: 2 })
       assert.strictEqual(parent.version, 2)
     }).pipe(Effect.provide(over(failing([unavailable("Unknown"), unavailable("Unknown")], "after")))))
+
+  it.effect("what may have been done by one attempt is not said to be not done because a later one failed", () => {
+    const errors: Array<CheckpointError.StoreError | undefined> = []
+    const list = Array.from({ length: 50 }, (_, i) => `message ${i}`)
+    return Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      errors.push(unavailable("Unknown"), ...Array.from({ length: 3 }, () => unavailable("NotApplied")))
+      const whole = yield* Effect.flip(checkpointer.put({ threadId: "t", state: list }))
+      assert.include(whole, { _tag: "StoreError", outcome: "Unknown", description: "made to fail" })
+      // A change, which the second attempt finds to be no longer upon the head, and so the whole state.
+      yield* checkpointer.get("t")
+      errors.push(unavailable("Unknown"), undefined, ...Array.from({ length: 4 }, () => unavailable("NotApplied")))
+      const changed = yield* Effect.flip(checkpointer.put({ threadId: "t", state: [...list, "another"] }))
+      assert.include(changed, { _tag: "StoreError", outcome: "Unknown" })
+      assert.lengthOf(yield* checkpointer.listVersions("t"), 2)
+      // What was saved is looked for, and cannot be read.
+      errors.push(unavailable("Unknown"), undefined, ...Array.from({ length: 4 }, () => unavailable("NotApplied")))
+      const sought = yield* Effect.flip(checkpointer.put({ threadId: "u", state: list }))
+      assert.include(sought, { _tag: "StoreError", outcome: "Unknown" })
+      assert.lengthOf(yield* checkpointer.listVersions("u"), 1)
+      assert.lengthOf(errors, 0)
+    }).pipe(Effect.provide(over(failing(errors, "after"))))
+  })
 
   it.effect("a deletion whose outcome is unknown is not tried again, one that was not applied is", () =>
     Effect.gen(function*() {

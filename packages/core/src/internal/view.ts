@@ -28,7 +28,7 @@ import {
   StateDecodeError,
   StateEncodeError,
   StateTooLarge,
-  type StoreError,
+  StoreError,
   VersionConflict
 } from "../CheckpointError.ts"
 import * as CheckpointStore from "../CheckpointStore.ts"
@@ -306,18 +306,24 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
     return head !== undefined && mayFollow(head, expected) ? head : undefined
   }
 
-  /** One attempt to save, as a change or whole. */
+  /** Saves it as a change or whole. */
   const save = (
     { checkpointId, content, parent, revision, threadId }: Write,
     expected: CheckpointStore.Expected,
-    state: StoredState
+    state: StoredState,
+    attempt: Attempt
   ): Effect.Effect<CheckpointStore.PutResult, StoreError> =>
     retrying(
       environment,
-      store.put({ ...keyOf(threadId), checkpointId, revision, parent, ...state.record, ...content.stored }, expected)
+      attempt(
+        store.put({ ...keyOf(threadId), checkpointId, revision, parent, ...state.record, ...content.stored }, expected)
+      )
     )
 
-  const write = Effect.fnUntraced(function*(
+  const write = (input: Write) => inDoubt((attempt) => writeBy(attempt, input))
+
+  const writeBy = Effect.fnUntraced(function*(
+    attempt: Attempt,
     input: Write
   ): Effect.fn.Return<CheckpointInfo, VersionConflict | CheckpointIdTaken | StoreError> {
     const { checkpointId, content, expected, revision, threadId } = input
@@ -331,12 +337,13 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
       result = yield* save(
         input,
         isCertain ? expected : { _tag: "Hint", version: head.version, revision: head.revision },
-        state
+        state,
+        attempt
       )
     }
     if (result._tag === "Moved" || state === undefined) {
       state = toKeyframe(content.state)
-      result = yield* save(input, expected, state)
+      result = yield* save(input, expected, state, attempt)
     }
     switch (result._tag) {
       case "Saved": {
@@ -662,14 +669,34 @@ const retrying = <A>(
     Effect.flatMap(store.inTransaction, (inTransaction) => {
       if (inTransaction) return Effect.fail(error)
       let isFirst = true
-      const attempt = Effect.suspend(() => {
+      const again = Effect.suspend(() => {
         if (!isFirst) return operation
         isFirst = false
         return Effect.fail(error)
       })
-      return Effect.retry(attempt, { schedule, while: mayRepeat })
+      return inDoubt((attempt) => Effect.retry(attempt(again), { schedule, while: mayRepeat }))
     }))
 }
+
+type Attempt = <A>(operation: Effect.Effect<A, StoreError>) => Effect.Effect<A, StoreError>
+
+/** When one attempt may have been applied, the failure of a later one does not say that nothing was. */
+const inDoubt = <A, E, R>(operation: (attempt: Attempt) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.suspend(() => {
+    let isUnknown = false
+    const attempt: Attempt = Effect.tapError((error) =>
+      Effect.sync(() => {
+        isUnknown ||= error.outcome === "Unknown"
+      })
+    )
+    return Effect.mapError(
+      operation(attempt),
+      (error) =>
+        isUnknown && error instanceof StoreError && error.outcome === "NotApplied"
+          ? new StoreError({ ...error, outcome: "Unknown" }) as E & StoreError
+          : error
+    )
+  })
 
 const conflictSchedule = Schedule.exponential("2 millis", 1.5).pipe(
   Schedule.jittered,
