@@ -38,6 +38,8 @@ export interface Options extends Checkpointer.Options {
   readonly acquireTimeout?: Duration.Input | undefined
   /**
    * How long a statement may take, once it has a connection. 30 seconds by default.
+   * One that takes longer is cancelled; where the server does not answer to that
+   * either, it is given up five seconds later.
    * In a transaction of the caller's one that takes longer fails the transaction.
    */
   readonly statementTimeout?: Duration.Input | undefined

@@ -2,7 +2,7 @@
  * Whether what writers were told of their puts agrees with what is stored.
  */
 import { type Checkpointer, CheckpointError } from "@effect-checkpoint/core"
-import { Context, Effect, Option, Schedule, Schema, Stream } from "effect"
+import { Effect, Option, Schedule, Schema, Stream } from "effect"
 
 /** A put as its writer knows it. Its marker is in the state, and in no other put's. */
 export class Attempt extends Schema.Class<Attempt>("test/Attempt")({
@@ -96,32 +96,23 @@ export const read = (checkpointer: Checkpointer.Checkpointer["Service"], threadI
       threads.flat()
   )
 
-const Outcomes = Context.Reference<Array<CheckpointError.StoreError["outcome"]>>("test/Outcomes", {
-  defaultValue: () => []
-})
-
-/** Few attempts, so that some puts fail. What each came to is kept for `outcomeOf`. */
+/** Few attempts, so that some puts fail. */
 export const impatient: Schedule.Schedule<unknown, CheckpointError.StoreError> = Schedule.exponential("20 millis").pipe(
   Schedule.upTo({ times: 3 }),
-  Schedule.setInputType<CheckpointError.StoreError>(),
-  Schedule.tap(({ input }) => Effect.map(Outcomes, (outcomes) => void outcomes.push(input.outcome)))
+  Schedule.setInputType<CheckpointError.StoreError>()
 )
 
-/** What a put came to by all of its attempts: one that may have been applied is not undone by a later one. */
+/** What a put came to. */
 export const outcomeOf = <E, R>(
   put: Effect.Effect<{ readonly version: number }, E, R>
 ): Effect.Effect<Attempt["outcome"], Exclude<E, CheckpointError.StoreError | CheckpointError.VersionConflict>, R> =>
-  Effect.suspend(() => {
-    const outcomes: Array<CheckpointError.StoreError["outcome"]> = []
-    return put.pipe(
-      Effect.map(({ version }): Attempt["outcome"] => version),
-      Effect.catch((error) =>
-        error instanceof CheckpointError.StoreError
-          ? Effect.succeed(outcomes.includes("Unknown") ? "Unknown" : error.outcome)
-          : error instanceof CheckpointError.VersionConflict
-          ? Effect.succeed("NotApplied" as const)
-          : Effect.fail(error as Exclude<E, CheckpointError.StoreError | CheckpointError.VersionConflict>)
-      ),
-      Effect.provideService(Outcomes, outcomes)
+  put.pipe(
+    Effect.map(({ version }): Attempt["outcome"] => version),
+    Effect.catch((error) =>
+      error instanceof CheckpointError.StoreError
+        ? Effect.succeed(error.outcome)
+        : error instanceof CheckpointError.VersionConflict
+        ? Effect.succeed("NotApplied" as const)
+        : Effect.fail(error as Exclude<E, CheckpointError.StoreError | CheckpointError.VersionConflict>)
     )
-  })
+  )

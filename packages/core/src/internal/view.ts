@@ -374,10 +374,9 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
       }
       case "Taken": {
         // An earlier attempt of this put, or of one with the same id, was applied. What cannot be read is not the same.
-        const saved = yield* Effect.catchTag(
-          readRaw(threadId, { _tag: "Id", checkpointId }),
-          "StateDecodeError",
-          () => Effect.undefined
+        const saved = yield* readRaw(threadId, { _tag: "Id", checkpointId }).pipe(
+          Effect.catchTag("StateDecodeError", () => Effect.undefined),
+          Effect.mapError((error) => new StoreError({ ...error, outcome: "Unknown" }))
         )
         return saved !== undefined && isSame(content, saved)
           ? remember(saved, saved.info)
