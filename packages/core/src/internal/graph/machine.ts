@@ -385,7 +385,7 @@ export const make = <S, Input, U>(view: View<S>, running: Node.Running<S, Input,
       update
     })
     if (next.length === 1) {
-      return Effect.map(Node.runNode(running, step, next[0]!, done, restore), (outcome) => {
+      return Effect.map(restore(Node.runNode(running, step, next[0]!, done)), (outcome) => {
         if (outcome._tag === "Returned") untold.push(finished(outcome))
         return [outcome]
       })
@@ -413,7 +413,7 @@ export const make = <S, Input, U>(view: View<S>, running: Node.Running<S, Input,
       const write = done[Node.updateKey(node)]
       return write === undefined
         ? Effect.uninterruptibleMask((restore) =>
-          Effect.flatMap(Node.runNode(running, step, node, done, restore), (outcome) => keep(outcome, restore))
+          Effect.flatMap(restore(Node.runNode(running, step, node, done)), (outcome) => keep(outcome, restore))
         )
         : Effect.map(Node.decodeUpdate(running, step, node, write), (outcome) => outcomes.set(node, outcome))
     }

@@ -4,15 +4,16 @@ import type { Definition } from "./definition.ts"
 export const toMermaid = <S, Input, U>(graph: Definition<S, Input, U>): string => {
   const ids = new Map(Array.from(graph.nodes.keys(), (name, i) => [name, `n${i}`]))
   const idOf = (name: string): string => ids.get(name)!
-  const lines = ["flowchart TD", "  start((start))"]
+  const lines = ["flowchart TD", `  start(("start"))`]
   for (const [name, id] of ids) lines.push(`  ${id}["${label(name)}"]`)
-  lines.push("  stop((end))", `  start --> ${idOf(graph.start)}`)
+  lines.push(`  stop(("end"))`, `  start --> ${idOf(graph.start)}`)
   for (const name of graph.nodes.keys()) {
     const edge = graph.edges.get(name) ?? []
     if (typeof edge === "function") {
       lines.push(`  ${idOf(name)} -.-> ${idOf(name)}next{"?"}`)
     } else if ("when" in edge) {
       for (const to of edge.to) lines.push(`  ${idOf(name)} -.-> ${idOf(to)}`)
+      if (edge.to.length === 0) lines.push(`  ${idOf(name)} --> stop`)
     } else if (edge.length === 0) {
       lines.push(`  ${idOf(name)} --> stop`)
     } else {
@@ -22,5 +23,6 @@ export const toMermaid = <S, Input, U>(graph: Definition<S, Input, U>): string =
   return lines.join("\n")
 }
 
-/** Text between quotes, in which Mermaid knows HTML's entities. */
-const label = (text: string): string => text.replace(/[&"<>#\n\r]/g, (character) => `#${character.codePointAt(0)};`)
+/** Text between quotes, which must not be empty. Mermaid knows entities there, and takes backticks for Markdown. */
+const label = (text: string): string =>
+  text === "" ? " " : text.replace(/[&"<>#`\n\r]/g, (character) => `#${character.codePointAt(0)};`)

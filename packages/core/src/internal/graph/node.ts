@@ -88,35 +88,27 @@ export const decodeUpdate = <S, Input, U>(
     })
     : Effect.succeed({ _tag: "Returned", node, update: undefined })
 
-/**
- * Runs a node until it returns, fails or asks what is not answered. It is called where nothing is interrupted but what is
- * restored: once the node has returned, an interruption comes too late for it.
- */
+/** Runs a node until it returns, fails or asks what is not answered. */
 export const runNode = <S, Input, U>(
   running: Running<S, Input, U>,
   step: Step<S>,
   node: string,
-  done: Schema.JsonObject,
-  restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  done: Schema.JsonObject
 ): Effect.Effect<Outcome<U>, unknown, unknown> =>
   Effect.suspend(() => {
     const { graph, tell } = running
-    const suspended = Deferred.makeUnsafe<Asked, StateEncodeError | StateDecodeError>()
-    let returned: Returned<U> | undefined
-    const run = Effect.suspend(() =>
+    const suspended: Suspended = Deferred.makeUnsafe()
+    const returned = Effect.suspend(() =>
       graph.nodes.get(node)!(step.state, contextOf(running, step, node, done, suspended))
+    ).pipe(
+      Effect.provideContext(questionsOf(running, step, node, done, suspended)),
+      Effect.map((update): Outcome<U> => ({ _tag: "Returned", node, update: update as U | undefined }))
     )
-      .pipe(
-        Effect.provideContext(questionsOf(running, step, node, done, suspended)),
-        Effect.map((update) => returned = { _tag: "Returned", node, update: update as U | undefined })
-      )
     const asked = Effect.map(Deferred.await(suspended), (asked): Outcome<U> => ({ _tag: "Asked", node, asked }))
     return Effect.andThen(
       tell({ _tag: "NodeStarted", node, step: step.number }),
-      Effect.raceFirst(run, asked)
+      Effect.raceFirst(returned, asked)
     ).pipe(
-      restore,
-      Effect.catchCause((cause) => returned === undefined ? Effect.failCause(cause) : Effect.succeed(returned)),
       Effect.withSpan("StateGraph.node", { attributes: { "graph.name": graph.name, "graph.node": node } }),
       Effect.annotateLogs({ graph: graph.name, node })
     )

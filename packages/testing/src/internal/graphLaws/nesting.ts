@@ -289,13 +289,18 @@ export const nesting: Group = (it) => {
         })
         const options = { threadId, strategy: "Parallel", concurrency: 1 } as const
         const nodes: Array<string> = []
+        let last = 0
         let result = yield* StateGraph.run(outer, { ...options, input: [] })
         while (result._tag === "Interrupted") {
           nodes.push(result.interrupt.node)
+          last = result.checkpoint.version
           result = yield* elsewhere(StateGraph.resume(outer, { ...options, response: "yes" }))
         }
         assert.deepStrictEqual(nodes, ["one", "two"])
         assert.deepStrictEqual(result.state, ["go", "(x y z)", "(x y z)"])
+        // The second one is gone back to inside, and the first one has finished.
+        const branch = yield* StateGraph.resume(outer, { ...options, version: last, response: "otherwise" })
+        assert.deepStrictEqual(branch.state, ["go", "(x y z)", "(x y z)"])
         assert.strictEqual(ran.filter((node) => node === "x").length, 2)
       }))
 

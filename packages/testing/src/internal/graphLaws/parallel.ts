@@ -2,12 +2,24 @@ import { StateGraph } from "@effect-checkpoint/core"
 import { assert, describe } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { patient } from "../laws/suite.ts"
-import { Boom, elsewhere, failing, fails, type Group, setting, storeError, withFaults, words } from "./suite.ts"
+import {
+  Boom,
+  elsewhere,
+  failing,
+  fails,
+  type Group,
+  historyOf,
+  setting,
+  storeError,
+  withFaults,
+  words
+} from "./suite.ts"
 
 const strategy = "Parallel"
 
@@ -111,6 +123,39 @@ export const parallel: Group = (it) => {
         const result = yield* elsewhere(StateGraph.resume(graph, { threadId }))
         assert.deepStrictEqual(result.state, ["go", "a", "b", "c"])
         assert.deepStrictEqual(ran.toSorted(), ["b", "c"])
+      }))
+
+    it.effect("when all nodes have returned and are being kept, an interruption comes too late for the step", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const keeping = yield* Deferred.make<void>()
+        const both = yield* Deferred.make<void>()
+        const kept = yield* Deferred.make<void>()
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "go",
+          nodes: {
+            go: says("go"),
+            a: says("a"),
+            b: says("b", Effect.ensuring(Deferred.await(keeping), Deferred.succeed(both, undefined))),
+            c: says("c")
+          },
+          edges: { go: ["a", "b"], a: ["c"], b: ["c"], c: [] }
+        })
+        const savedWrites = Effect.andThen(Deferred.succeed(keeping, undefined), Deferred.await(kept))
+        const fiber = yield* Effect.forkChild(
+          withFaults({ savedWrites })(StateGraph.run(graph, { threadId, input: [], strategy }))
+        )
+        yield* Deferred.await(both)
+        yield* Effect.yieldNow
+        fiber.interruptUnsafe()
+        yield* Deferred.succeed(kept, undefined)
+        assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(fiber)))
+        assert.deepStrictEqual((yield* historyOf(graph, threadId)).at(-1)?.state, ["go", "a", "b"])
+        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId })).state, ["go", "a", "b", "c"])
+        assert.deepStrictEqual(ran, ["go", "a", "b", "c"])
       }))
 
     it.effect("what a node returned that cannot be kept fails the run", () =>
