@@ -1,8 +1,8 @@
-import { Checkpointer } from "@effect-checkpoint/core"
+import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
 import * as CheckpointerLaws from "@effect-checkpoint/testing/CheckpointerLaws"
 import * as StateGraphLaws from "@effect-checkpoint/testing/StateGraphLaws"
 import { assert, it } from "@effect/vitest"
-import { DateTime, Effect, Layer, Option } from "effect"
+import { DateTime, Effect, Fiber, Layer, Option, Schema } from "effect"
 import { TestClock } from "effect/testing"
 
 CheckpointerLaws.laws({
@@ -15,6 +15,22 @@ StateGraphLaws.laws({
   name: "graphs in memory",
   layer: Checkpointer.layerMemory.pipe(Layer.provideMerge(TestClock.layer()))
 })
+
+it.effect("a node of a graph that sleeps an hour needs no waiting", () =>
+  Effect.gen(function*() {
+    const graph = StateGraph.make({
+      name: "sleeper",
+      state: Schema.Struct({ at: Schema.DateTimeUtc }),
+      start: "sleep",
+      nodes: { sleep: () => Effect.map(Effect.delay(DateTime.now, "1 hour"), (at) => ({ at })) },
+      edges: { sleep: [] }
+    })
+    const fiber = yield* Effect.forkChild(StateGraph.run(graph, { threadId: "a", input: { at: yield* DateTime.now } }))
+    yield* TestClock.adjust("1 hour")
+    const { checkpoint, state } = yield* Fiber.join(fiber)
+    assert.strictEqual(DateTime.toEpochMillis(state.at), 3_600_000)
+    assert.strictEqual(DateTime.toEpochMillis(checkpoint.createdAt), 3_600_000)
+  }).pipe(Effect.provide(Checkpointer.layerMemory)))
 
 it.effect("createdAt never goes back, though the clock does", () =>
   Effect.gen(function*() {

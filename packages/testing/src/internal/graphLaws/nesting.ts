@@ -5,6 +5,7 @@ import * as Schema from "effect/Schema"
 import { patient } from "../laws/suite.ts"
 import {
   Ask,
+  counting,
   elsewhere,
   failing,
   fails,
@@ -104,6 +105,38 @@ export const nesting: Group = (it) => {
             assert.deepStrictEqual(ran, ["y", "z", "b", "a", "x", "y", "z", "b"])
           }
         }
+      }))
+
+    it.effect("is run as the outer one is, unless it says otherwise", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, threadId } = here
+        const inner = StateGraph.make({
+          ...words,
+          name: "inner",
+          start: "x",
+          nodes: { x: here.says("x"), y: here.says("y"), z: here.says("z") },
+          edges: { x: ["y", "z"], y: [], z: [] }
+        })
+        const outer = StateGraph.make({
+          ...words,
+          name: "outer",
+          namespace,
+          start: "as",
+          nodes: {
+            as: StateGraph.subgraph(inner, { input: () => [], output: join }),
+            otherwise: StateGraph.subgraph(inner, { input: () => [], output: join, strategy: "PickLast" })
+          },
+          edges: { as: ["otherwise"], otherwise: [] }
+        })
+        const options = { threadId, durability: "exit", strategy: "PickFirst", metadata: { tenant: 1 } } as const
+        const run = StateGraph.run(outer, { ...options, input: [] })
+        assert.deepStrictEqual(yield* counting(run), { puts: 3, writes: 0 })
+        const ended = yield* StateGraph.resume(outer, { threadId })
+        assert.deepStrictEqual(ended.state, ["(x y)", "(x z)"])
+        const view = yield* within(`${namespace}/as`)
+        const [inside] = yield* view.listVersions(threadId)
+        assert.strictEqual(inside?.metadata["tenant"], 1)
       }))
 
     it.effect("asks outside, and is answered inside exactly once", () =>
