@@ -29,6 +29,7 @@ export const nesting: Group = (it) => {
       StateGraph.make({
         ...words,
         name: "inner",
+        begin: (input: ReadonlyArray<string>, saved) => saved === undefined ? input : ["not anew"],
         start: "x",
         nodes: { x: says("x"), y: says("y", before), z: says("z") },
         edges: { x: ["y"], y: ["z"], z: [] }
