@@ -1,0 +1,188 @@
+import { StateGraph } from "@effect-checkpoint/core"
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer, Option, Random, Redacted, Schedule } from "effect"
+import { type ChildProcess, spawn } from "node:child_process"
+import { once } from "node:events"
+import * as NodeProcess from "node:process"
+import { text } from "node:stream/consumers"
+import { fileURLToPath } from "node:url"
+import { input, makeTables, outer, settings } from "./fixtures/crashGraph.ts"
+import { Database, pgLayer } from "./support.ts"
+
+const program = fileURLToPath(new URL("fixtures/crashWorker.ts", import.meta.url))
+
+const rounds = 2
+
+/** After so many processes nobody is killed any more, so that the graph ends on any machine. */
+const maxKilled = 20
+
+interface Worker {
+  readonly child: ChildProcess
+  /** How it ended: with what it said, or `undefined` where it was killed. */
+  readonly ended: Promise<string | undefined>
+}
+
+const start = (threadId: string, name: string, interruptId: string | undefined) =>
+  Effect.acquireRelease(
+    Effect.map(Database, ({ url }): Worker => {
+      const child = spawn(
+        NodeProcess.execPath,
+        [
+          program,
+          Redacted.value(url),
+          threadId,
+          String(rounds),
+          name,
+          ...(interruptId === undefined ? [] : [interruptId])
+        ],
+        { stdio: ["ignore", "pipe", "inherit"] }
+      )
+      const said = text(child.stdout!)
+      const ended = once(child, "exit").then(([code]) => code === null ? undefined : said)
+      return { child, ended }
+    }),
+    ({ child, ended }) => Effect.andThen(Effect.sync(() => child.kill("SIGKILL")), Effect.promise(() => ended))
+  )
+
+/** Whether a condition that others bring about holds by now. */
+const until = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
+  Effect.repeat(condition, { until: (holds) => holds, schedule: Schedule.spaced("10 millis") })
+
+/** Starts workers, lets them all go at the same moment, and kills each that is not done after its time. */
+const race = Effect.fnUntraced(function*(
+  threadId: string,
+  workers: ReadonlyArray<{
+    readonly name: string
+    readonly interruptId: string | undefined
+    readonly killAfter: number | undefined
+  }>
+) {
+  const sql = yield* PgClient.PgClient
+  const started = yield* sql.withTransaction(Effect.gen(function*() {
+    yield* sql`SELECT pg_advisory_xact_lock(1)`
+    const started = yield* Effect.forEach(workers, ({ interruptId, name }) => start(threadId, name, interruptId))
+    yield* until(Effect.map(
+      sql<{ readonly waiting: number }>`
+        SELECT count(*)::integer AS waiting FROM pg_locks JOIN pg_database ON pg_database.oid = database
+         WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted`,
+      ([row]) => row!.waiting === workers.length || started.some(({ child }) => child.exitCode !== null)
+    ))
+    return started
+  }))
+  const ends = yield* Effect.forEach(started, ({ child, ended }, index) => {
+    const { killAfter } = workers[index]!
+    const killed = killAfter === undefined ? Effect.never : Effect.andThen(
+      Effect.sleep(killAfter),
+      Effect.sync(() => child.kill("SIGKILL"))
+    )
+    return Effect.raceFirst(Effect.promise(() => ended), Effect.andThen(killed, Effect.promise(() => ended)))
+  }, { concurrency: "unbounded" })
+  // What the killed have sent is still carried out.
+  yield* until(Effect.map(
+    sql<{ readonly there: number }>`
+      SELECT count(*)::integer AS there FROM pg_stat_activity
+       WHERE datname = current_database() AND application_name LIKE ${`${threadId}/%`}`,
+    ([row]) => row!.there === 0
+  ))
+  return ends
+}, Effect.scoped)
+
+const Live = Layer.effectDiscard(makeTables).pipe(Layer.provideMerge(pgLayer()), Layer.provideMerge(Database.layer))
+
+layer(Live, { excludeTestServices: true })("a graph whose processes are killed over and over", (it) => {
+  it.effect(
+    "ends as one that is left alone, with nothing lost, and nothing done or answered twice",
+    () =>
+      Effect.gen(function*() {
+        const threads = yield* StateGraph.view(outer)
+        let processes = 0
+        let killed = 0
+        while (true) {
+          const head = Option.getOrUndefined(yield* threads.get("crashed"))
+          if (head?.nextNodes.length === 0) break
+          const interruptId = head === undefined ? undefined : Option.getOrUndefined(head.pendingInterrupt)?.interruptId
+          // Several answer at the same time.
+          const workers = yield* Effect.forEach(Array.from({ length: interruptId === undefined ? 1 : 3 }), () =>
+            Effect.map(Random.nextIntBetween(0, 120), (killAfter) => ({
+              name: `crashed/${processes++}`,
+              interruptId,
+              killAfter: killed < maxKilled ? killAfter : undefined
+            })))
+          const ends = yield* race("crashed", workers)
+          const survivors = ends.filter((end) =>
+            end !== undefined
+          )
+          killed += ends.length - survivors.length
+          const wentOn = survivors.filter((end) => end === "Interrupted" || end === "Completed")
+          assert.isAtMost(wentOn.length, 1)
+          // Whoever was not the one was told so.
+          const others = survivors.filter((end) => end !== "Interrupted" && end !== "Completed")
+          assert.deepStrictEqual(new Set(others), new Set(others.map(() => "InterruptAlreadyResolved")))
+          if (interruptId === undefined) assert.deepStrictEqual(others, [])
+        }
+        assert.isAtLeast(killed, 5)
+
+        const crashed = Option.getOrThrow(yield* threads.get("crashed"))
+        const alone = yield* undisturbed("alone")
+        assert.deepStrictEqual(crashed.state.log, alone.state.log)
+        assert.deepStrictEqual(crashed.metadata, alone.metadata)
+        assert.strictEqual(crashed.version, alone.version)
+
+        // A node that ran again had the key that it had before.
+        assert.deepStrictEqual(yield* effectsOf("crashed"), yield* effectsOf("alone"))
+        assert.isAbove((yield* runsOf("crashed")).length, (yield* effectsOf("crashed")).length)
+
+        for (const thread of ["crashed", "alone"]) {
+          const { answers, repeated, saved } = yield* storedOf(thread)
+          assert.isAtLeast(saved, 2 * rounds)
+          assert.strictEqual(repeated, 0)
+          const state = thread === "crashed" ? crashed.state : alone.state
+          assert.deepStrictEqual(answers.map(({ by }) => by), state.by)
+          assert.isTrue(answers.every(({ different }) => different === 1))
+          assert.strictEqual(answers.length, 2 * rounds)
+        }
+      }).pipe(Random.withSeed("crash")),
+    120_000
+  )
+})
+
+const undisturbed = Effect.fnUntraced(function*(threadId: string) {
+  let result = yield* StateGraph.run(outer, { ...settings, threadId, input: input(rounds) })
+  while (result._tag === "Interrupted") {
+    result = yield* StateGraph.resume(outer, { ...settings, threadId, response: { by: threadId } })
+  }
+  return result.checkpoint
+})
+
+const effectsOf = (thread: string) =>
+  Effect.flatMap(
+    PgClient.PgClient,
+    (sql) => sql`SELECT namespace, node, step FROM effects WHERE thread = ${thread} ORDER BY namespace, step, node`
+  )
+
+const runsOf = (thread: string) =>
+  Effect.flatMap(PgClient.PgClient, (sql) => sql`SELECT key FROM runs WHERE thread = ${thread}`)
+
+/** What the pending writes say: of the nodes of parallel steps that had finished, and of the answers. */
+const storedOf = Effect.fnUntraced(function*(thread: string) {
+  const sql = yield* PgClient.PgClient
+  const [writes] = yield* sql<{ readonly saved: number; readonly repeated: number }>`
+    WITH saved AS (
+      SELECT coalesce(c.metadata->'graph'->>'base', c.checkpoint_id) || '/' || substr(w.task, length('update:') + 1) AS key,
+             min(w.happened) AS happened
+        FROM effect_checkpoint.checkpoint_writes w
+        JOIN effect_checkpoint.checkpoints c USING (thread_id, namespace, version)
+       WHERE w.thread_id = ${thread} AND w.task LIKE 'update:%'
+       GROUP BY 1
+    )
+    SELECT (SELECT count(*) FROM saved JOIN effects USING (key))::integer AS saved,
+           (SELECT count(*) FROM saved JOIN runs USING (key) WHERE runs.happened > saved.happened)::integer AS repeated`
+  const answers = yield* sql<{ readonly by: string; readonly different: number }>`
+    SELECT min(value->'response'->>'by') AS by, count(DISTINCT value->'response')::integer AS different
+      FROM effect_checkpoint.checkpoint_writes
+     WHERE thread_id = ${thread} AND task LIKE 'answer:%'
+     GROUP BY value->>'interruptId'
+     ORDER BY min(happened)`
+  return { ...writes!, answers }
+})
