@@ -20,10 +20,11 @@ export interface Table {
   readonly rows: ReadonlyArray<ReadonlyArray<string>>
 }
 
-/** A ratio within the run. */
+/** A ratio within the run, or where it says so a time. */
 export interface Target {
   readonly name: string
   readonly measured: number
+  readonly unit?: "ms" | undefined
   readonly wanted: { readonly atLeast: number } | { readonly atMost: number }
 }
 
@@ -64,12 +65,15 @@ export const targetsOf = (measurements: ReadonlyArray<Measurement>): string =>
     title: "",
     columns: ["Target", "measured", "wanted", ""],
     rows: measurements.flatMap(({ targets }) =>
-      targets.map((target) => [
-        target.name,
-        times(target.measured),
-        "atLeast" in target.wanted ? `at least ${target.wanted.atLeast}x` : `at most ${target.wanted.atMost}x`,
-        isMet(target) ? "met" : "not met"
-      ])
+      targets.map((target) => {
+        const { measured, name, unit, wanted } = target
+        return [
+          name,
+          unit === "ms" ? `**${millis(measured)}**` : times(measured),
+          ("atLeast" in wanted ? `at least ${wanted.atLeast}` : `at most ${wanted.atMost}`) + (unit ? ` ${unit}` : "x"),
+          isMet(target) ? "met" : "not met"
+        ]
+      })
     )
   })
 

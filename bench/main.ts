@@ -12,6 +12,7 @@ import { poolSize, settings } from "./Database.ts"
 import { Mails } from "./Mails.ts"
 import { type Effort, now } from "./Measure.ts"
 import * as Cpu from "./measures/Cpu.ts"
+import * as Graph from "./measures/Graph.ts"
 import * as Growth from "./measures/Growth.ts"
 import * as History from "./measures/History.ts"
 import * as Prune from "./measures/Prune.ts"
@@ -19,7 +20,7 @@ import * as PutGet from "./measures/PutGet.ts"
 import * as Scale from "./measures/Scale.ts"
 import * as Report from "./Report.ts"
 
-const measures = { "1": PutGet, "2": Growth, "3": History, "4": Prune, "5": Scale, "6": Cpu }
+const measures = { "1": PutGet, "2": Growth, "3": History, "4": Prune, "5": Scale, "6": Cpu, "7": Graph }
 type Id = keyof typeof measures
 const ids = Object.keys(measures) as ReadonlyArray<Id>
 const decodeIds = Schema.decodeUnknownOption(Schema.Array(Schema.Literals(ids)))
