@@ -1,5 +1,5 @@
 import { type Checkpoint, type Checkpointer, type CheckpointError, StateGraph } from "@effect-checkpoint/core"
-import { Context, Effect, Schema, Stream } from "effect"
+import { Context, Effect, Schema, type Stream } from "effect"
 import { describe, expect, it } from "tstyche"
 
 class Approval extends StateGraph.Interrupt<Approval>()("Approval", {
