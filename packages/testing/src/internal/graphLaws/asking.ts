@@ -5,6 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { patient, range } from "../laws/suite.ts"
 import {
@@ -222,6 +223,46 @@ export const asking: Group = (it) => {
         yield* Fiber.interrupt(fiber)
         hangs = false
         assert.deepStrictEqual((yield* elsewhere(StateGraph.resume(graph, { threadId }))).state, ["yes"])
+      }))
+
+    it.effect("that was answered is an error where the node asks something else by now, and the node cannot hide it", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, threadId } = here
+        const graph = approval(here)
+        yield* StateGraph.run(graph, { threadId, input: [] })
+        let puts = 0
+        const dying = withFaults({ put: () => ++puts === 2 ? storeError : undefined })
+        yield* fails(dying(StateGraph.resume(graph, { threadId, response: "yes" })), "StoreError")
+        class Stricter
+          extends StateGraph.Interrupt<Stricter>()("Ask", { request: Schema.String, response: Schema.Int })
+        {}
+        const after = yield* DateTime.now
+        const changed = <Q extends typeof When | typeof Stricter>(
+          kind: Q,
+          ask: Effect.Effect<unknown, never, Q["Identifier"]>
+        ) =>
+          StateGraph.make({
+            ...words,
+            name: "law",
+            namespace,
+            interrupts: [kind],
+            start: "ask",
+            nodes: {
+              ask: () => Effect.catchCause(Effect.as(ask, "hidden"), () => Effect.succeed("hidden")),
+              b: () => Effect.void
+            },
+            edges: { ask: [], b: [] }
+          })
+        const resumed = [
+          StateGraph.resume(changed(When, StateGraph.interrupt(When, { after })), { threadId }),
+          StateGraph.resume(changed(Stricter, StateGraph.interrupt(Stricter, "well?")), { threadId })
+        ]
+        for (const each of resumed) {
+          const error = yield* fails(each, "StateDecodeError")
+          assert.deepStrictEqual([error.kind, error.raw], ["Schema", "yes"])
+          assert.include(error.message, "\"ask\"")
+        }
       }))
 
     it.effect("several in one node are asked one after the other, and in a loop anew each time round", () =>

@@ -209,7 +209,7 @@ export const parallel: Group = (it) => {
             paid: () => Effect.succeed({ paid: new Money(250) }),
             note: () => Effect.succeed({ note: undefined }),
             tries: ({ tries }) => Effect.succeed({ tries: tries + 1 }),
-            nothing: () => Effect.succeed({}),
+            nothing: () => Effect.succeed({ constructor: "no field", toString: "neither" } as {}),
             fails: () => failed
           },
           edges: {

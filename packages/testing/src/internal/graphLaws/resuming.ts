@@ -133,18 +133,23 @@ export const resuming: Group = (it) => {
             }
           }
         })
-        yield* Effect.forEach(["node", "reduce", "edge", "state"], (where) =>
-          Effect.gen(function*() {
-            const id = `${threadId} ${where}`
+        for (const where of ["node", "reduce", "edge", "state"]) {
+          for (const durability of ["step", "exit"] as const) {
+            const id = `${threadId} ${where} ${durability}`
             broken = where
-            const exit = yield* Effect.exit(StateGraph.run(graph, { threadId: id, input: [] }))
-            assert.isTrue(
-              exit._tag === "Failure" && String(exit.cause).includes(where === "state" ? "StateEncodeError" : where)
-            )
-            assert.deepStrictEqual((yield* historyOf(graph, id)).at(-1)?.state, ["a"])
+            const exit = yield* Effect.exit(StateGraph.run(graph, { threadId: id, input: [], durability }))
+            const message = where === "state" ? "StateEncodeError" : where
+            assert.isTrue(exit._tag === "Failure" && String(exit.cause).includes(message))
             broken = undefined
-            assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId: id })).state, ["a", "b"])
-          }))
+            if (where === "state" && durability === "exit") {
+              // What cannot be saved at the end has nothing before it.
+              yield* fails(StateGraph.resume(graph, { threadId: id }), "CheckpointNotFound")
+            } else {
+              assert.deepStrictEqual((yield* historyOf(graph, id)).at(-1)?.state, ["a"])
+              assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId: id })).state, ["a", "b"])
+            }
+          }
+        }
       }))
 
     it.effect("goes on after an interruption, which waits for what the node cleans up", () =>
