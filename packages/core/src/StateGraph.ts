@@ -355,8 +355,8 @@ export const make = <
  * graph comes to the node, it begins anew with `input`; where its strategy stops it, it
  * has ended. What it asks, the outer graph asks: name its interrupts there. A branch
  * of the outer graph from where the inner one had asked goes back to that question
- * inside, if retention has kept it; another branch begins the inner one anew. A node
- * runs one graph; a second one in the same node is an `InvalidInput`.
+ * inside, if retention has kept it; another branch, or a fork, begins the inner one
+ * anew. A node runs one graph; a second one in the same node is an `InvalidInput`.
  *
  * @category constructors
  * @since 0.1.0

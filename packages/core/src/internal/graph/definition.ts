@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Record from "effect/Record"
 import * as Schema from "effect/Schema"
+import type { InvalidInput } from "../../CheckpointError.ts"
 import type { AnyInterrupt, Edge, NodeContext, Plain, Settings } from "../../StateGraph.ts"
 import * as Codec from "../codec.ts"
 
@@ -48,8 +49,8 @@ export interface Inner {
   readonly settings: Settings<string>
   /** The kinds of questions that the graph around it knows, and the one within may ask too. */
   readonly interrupts: ReadonlyMap<string, Kind>
-  /** Says whether this is the first graph within the node. */
-  readonly enter: Effect.Effect<boolean>
+  /** Lets one graph within the node through, again if it failed. */
+  readonly once: <A, E, R>(graph: Effect.Effect<A, E, R>) => Effect.Effect<A, E | InvalidInput, R>
 }
 
 /** A version of a graph within, which waits. */

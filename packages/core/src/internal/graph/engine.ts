@@ -100,12 +100,6 @@ export const nested = Effect.fnUntraced(function*<S, Input, U>(
   const around = outer[inner]
   const { threadId } = outer
   const graph = { ...definition, interrupts: new Map([...around.interrupts, ...definition.interrupts]) }
-  if (!(yield* around.enter)) {
-    yield* new InvalidInput({
-      field: "nodes",
-      reason: `node "${outer.node}" runs more than one graph; give each of them a node of its own`
-    })
-  }
   const view = yield* viewOf(graph, `${outer.namespace}/${outer.node.replace(/[%/]/g, encodeURIComponent)}`)
   const options = { ...around.settings, ...settings, interruptBefore: [], interruptAfter: [], threadId }
   const machine = yield* machineFor(graph, view, options, around.nested)
@@ -140,7 +134,7 @@ export const nested = Effect.fnUntraced(function*<S, Input, U>(
     key: `within:${interruptId}`,
     within: { version, checkpointId }
   })
-})
+}, (effect, _, outer) => outer[inner].once(effect))
 
 export const interrupts = <S, Input, U>(
   graph: Definition<S, Input, U>

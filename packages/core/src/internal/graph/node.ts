@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { StateDecodeError, StateEncodeError } from "../../CheckpointError.ts"
+import { InvalidInput, StateDecodeError, StateEncodeError } from "../../CheckpointError.ts"
 import type { Event, NodeContext, Settings } from "../../StateGraph.ts"
 import { Answer, type Asked, type Definition, inner, type Kind } from "./definition.ts"
 
@@ -144,11 +144,15 @@ const contextOf = <S, Input, U>(
       nested: (event) => Effect.asVoid(tell({ _tag: "Nested", node, event: event as Event<unknown, unknown, string> })),
       settings,
       interrupts: graph.interrupts,
-      enter: Effect.sync(() => {
-        const isFirst = !entered
-        entered = true
-        return isFirst
-      })
+      once: <A, E, R>(graph: Effect.Effect<A, E, R>) =>
+        Effect.suspend((): Effect.Effect<A, E | InvalidInput, R> => {
+          if (entered) {
+            const reason = `node "${node}" runs more than one graph; give each of them a node of its own`
+            return Effect.fail(new InvalidInput({ field: "nodes", reason }))
+          }
+          entered = true
+          return Effect.onError(graph, () => Effect.sync(() => entered = false))
+        })
     }
   }
 }

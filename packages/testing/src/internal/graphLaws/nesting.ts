@@ -338,6 +338,23 @@ export const nesting: Group = (it) => {
         assert.strictEqual(ran.filter((node) => node === "x").length, 2)
       }))
 
+    it.effect("that a node tries again goes on inside", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, ran, threadId } = here
+        const inner = StateGraph.subgraph(innerOf(here, failing("y", 2)), { input: () => [], output: join })
+        const outer = StateGraph.make({
+          ...words,
+          name: "outer",
+          namespace,
+          start: "node",
+          nodes: { node: (state, context) => Effect.retry(inner(state, context), { times: 2 }) },
+          edges: { node: [] }
+        })
+        assert.deepStrictEqual((yield* StateGraph.run(outer, { threadId, input: [] })).state, ["(x y z)"])
+        assert.deepStrictEqual(ran, ["x", "y", "y", "y", "z"])
+      }))
+
     it.effect("has its own strategy and steps, and a second one in the same node is refused", () =>
       Effect.gen(function*() {
         const here = yield* setting
