@@ -1,7 +1,6 @@
-import { Checkpointer, CheckpointError, CheckpointStore } from "@effect-checkpoint/core"
+import { Checkpointer, CheckpointError, CheckpointStore, StateGraph } from "@effect-checkpoint/core"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Logger, Metric, References, Schedule, Tracer } from "effect"
-import type { Schema } from "effect"
+import { Effect, Layer, Logger, Metric, References, Schedule, Schema, Tracer } from "effect"
 
 const unavailable = (outcome: "NotApplied" | "Unknown") =>
   new CheckpointError.StoreError({
@@ -215,4 +214,44 @@ describe("spans and logs", () => {
       )
       assert.deepInclude(annotations[0], { threadId: "t", namespace: "" })
     }).pipe(Effect.provide(Checkpointer.layerMemory)))
+
+  it.effect("a run of a graph and its nodes have spans, annotate what is logged, and count the steps", () =>
+    Effect.gen(function*() {
+      const spans: Array<Tracer.Span> = []
+      const tracer = Tracer.make({
+        span: (options) => {
+          const span = new Tracer.NativeSpan(options)
+          if (span.name.startsWith("StateGraph")) spans.push(span)
+          return span
+        }
+      })
+      const annotations: Array<Readonly<Record<string, unknown>>> = []
+      const logger = Logger.make(({ fiber }) => {
+        annotations.push(fiber.getRef(References.CurrentLogAnnotations))
+      })
+      const graph = StateGraph.make({
+        name: "counter",
+        state: Schema.Struct({ n: Schema.Int }),
+        start: "count",
+        nodes: { count: ({ n }) => Effect.as(Effect.logInfo("counting"), { n: n + 1 }) },
+        edges: { count: ({ n }) => n < 2 ? ["count"] : [] }
+      })
+      yield* StateGraph.run(graph, { threadId: "t", input: { n: 0 } }).pipe(
+        Effect.withTracer(tracer),
+        Effect.provide(Logger.layer([logger]))
+      )
+      yield* StateGraph.resume(graph, { threadId: "t" }).pipe(Effect.withTracer(tracer))
+      assert.deepStrictEqual(
+        spans.map(({ attributes, name }) => [name, attributes.get("graph.name"), attributes.get("graph.node")]),
+        [
+          ["StateGraph.run", "counter", undefined],
+          ["StateGraph.node", "counter", "count"],
+          ["StateGraph.node", "counter", "count"],
+          ["StateGraph.resume", "counter", undefined]
+        ]
+      )
+      assert.strictEqual(spans[0]?.attributes.get("checkpoint.thread_id"), "t")
+      assert.deepInclude(annotations[1], { threadId: "t", namespace: "counter", graph: "counter", node: "count" })
+      assert.include(yield* counted, { checkpoint_graph_steps: 2 })
+    }).pipe(Effect.provide(Checkpointer.layerMemory), withMetrics))
 })

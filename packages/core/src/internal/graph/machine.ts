@@ -324,13 +324,13 @@ export const make = <S, Input, U>(view: View<S>, running: Node.Running<S, Input,
           if (isLast) return yield* resultOf(position)
           events = []
           const outcomes = yield* guarded(runNodes(position, restore, events))
-          yield* Metric.update(Metrics.graphSteps, 1)
           const asking = outcomes.find((outcome) => outcome._tag === "Asked")
           if (asking !== undefined) {
             question = { ...asking.asked, node: asking.node }
           } else {
             const writers = outcomes as ReadonlyArray<Node.Returned<U>>
             position = yield* guarded(advance(position, writers))
+            yield* Metric.update(Metrics.graphSteps, 1)
             question = pauseAfter(position)
           }
         }

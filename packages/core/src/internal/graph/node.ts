@@ -96,7 +96,7 @@ export const runNode = <S, Input, U>(
   done: Schema.JsonObject
 ): Effect.Effect<Outcome<U>, unknown, unknown> =>
   Effect.suspend(() => {
-    const { graph, tell } = running
+    const { graph, namespace, tell, threadId } = running
     const suspended: Suspended = Deferred.makeUnsafe()
     const returned = Effect.suspend(() =>
       graph.nodes.get(node)!(step.state, contextOf(running, step, node, done, suspended))
@@ -110,7 +110,7 @@ export const runNode = <S, Input, U>(
       Effect.raceFirst(returned, asked)
     ).pipe(
       Effect.withSpan("StateGraph.node", { attributes: { "graph.name": graph.name, "graph.node": node } }),
-      Effect.annotateLogs({ graph: graph.name, node })
+      Effect.annotateLogs({ threadId, namespace, graph: graph.name, node })
     )
   })
 

@@ -237,8 +237,10 @@ export const asking: Group = (it) => {
         class Stricter
           extends StateGraph.Interrupt<Stricter>()("Ask", { request: Schema.String, response: Schema.Int })
         {}
-        const after = yield* DateTime.now
-        const changed = <Q extends typeof When | typeof Stricter>(
+        class Other
+          extends StateGraph.Interrupt<Other>()("Other", { request: Schema.String, response: Schema.String })
+        {}
+        const changed = <Q extends typeof Other | typeof Stricter>(
           kind: Q,
           ask: Effect.Effect<unknown, never, Q["Identifier"]>
         ) =>
@@ -255,7 +257,7 @@ export const asking: Group = (it) => {
             edges: { ask: [], b: [] }
           })
         const resumed = [
-          StateGraph.resume(changed(When, StateGraph.interrupt(When, { after })), { threadId }),
+          StateGraph.resume(changed(Other, StateGraph.interrupt(Other, "well?")), { threadId }),
           StateGraph.resume(changed(Stricter, StateGraph.interrupt(Stricter, "well?")), { threadId })
         ]
         for (const each of resumed) {
