@@ -138,6 +138,11 @@ export const nesting: Group = (it) => {
         const view = yield* within(`${namespace}/as`)
         const [inside] = yield* view.listVersions(threadId)
         assert.strictEqual(inside?.metadata["tenant"], 1)
+        // Pauses are the outer one's.
+        const paused = yield* StateGraph.run(outer, { ...options, input: [], interruptBefore: ["otherwise"] })
+        assert.strictEqual(paused._tag === "Interrupted" ? paused.interrupt.node : paused._tag, "otherwise")
+        const went = yield* StateGraph.resume(outer, { ...options, response: "continue", interruptAfter: ["as"] })
+        assert.deepStrictEqual(went.state, ["(x y)", "(x z)"])
       }))
 
     it.effect("asks outside, and is answered inside exactly once", () =>
@@ -336,6 +341,46 @@ export const nesting: Group = (it) => {
         const branch = yield* StateGraph.resume(outer, { ...options, version: last, response: "otherwise" })
         assert.deepStrictEqual(branch.state, ["go", "(x y z)", "(x y z)"])
         assert.strictEqual(ran.filter((node) => node === "x").length, 2)
+      }))
+
+    it.effect("that cannot go on where it was is an error, and does not begin anew", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, ran, threadId } = here
+        const smaller = StateGraph.make({
+          ...words,
+          name: "inner",
+          start: "x",
+          nodes: { x: here.says("x") },
+          edges: { x: [] }
+        })
+        const other = StateGraph.make({
+          ...words,
+          name: "other",
+          start: "x",
+          nodes: { x: here.says("x") },
+          edges: { x: [] }
+        })
+        yield* fails(StateGraph.run(outerOf(here, innerOf(here, failing("y"))), { threadId, input: [] }), "Boom")
+        ran.length = 0
+        for (const [inner, reason] of [[smaller, "node \"y\""], [other, "graph \"inner\""]] as const) {
+          const outer = StateGraph.make({
+            ...words,
+            name: "outer",
+            namespace,
+            start: "inner",
+            nodes: { inner: StateGraph.subgraph(inner, { input: () => [], output: join }) },
+            edges: { inner: [] }
+          })
+          assert.include((yield* fails(StateGraph.resume(outer, { threadId }), "StateDecodeError")).message, reason)
+        }
+        yield* Effect.flatMap(within(`${namespace}/inner`), (view) => view.put({ threadId, state: ["by hand"] }))
+        const error = yield* fails(
+          StateGraph.resume(outerOf(here, innerOf(here, Effect.void)), { threadId }),
+          "StateDecodeError"
+        )
+        assert.include(error.message, "not written by a graph")
+        assert.deepStrictEqual(ran, [])
       }))
 
     it.effect("that a node tries again goes on inside", () =>

@@ -92,6 +92,23 @@ export const parallel: Group = (it) => {
         }
       }))
 
+    it.effect("that is left for nodes that are named leaves what it has done", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "go",
+          nodes: { go: says("go"), a: says("a"), b: says("b", failing("b")) },
+          edges: { go: ["a", "b"], a: [], b: [] }
+        })
+        yield* fails(StateGraph.run(graph, { threadId, input: [], strategy, concurrency: 1 }), "Boom")
+        const result = yield* StateGraph.resume(graph, { threadId, next: ["a", "b"], concurrency: 1 })
+        assert.deepStrictEqual(result.state, ["go", "a", "b"])
+        assert.deepStrictEqual(ran, ["go", "a", "b", "a", "b"])
+      }))
+
     it.effect("an interruption interrupts the nodes, and keeps what has finished", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting

@@ -268,6 +268,21 @@ export const resuming: Group = (it) => {
         }
       }))
 
+    it.effect("a node that is gone is left by naming another one", () =>
+      Effect.gen(function*() {
+        const { namespace, says, threadId } = yield* setting
+        const options = { ...words, name: "law", namespace, start: "a" } as const
+        const before = StateGraph.make({
+          ...options,
+          nodes: { a: says("a"), gone: says("gone") },
+          edges: { a: ["gone"], gone: [] }
+        })
+        const now = StateGraph.make({ ...options, nodes: { a: says("a"), b: says("b") }, edges: { a: [], b: [] } })
+        yield* fails(StateGraph.run(before, { threadId, input: [], maxSteps: 1 }), "StepLimitExceeded")
+        yield* fails(StateGraph.resume(now, { threadId }), "StateDecodeError")
+        assert.deepStrictEqual((yield* StateGraph.resume(now, { threadId, next: ["b"] })).state, ["a", "b"])
+      }))
+
     it.effect("a question that the graph does not know, or that is not a graph's, is not answered", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
