@@ -1,4 +1,4 @@
-import { Checkpointer } from "@effect-checkpoint/core"
+import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
 import { PgCheckpointer } from "@effect-checkpoint/sql"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, layer } from "@effect/vitest"
@@ -79,6 +79,30 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           assert.notMatch(statement!, /\bstate\b/)
         }
       }).pipe(Effect.provide(inSchema("statements"))))
+
+    it.effect("a step of a graph is one statement, and a parallel one as many as it has nodes", () =>
+      Effect.gen(function*() {
+        const graph = StateGraph.make({
+          name: "steps",
+          state: Schema.Struct({ n: Schema.Int }),
+          start: "count",
+          nodes: {
+            count: ({ n }) => Effect.succeed({ n: n + 1 }),
+            a: () => Effect.void,
+            b: () => Effect.void,
+            c: () => Effect.void
+          },
+          edges: { count: ({ n }) => n < 10 ? ["count"] : ["a", "b", "c"], a: [], b: [], c: [] }
+        })
+        const input = { n: 0 }
+        const [, statements] = yield* statementsOf(
+          StateGraph.run(graph, { threadId: "t", input, strategy: "Parallel" })
+        )
+        // A look at the thread, its beginning, ten steps, and one of three nodes.
+        assert.strictEqual(statements.length, 1 + 1 + 10 + 3, statements.join("\n"))
+        const [, resumed] = yield* statementsOf(StateGraph.resume(graph, { threadId: "t" }))
+        assert.strictEqual(resumed.length, 1)
+      }).pipe(Effect.provide(inSchema("steps"))))
 
     it.effect("a database that has no statistics yet finds its rows by their keys", () =>
       Effect.gen(function*() {
