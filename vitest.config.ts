@@ -1,3 +1,4 @@
+import process from "node:process"
 import { defineConfig } from "vitest/config"
 
 export default defineConfig({
@@ -5,6 +6,8 @@ export default defineConfig({
     globalSetup: ["./packages/testing/src/vitestGlobalSetup.ts"],
     include: ["packages/*/test/**/*.test.ts", "examples/**/*.test.ts"],
     testTimeout: 30_000,
-    hookTimeout: 120_000
+    hookTimeout: 120_000,
+    // With 20, 20 times as many random sequences are compared with the model, and they are others.
+    env: { CHECKPOINT_TEST_EFFORT: process.env["CHECKPOINT_TEST_EFFORT"] ?? "1" }
   }
 })

@@ -3,17 +3,24 @@ import { CheckpointerLaws, StateGraphLaws } from "@effect-checkpoint/testing"
 import { Layer } from "effect"
 import { age, Database, pgLayer } from "./support.ts"
 
+const effort = Number(process.env["CHECKPOINT_TEST_EFFORT"])
+const seed = `effort ${effort}`
+
 CheckpointerLaws.laws({
   name: "on a Postgres server",
   layer: pgLayer().pipe(Layer.provide(Database.layer)),
-  age: age()
+  age: age(),
+  sequences: 100 * effort,
+  seed
 })
 
 CheckpointerLaws.laws({
   name: "on embedded Postgres",
   layer: PgCheckpointer.layerEmbedded(),
   age: age(),
-  runs: 25
+  runs: 25,
+  sequences: 50 * effort,
+  seed
 })
 
 StateGraphLaws.laws({

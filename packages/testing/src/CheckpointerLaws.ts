@@ -32,6 +32,7 @@ import { branching } from "./internal/laws/branching.ts"
 import { changes } from "./internal/laws/changes.ts"
 import { concurrency } from "./internal/laws/concurrency.ts"
 import { input } from "./internal/laws/input.ts"
+import { model } from "./internal/laws/model.ts"
 import { reading } from "./internal/laws/reading.ts"
 import { retention } from "./internal/laws/retention.ts"
 import { states } from "./internal/laws/states.ts"
@@ -67,6 +68,9 @@ export interface Options<R, E> {
   /** How many cases each property is tried with. 100 by default. */
   readonly runs?: number | undefined
 
+  /** How many random sequences of operations are compared with a model. As many as `runs` by default. */
+  readonly sequences?: number | undefined
+
   /** What the cases are made from. The same each time by default, so that a suite that passed passes again. */
   readonly seed?: string | number | undefined
 }
@@ -82,7 +86,11 @@ export interface Options<R, E> {
  * @since 0.1.0
  */
 export const laws = <R, E>(options: Options<R, E>): void => {
-  const properties = { arbitrary: { runs: options.runs ?? 100, seed: options.seed ?? "effect-checkpoint" } }
+  const runs = options.runs ?? 100
+  const properties = {
+    arbitrary: { runs, seed: options.seed ?? "effect-checkpoint" },
+    sequences: options.sequences ?? runs
+  }
   const aging = Layer.effect(
     Aging,
     Effect.contextWith((context: Context.Context<R>) =>
@@ -91,7 +99,21 @@ export const laws = <R, E>(options: Options<R, E>): void => {
   )
   const provided = Layer.provideMerge(aging, options.layer)
   layer(provided, { concurrent: false, excludeTestServices: true, timeout: "2 minutes" })(options.name, (it) => {
-    for (const group of [states, changes, writing, concurrency, reading, branching, steps, threads, retention, input]) {
+    for (
+      const group of [
+        states,
+        changes,
+        writing,
+        concurrency,
+        reading,
+        branching,
+        steps,
+        threads,
+        retention,
+        input,
+        model
+      ]
+    ) {
       group(it, properties)
     }
   })

@@ -5,10 +5,14 @@ import { assert, it } from "@effect/vitest"
 import { DateTime, Effect, Fiber, Layer, Option, Schema } from "effect"
 import { TestClock } from "effect/testing"
 
+const effort = Number(process.env["CHECKPOINT_TEST_EFFORT"])
+
 CheckpointerLaws.laws({
   name: "Checkpointer.layerMemory",
   layer: Checkpointer.layerMemory.pipe(Layer.provideMerge(TestClock.layer())),
-  age: TestClock.adjust
+  age: TestClock.adjust,
+  sequences: 500 * effort,
+  seed: `effort ${effort}`
 })
 
 StateGraphLaws.laws({

@@ -50,7 +50,8 @@ interface ModelVersion {
 /** Ascending by version; the last one is the head. */
 type Model = Map<string, Array<ModelVersion>>
 
-interface ModelPolicy {
+/** Ages are in hours. */
+export interface ModelPolicy {
   readonly maxVersions?: number | undefined
   readonly maxAge?: number | undefined
   readonly idleThreads?: number | undefined
@@ -58,7 +59,7 @@ interface ModelPolicy {
   readonly compact?: boolean | undefined
 }
 
-const olderThan = (version: ModelVersion, hours: number | undefined): boolean =>
+export const olderThan = (version: Pick<ModelVersion, "hours">, hours: number | undefined): boolean =>
   hours !== undefined && version.hours > hours + 0.5
 
 /** Applies the policy as `Retention.Policy` describes it, and tells how many versions went of which thread. */
@@ -94,7 +95,7 @@ interface Removed {
 const byThread = (a: { readonly threadId: string }, b: { readonly threadId: string }): number =>
   a.threadId < b.threadId ? -1 : a.threadId > b.threadId ? 1 : 0
 
-const policyOf = (policy: ModelPolicy, namespace: string): Retention.Policy => ({
+export const policyOf = (policy: ModelPolicy, namespace: string | undefined): Retention.Policy => ({
   namespace,
   maxVersions: policy.maxVersions,
   compact: policy.compact,

@@ -23,6 +23,8 @@ export type It = Vitest.MethodsNonLive<Checkpointer.Checkpointer | CheckpointSto
 /** How property tests run. */
 export interface Properties {
   readonly arbitrary: { readonly runs: number; readonly seed: string | number }
+  /** How many of the sequences that are compared with a model. */
+  readonly sequences: number
 }
 
 /** For `describe`: a database may take its time. */

@@ -1,0 +1,797 @@
+import { type Checkpoint, Checkpointer, CheckpointError, CheckpointStore } from "@effect-checkpoint/core"
+import { assert, describe } from "@effect/vitest"
+import * as Arbitrary from "effect/Arbitrary"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { isDeepStrictEqual } from "node:util"
+import { type ModelPolicy, olderThan, policyOf } from "./retention.ts"
+import { age, fresh, type Group, historyOf, type JsonView, jsonView, onLiveClock, refOf, timeless } from "./suite.ts"
+
+/*
+ * Any sequence of operations, by two services over one store that fails now and then, against a model that is small
+ * enough to be seen to be right.
+ */
+
+// -----------------------------------------------------------------------------
+// the model
+// -----------------------------------------------------------------------------
+
+interface Content {
+  readonly state: Schema.Json
+  readonly nextNodes: ReadonlyArray<string>
+  readonly pendingInterrupt: Checkpoint.Interrupt | null
+  readonly metadata: Schema.JsonObject
+}
+
+interface Version extends Checkpoint.CheckpointRef {
+  /** Only known when it was saved, unless the caller has chosen it. */
+  checkpointId: string
+  readonly content: Content
+  readonly parent: Version | undefined
+  writes: Schema.JsonObject
+  tags: ReadonlyArray<string>
+  resolved: boolean
+  /** Ages are in hours, and policies between two hours, so that real time does not matter. */
+  hours: number
+}
+
+interface Thread {
+  /** Those that can be read, ascending; the last one is the head. */
+  versions: ReadonlyArray<Version>
+  floor: number
+}
+
+type Model = Map<string, Thread>
+
+type Key = Pick<Checkpoint.CheckpointRef, "threadId" | "namespace">
+
+/** What an operation is refused with, as the error has it. */
+class Refusal {
+  readonly _tag: "CheckpointIdTaken" | "CheckpointNotFound" | "VersionConflict"
+  constructor(tag: Refusal["_tag"], fields?: object) {
+    this._tag = tag
+    Object.assign(this, fields)
+  }
+}
+
+const nameOf = ({ namespace, threadId }: Key): string => `${namespace}\u0000${threadId}`
+
+const versionsOf = (model: Model, key: Key): ReadonlyArray<Version> => model.get(nameOf(key))?.versions ?? []
+
+const headOf = (model: Model, key: Key): Version | undefined => versionsOf(model, key).at(-1)
+
+const isPinned = (version: Version): boolean =>
+  version.tags.length > 0 || (version.content.pendingInterrupt !== null && !version.resolved)
+
+/** What is not above the floor is there for as long as it is pinned. */
+const sweep = (thread: Thread): void => {
+  thread.versions = thread.versions.filter((version) => version.version > thread.floor || isPinned(version))
+}
+
+interface Write extends Key {
+  readonly content: Content
+  readonly checkpointId?: string | undefined
+  readonly parent?: Version | undefined
+  /** Whether the head is what the writer takes for it, and the number of that. */
+  readonly isHead?: ((head: Version | undefined) => boolean) | undefined
+  readonly expected?: number | undefined
+  readonly writes?: Schema.JsonObject | undefined
+  readonly keepsWrites?: boolean | undefined
+  readonly resolvesInterrupt?: boolean | undefined
+}
+
+const save = (model: Model, write: Write): Version | Refusal => {
+  const { content, threadId, namespace } = write
+  const head = headOf(model, write)
+  const named = versionsOf(model, write).find(({ checkpointId }) => checkpointId === write.checkpointId)
+  if (named !== undefined) {
+    return isDeepStrictEqual(named.content, content) ? named : new Refusal("CheckpointIdTaken")
+  }
+  const actual = head?.version ?? 0
+  if (write.isHead?.(head) === false) return new Refusal("VersionConflict", { expected: write.expected, actual })
+  const version: Version = {
+    threadId,
+    namespace,
+    version: actual + 1,
+    checkpointId: write.checkpointId ?? "",
+    content,
+    parent: write.parent ?? head,
+    writes: { ...(write.keepsWrites ? head?.writes : {}), ...write.writes },
+    tags: [],
+    resolved: false,
+    hours: 0
+  }
+  if (write.resolvesInterrupt && head !== undefined) head.resolved = true
+  model.set(nameOf(write), {
+    versions: [...versionsOf(model, write), version],
+    floor: model.get(nameOf(write))?.floor ?? 0
+  })
+  return version
+}
+
+/** What the policy takes from each thread. With `dryRun` nothing is changed. */
+const prune = (model: Model, policy: ModelPolicy, within: string | undefined, dryRun: boolean) =>
+  Array.from(model).flatMap(([name, thread]) => {
+    const { versions } = thread
+    const head = versions.at(-1)!
+    const { namespace, threadId } = head
+    if (within !== undefined && within !== namespace) return []
+    const idle = olderThan(head, policy.idleThreads)
+    const deleted = idle && !versions.some(isPinned)
+    const condemned = versions.filter((version) =>
+      version !== head && (idle || olderThan(version, policy.maxAge) ||
+        (policy.maxVersions !== undefined && version.version <= head.version - policy.maxVersions))
+    )
+    const pruned = {
+      versions: deleted ? [] : versions,
+      floor: Math.max(thread.floor, ...condemned.map(({ version }) => version))
+    }
+    sweep(pruned)
+    if (!dryRun && deleted) model.delete(name)
+    if (!dryRun && !deleted) model.set(name, pruned)
+    const gone = versions.length - pruned.versions.length
+    return gone === 0 ? [] : [{ threadId, namespace, versions: gone, deleted }]
+  })
+
+/** As `assert.deepStrictEqual`, which takes most of the time where things are the same. */
+const same = (actual: unknown, expected: unknown): void => {
+  if (!isDeepStrictEqual(actual, expected)) assert.deepStrictEqual(actual, expected)
+}
+
+/** A version as `timeless` shows it. */
+const shown = ({ checkpointId, content, namespace, parent, tags, threadId, version }: Version) => ({
+  threadId,
+  namespace,
+  version,
+  checkpointId,
+  ...content,
+  parent: parent === undefined ? null : refOf(parent),
+  tags: tags.toSorted()
+})
+
+/** Without its state. */
+const shownInfo = (version: Version) => {
+  const { state: _, ...info } = shown(version)
+  return info
+}
+
+// -----------------------------------------------------------------------------
+// the operations
+// -----------------------------------------------------------------------------
+
+/** Which of those that were returned so far, the newest being 0. */
+const back = Schema.Literals([0, 1, 2, 3, 5, 8])
+const id = Schema.Literals(["", "", "x", "y"])
+const by = Schema.Literals(["version", "id", "tag"])
+const tasks = Schema.Literals(["", "", "a", "b", "ab"])
+const index = Schema.Literals([0, 1, 2])
+const { Boolean } = Schema
+const MaybeBoolean = Schema.optionalKey(Boolean)
+
+const command = <const Tag extends string, const Fields extends Schema.Struct.Fields>(tag: Tag, fields: Fields) =>
+  Schema.TaggedStruct(tag, {
+    service: Schema.Literals([0, 1]),
+    space: Schema.Literals([0, 1, 1, 1]),
+    thread: Schema.Literals([0, 0, 0, 0, 1, 2]),
+    /** Into `breakdowns`, which are fewer. */
+    breaks: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 39 })),
+    ...fields
+  })
+
+const Put = command("Put", {
+  more: Schema.Literals([0, 0, 0, 3]),
+  change: Schema.Literals(["append", "append", "edit", "drop", "rewrite", "same", "other"]),
+  upon: Schema.Literals(["anything", "anything", "head", "number", "known", "bare"]),
+  back,
+  id,
+  unfinished: Boolean,
+  asks: Boolean,
+  resolves: Boolean,
+  keeps: Boolean,
+  tasks,
+  metadata: index
+})
+const Update = command("Update", { effect: Schema.Literals(["none", "quiet", "disturbed"]) })
+const Get = command("Get", { by: Schema.Literals(["latest", "version", "id", "tag"]), back })
+const Tag = command("Tag", { back, tags: index })
+const Prune = command("Prune", {
+  all: Boolean,
+  maxVersions: Schema.Literals([1, 1, 2, 3, 100]),
+  maxAge: Schema.Literals([0, 1, 100, 100, 100]),
+  idleThreads: Schema.Literals([0, 1, 100, 100, 100]),
+  compact: Boolean,
+  dryRun: Schema.Literals([false, false, true])
+})
+
+/** What is here several times is done as often. */
+const Command = Schema.Union([
+  Put,
+  Put,
+  Put,
+  Put,
+  Put,
+  // The same put once more, maybe by the other service.
+  command("Repeat", { back }),
+  Update,
+  Update,
+  command("Restore", { by, back, id, tasks, metadata: Schema.optionalKey(index) }),
+  command("Fork", { back, id }),
+  Get,
+  Get,
+  command("Time", { back, before: Boolean }),
+  command("List", { back, limit: Schema.Literals([1, 2, 100]) }),
+  command("History", { back }),
+  Tag,
+  Tag,
+  command("SaveWrites", { back, tasks }),
+  command("Writes", { back }),
+  // And maybe begun anew, as it was or up to the number of the newest version and like that.
+  command("Delete", { really: Boolean, anew: Schema.Literals(["", "same", "like"]) }),
+  command("Threads", {
+    all: Boolean,
+    metadata: Schema.optionalKey(index),
+    interrupted: MaybeBoolean,
+    unfinished: MaybeBoolean
+  }),
+  Prune,
+  Prune,
+  Schema.TaggedStruct("Age", { hours: Schema.Literals([1, 2]) })
+])
+
+type Command = typeof Command.Type
+
+/** In parts, so that few are short and all can shrink to nothing. */
+const Sequence = Arbitrary.map(
+  Arbitrary.all(Array.from({ length: 3 }, () => Arbitrary.array(Arbitrary.schema(Command), { maxLength: 12 }))),
+  (parts) => parts.flat()
+)
+
+/** Which calls of the store break: `b` before it was applied, `a` after. A service tries each call twice. */
+const breakdowns = ["b", "a", "bb", "ba", "ab", "aa", ".b", ".a", ".bb", "aab", "abb", "..aa"]
+
+const metadatas: ReadonlyArray<Schema.JsonObject> = [{}, { user: 1 }, { user: 1, deep: { list: [1, 2] } }]
+
+const filters: ReadonlyArray<Schema.JsonObject> = [{}, { user: 1 }, { deep: { list: [2] } }]
+
+const tagSets: ReadonlyArray<ReadonlyArray<string>> = [[], ["a"], ["b", "a"]]
+
+const message = (n: number): string => `message ${n} `.repeat(5)
+
+const messages = (n: number): ReadonlyArray<string> => Array.from({ length: 9 }, (_, i) => `${i} ${message(n)}`)
+
+/** The next state of a thread, in which what is new is so nowhere else. */
+const changed = (state: Schema.Json, change: typeof Put.Type["change"], n: number): Schema.Json => {
+  const before: ReadonlyArray<Schema.Json> = Array.isArray(state) ? state : messages(n)
+  switch (change) {
+    case "append":
+      return [...before, message(n)]
+    case "edit":
+      return [...before.slice(0, 1), { n, text: `${message(n)}\u0000` }, ...before.slice(2)]
+    case "drop":
+      return before.slice(1)
+    case "rewrite":
+      return messages(n)
+    case "same":
+      return structuredClone(state)
+    case "other":
+      return { n, before }
+  }
+}
+
+/** As far as these filters go. */
+const contains = (json: Schema.JsonObject, filter: Schema.JsonObject): boolean =>
+  ("user" in filter ? json["user"] === filter["user"] : true) && ("deep" in filter ? "deep" in json : true)
+
+// -----------------------------------------------------------------------------
+// the world in which they are done
+// -----------------------------------------------------------------------------
+
+const lost = (operation: string, outcome: "NotApplied" | "Unknown") =>
+  new CheckpointError.StoreError({
+    operation,
+    reason: "Unavailable",
+    description: "the test broke it",
+    isRetryable: true,
+    outcome
+  })
+
+/** Breaks calls of the store, and knows what was done though nobody was told. */
+class Breaker {
+  plan: Array<string> = []
+  applied = false
+  /** The id of the last checkpoint that was put. */
+  checkpointId = ""
+
+  reset(breaks: number): void {
+    this.plan = Array.from(breakdowns[breaks - 20] ?? "")
+    this.applied = false
+  }
+
+  /** `worked` tells whether the call has changed anything. */
+  wrap<A>(
+    operation: string,
+    call: Effect.Effect<A, CheckpointError.StoreError>,
+    worked: (result: A) => boolean = () => false
+  ): Effect.Effect<A, CheckpointError.StoreError> {
+    return Effect.suspend(() => {
+      const fate = this.plan.shift()
+      if (fate === "b") return Effect.fail(lost(operation, "NotApplied"))
+      return Effect.flatMap(call, (result) => {
+        this.applied ||= worked(result)
+        return fate === "a" ? Effect.fail(lost(operation, "Unknown")) : Effect.succeed(result)
+      })
+    })
+  }
+}
+
+/** The store over a bad line. It goes by its own clock; what waits for another attempt goes by the real one. */
+const breaking = (
+  store: CheckpointStore.CheckpointStore["Service"],
+  breaker: Breaker,
+  clock: Clock.Clock
+): CheckpointStore.CheckpointStore["Service"] => {
+  const onItsClock = Effect.provideService(Clock.Clock, clock)
+  return {
+    ...store,
+    put: (record, expected) => {
+      breaker.checkpointId = record.checkpointId
+      return breaker.wrap("put", onItsClock(store.put(record, expected)), (result) => result._tag === "Saved")
+    },
+    read: (key, selector, count) => breaker.wrap("read", store.read(key, selector, count)),
+    list: (key, options) => breaker.wrap("list", store.list(key, options)),
+    threads: (query) => breaker.wrap("threads", store.threads(query)),
+    setTags: (key, version, tags) => breaker.wrap("setTags", store.setTags(key, version, tags), Option.isSome),
+    saveWrites: (key, version, writes) =>
+      breaker.wrap("saveWrites", store.saveWrites(key, version, writes), (is) => is),
+    readWrites: (key, version) => breaker.wrap("readWrites", store.readWrites(key, version)),
+    deleteThread: (key) => breaker.wrap("deleteThread", store.deleteThread(key), (versions) => versions > 0),
+    prune: (query) =>
+      Stream.fromIterableEffect(
+        breaker.wrap("prune", onItsClock(Stream.runCollect(store.prune(query))), () => !query.dryRun)
+      )
+  }
+}
+
+/** A reference that somebody holds. */
+interface Known {
+  readonly ref: Checkpoint.CheckpointRef
+  /** Who got it while it was the newest, and is certain of the very write that it is of. */
+  readonly holder: { readonly service: number; readonly version: Version } | undefined
+}
+
+interface Prepared {
+  readonly input: Checkpointer.Append<Schema.Json> | Checkpointer.CompareAndSet<Schema.Json>
+  readonly parent: Known | undefined
+  readonly write: Write
+}
+
+/** One of two namespaces: the service's own, and that of a view. */
+interface Space {
+  readonly namespace: string
+  /** Of the two services. */
+  readonly views: ReadonlyArray<JsonView>
+  /** Of a service to which nothing happens, and which remembers nothing. */
+  readonly reader: JsonView
+  /** All that was returned so far, the newest last. */
+  readonly known: Array<Known>
+  readonly puts: Array<Prepared>
+}
+
+interface World {
+  readonly model: Model
+  readonly breaker: Breaker
+  readonly services: ReadonlyArray<Checkpointer.Checkpointer["Service"]>
+  readonly spaces: ReadonlyArray<Space>
+  readonly threadIds: ReadonlyArray<string>
+  /** Makes every state another one. */
+  counter: number
+}
+
+const makeWorld = Effect.gen(function*() {
+  const store = yield* CheckpointStore.CheckpointStore
+  const breaker = new Breaker()
+  const service = (options: Checkpointer.Options, over: CheckpointStore.CheckpointStore["Service"]) =>
+    Effect.provideService(Effect.orDie(Checkpointer.make(options)), CheckpointStore.CheckpointStore, over)
+  const viewOf = (service: Checkpointer.Checkpointer["Service"], namespace: string) =>
+    namespace === ""
+      ? Effect.succeed<JsonView>({ ...service, threads: (filter) => service.threads({ namespace, ...filter }) })
+      : Effect.provideService(jsonView(namespace), Checkpointer.Checkpointer, service)
+  const clock = yield* Clock.Clock
+  const broken = breaking(store, breaker, clock)
+  const services = [
+    yield* service({ retry: Schedule.recurs(1) }, broken),
+    yield* service({ retry: Schedule.recurs(1) }, broken)
+  ]
+  const reading = yield* service({ cacheBytes: 0 }, breaking(store, new Breaker(), clock))
+  const spaces = yield* Effect.forEach(
+    ["", yield* fresh],
+    (namespace) =>
+      Effect.gen(function*(): Effect.fn.Return<Space> {
+        const views = yield* Effect.forEach(services, (service) => viewOf(service, namespace))
+        return { namespace, views, reader: yield* viewOf(reading, namespace), known: [], puts: [] }
+      })
+  )
+  const name = yield* fresh
+  const threadIds = ["a", "b", "c"].map((letter) => `${name} ${letter}`)
+  yield* Effect.addFinalizer(() =>
+    Effect.forEach(spaces, ({ reader }) => Effect.forEach(threadIds, reader.deleteThread)).pipe(Effect.ignore)
+  )
+  return { model: new Map(), breaker, services, spaces, threadIds, counter: 0 } satisfies World
+})
+
+type LawError =
+  | Checkpointer.PutError
+  | Checkpointer.ReadError
+  | CheckpointError.CheckpointNotFound
+  | CheckpointError.VersionConflict
+
+/**
+ * Does it, and compares what came of it with the model's answer. Where the store broke, the model does it only if it was
+ * done, which the error must not deny.
+ */
+const does = Effect.fnUntraced(function*<A, B>(
+  { breaker }: World,
+  { namespace, threadId }: Key,
+  operation: Effect.Effect<A, LawError>,
+  answer: () => B | Refusal,
+  agrees: (result: A, answer: B) => void
+): Effect.fn.Return<void> {
+  const broken = breaker.plan.filter((fate) => fate !== ".").length
+  const result = yield* onLiveClock(Effect.result(operation))
+  if (Result.isFailure(result) && result.failure._tag === "StoreError") {
+    const { description, operation, outcome } = result.failure
+    assert.strictEqual(description, "the test broke it")
+    assert.isTrue(broken > 1 || operation === "prune" || operation === "deleteThread", "one failure is survived")
+    assert.isFalse(breaker.applied && outcome === "NotApplied", "what was done is not said to be not done")
+    if (!breaker.applied) return
+  }
+  const expected = answer()
+  if (expected instanceof Refusal) {
+    assert.isTrue(Result.isFailure(result), `not refused with ${expected._tag}`)
+    const error = Result.getOrThrow(Result.flip(result))
+    assert.include(error as object, { ...expected, threadId, namespace }, String(error))
+    return
+  }
+  const saved = expected as Partial<Version> | undefined
+  if (saved?.checkpointId === "") saved.checkpointId = breaker.checkpointId
+  if (Result.isSuccess(result)) agrees(result.success, expected)
+  else assert.strictEqual(result.failure._tag, "StoreError", String(result.failure))
+})
+
+const perform = Effect.fnUntraced(function*(world: World, command: Command) {
+  const { breaker, model } = world
+  world.counter++
+  if (command._tag === "Age") {
+    yield* age(`${command.hours} hours`)
+    for (const { versions } of model.values()) for (const version of versions) version.hours += command.hours
+    return
+  }
+  const { known, namespace, puts, reader, views } = world.spaces[command.space]!
+  const view = views[command.service]!
+  const threadId = world.threadIds[command.thread]!
+  const key = { threadId, namespace }
+  const versions = versionsOf(model, key)
+  const head = versions.at(-1)
+  const isOwn = (key: Key): boolean => world.threadIds.includes(key.threadId)
+  const nth = <A>(list: ReadonlyArray<A>): A | undefined =>
+    "back" in command ? list[list.length - 1 - command.back] : undefined
+  const checkpointId = "id" in command && command.id !== "" ? command.id : undefined
+  const values = "tasks" in command
+    ? Object.fromEntries(Array.from(command.tasks, (task) => [task, world.counter]))
+    : {}
+  /** Of this thread where there is one. */
+  const held = nth(known.filter(({ ref }) => ref.threadId === threadId)) ?? nth(known)
+  const target = held?.ref ?? { ...key, version: 1, checkpointId: "x" }
+  const byNumber = versionsOf(model, target).find(({ version }) => version === target.version)
+  const byReference = byNumber?.checkpointId === target.checkpointId ? byNumber : undefined
+  const selected = (by: "version" | "id" | "tag"): readonly [Checkpointer.Selector, Version | undefined] =>
+    by === "version"
+      ? [{ version: target.version }, versions.find(({ version }) => version === target.version)]
+      : by === "id"
+      ? [{ checkpointId: target.checkpointId }, versions.find((other) => other.checkpointId === target.checkpointId)]
+      : [{ tag: "a" }, versions.findLast(({ tags }) => tags.includes("a"))]
+
+  const learn = (ref: Checkpoint.CheckpointInfo, version: Version, service: number = command.service): void => {
+    known.push({ ref, holder: headOf(model, version) === version ? { service, version } : undefined })
+  }
+  const saves = (checkpoint: Checkpoint.Checkpoint<Schema.Json>, version: Version, service?: number): void => {
+    same(timeless(checkpoint), shown(version))
+    learn(checkpoint, version, service)
+  }
+  const finds = (found: Option.Option<Checkpoint.Checkpoint<Schema.Json>>, version: Version | undefined): void => {
+    same(Option.getOrUndefined(Option.map(found, timeless)), version && shown(version))
+    if (Option.isSome(found)) learn(found.value, version!)
+  }
+  const lists = (found: ReadonlyArray<Checkpoint.CheckpointInfo>, expected: ReadonlyArray<Version>): void => {
+    same(found.map(timeless), expected.map(shownInfo))
+    for (const ref of found) known.push({ ref, holder: undefined })
+  }
+  const put = ({ input, parent, write }: Prepared, service: number = command.service) => {
+    const { holder, ref } = parent ?? {}
+    const isHead = ref === undefined
+      ? write.isHead
+      : holder?.service === service
+      ? (head: Version | undefined) => head === holder.version
+      : (head: Version | undefined) => head?.version === ref.version && head.checkpointId === ref.checkpointId
+    return does(
+      world,
+      write,
+      views[service]!.put(input),
+      () => save(model, { ...write, isHead }),
+      (saved, version) => saves(saved, version, service)
+    )
+  }
+  breaker.reset(command.breaks)
+
+  switch (command._tag) {
+    case "Put": {
+      const parent = command.upon === "head"
+        ? known.findLast(({ ref }) => ref.threadId === threadId && ref.version === head?.version)
+        : command.upon === "known"
+        ? held
+        : command.upon === "bare" && held !== undefined
+        ? { ref: refOf(held.ref), holder: undefined }
+        : undefined
+      const content: Content = {
+        state: changed(headOf(model, parent?.ref ?? key)?.content.state ?? null, command.change, world.counter),
+        nextNodes: command.unfinished ? ["a", "b"] : [],
+        pendingInterrupt: command.asks ? { interruptId: "?", request: world.counter } : null,
+        metadata: metadatas[command.metadata]!
+      }
+      const besides = {
+        checkpointId,
+        writes: values,
+        keepsWrites: command.keeps,
+        resolvesInterrupt: command.resolves
+      }
+      const input = { ...content, pendingInterrupt: content.pendingInterrupt ?? undefined, ...besides }
+      const number = Math.max(0, (head?.version ?? 0) - command.back)
+      const prepared: Prepared = parent !== undefined
+        ? {
+          input: { ...input, parent: parent.ref },
+          parent,
+          write: { ...besides, content, namespace, threadId: parent.ref.threadId, expected: parent.ref.version }
+        }
+        : command.upon === "number"
+        ? {
+          input: { ...input, threadId, expectedVersion: number },
+          parent,
+          write: { ...besides, content, ...key, expected: number, isHead: (head) => (head?.version ?? 0) === number }
+        }
+        : { input: { ...input, threadId }, parent, write: { ...besides, content, ...key } }
+      puts.push(prepared)
+      return yield* put(prepared)
+    }
+    case "Repeat": {
+      const prepared = nth(puts)
+      return prepared && (yield* put(prepared))
+    }
+    case "Update": {
+      const change = (state: Schema.Json): Schema.Json => {
+        same(state, headOf(model, key)?.content.state)
+        return changed(state, "append", world.counter)
+      }
+      /** Somebody else is faster, once. */
+      let isQuiet = command.effect !== "disturbed"
+      const disturb = Effect.suspend(() => {
+        if (isQuiet) return Effect.void
+        isQuiet = true
+        const content = { state: changed(null, "edit", world.counter), nextNodes: [], metadata: {} }
+        return Effect.map(reader.put({ threadId, ...content }), ({ checkpointId }) => {
+          save(model, { ...key, checkpointId, content: { ...content, pendingInterrupt: null } })
+        })
+      })
+      const operation = command.effect === "none"
+        ? view.update(threadId, change)
+        : view.updateEffect(threadId, (state) => Effect.tap(Effect.sync(() => change(state)), disturb))
+      return yield* does(world, key, operation, () => {
+        const head = headOf(model, key)
+        if (head === undefined) return new Refusal("CheckpointNotFound")
+        const resolvesInterrupt = head.content.pendingInterrupt !== null
+        return save(model, {
+          ...key,
+          content: { ...head.content, state: changed(head.content.state, "append", world.counter) },
+          resolvesInterrupt,
+          keepsWrites: resolvesInterrupt || head.content.nextNodes.length > 0
+        })
+      }, saves)
+    }
+    case "Restore": {
+      const [selector, source] = selected(command.by)
+      const options = {
+        checkpointId,
+        metadata: command.metadata === undefined ? undefined : metadatas[command.metadata],
+        writes: values
+      }
+      return yield* does(world, key, view.restore(threadId, selector, options), () =>
+        source === undefined
+          ? new Refusal("CheckpointNotFound")
+          : save(model, {
+            ...key,
+            ...options,
+            content: { ...source.content, metadata: options.metadata ?? source.content.metadata },
+            parent: source
+          }), saves)
+    }
+    case "Fork": {
+      const fork = view.fork(target, { threadId, checkpointId })
+      return yield* does(world, byNumber === undefined ? target : key, fork, () =>
+        byNumber === undefined
+          ? new Refusal("CheckpointNotFound")
+          : save(model, {
+            ...key,
+            content: byNumber.content,
+            checkpointId,
+            parent: byNumber,
+            expected: 0,
+            isHead: (head) => head === undefined
+          }), saves)
+    }
+    case "Get": {
+      if (command.by === "latest") return yield* does(world, key, view.get(threadId), () => head, finds)
+      const [selector, version] = selected(command.by)
+      return yield* does(world, key, view.get(threadId, selector), () => version, finds)
+    }
+    case "Time": {
+      const infos = yield* Effect.orDie(reader.listVersions(threadId))
+      const at = nth(infos.toReversed())?.createdAt ?? DateTime.makeUnsafe(0)
+      const time = command.before ? DateTime.subtract(at, { milliseconds: 1 }) : at
+      const newest = infos.find(({ createdAt }) => DateTime.isLessThanOrEqualTo(createdAt, time))?.version
+      const version = versions.find((other) => other.version === newest)
+      return yield* does(world, key, view.getAtTime(threadId, time), () => version, finds)
+    }
+    case "List": {
+      const { limit } = command
+      const before = nth(versions)?.version
+      const below = versions.filter(({ version }) => before === undefined || version < before).toReversed()
+      return yield* does(world, key, view.listVersions(threadId, { before, limit }), () => below.slice(0, limit), lists)
+    }
+    case "History": {
+      const before = nth(versions)?.version
+      const below = versions.filter(({ version }) => before === undefined || version < before).toReversed()
+      const history = Stream.runCollect(view.history(threadId, { before }))
+      return yield* does(world, key, history, () => below, (found, expected) => {
+        same(found.map(timeless), expected.map(shown))
+        found.forEach((checkpoint, i) => learn(checkpoint, expected[i]!))
+      })
+    }
+    case "Tag": {
+      const tags = tagSets[command.tags]!
+      return yield* does(world, target, view.setTags(target, tags), () => {
+        if (byNumber === undefined) return new Refusal("CheckpointNotFound")
+        byNumber.tags = tags
+        sweep(model.get(nameOf(byNumber))!)
+        return byNumber
+      }, (info, version) => same(timeless(info), shownInfo(version)))
+    }
+    case "SaveWrites":
+      return yield* does(world, target, view.saveWrites(target, values), () => {
+        if (byReference === undefined) return new Refusal("CheckpointNotFound")
+        byReference.writes = { ...values, ...byReference.writes }
+        return undefined
+      }, () => {})
+    case "Writes":
+      return yield* does(
+        world,
+        target,
+        view.writes(target),
+        () => byReference?.writes ?? new Refusal("CheckpointNotFound"),
+        (found, expected) => same(found, expected)
+      )
+    case "Delete": {
+      if (!command.really) return
+      yield* does(world, key, view.deleteThread(threadId), () => {
+        model.delete(nameOf(key))
+        return versions.length
+      }, (count, expected) => assert.strictEqual(count, expected))
+      breaker.reset(0)
+      const begun = puts.findLast(({ write }) => write.threadId === threadId && write.expected === undefined)
+      if (command.anew === "same" && begun !== undefined) return yield* put(begun)
+      if (command.anew === "like" && head !== undefined) {
+        let { content } = head
+        for (let i = 0; i <= head.version; i++) {
+          content = { ...content, state: changed(content.state, "append", -i) }
+          const input = { ...content, threadId, pendingInterrupt: content.pendingInterrupt ?? undefined }
+          // The other service, which may take the newest version for the one that it knows, goes on.
+          const service = i === head.version ? 1 - command.service : command.service
+          yield* put({ input, parent: undefined, write: { ...key, content } }, service)
+        }
+      }
+      return
+    }
+    case "Threads": {
+      const { all, interrupted, unfinished } = command
+      const metadata = command.metadata === undefined ? undefined : filters[command.metadata]
+      const threads = all
+        ? world.services[command.service]!.threads({ metadata, interrupted, unfinished })
+        : view.threads({ metadata, interrupted, unfinished })
+      const expected = Array.from(model.values(), ({ versions }) => versions.at(-1)!).filter((head) =>
+        (all || head.namespace === namespace) &&
+        (metadata === undefined || contains(head.content.metadata, metadata)) &&
+        (interrupted === undefined || (head.content.pendingInterrupt !== null) === interrupted) &&
+        (unfinished === undefined || (head.content.nextNodes.length > 0) === unfinished)
+      )
+      return yield* does(world, key, Stream.runCollect(threads), () => expected, (found, expected) => {
+        const heads = found.map((thread) => thread.head).filter(isOwn)
+        same(heads, heads.toSorted(newestFirst))
+        assert.sameDeepMembers(heads.map(timeless), expected.map(shownInfo))
+        for (const ref of heads) if (ref.namespace === namespace) known.push({ ref, holder: undefined })
+      })
+    }
+    case "Prune": {
+      const { compact, dryRun, idleThreads, maxAge, maxVersions } = command
+      const policy = { maxVersions, maxAge, idleThreads }
+      const within = command.all ? undefined : namespace
+      const report = world.services[command.service]!.prune({ ...policyOf(policy, within), compact }, { dryRun })
+      return yield* does(world, key, report, () => prune(model, policy, within, dryRun), (report, expected) => {
+        const lost = report.threads.filter((thread) => isOwn(thread) && thread.versions > 0)
+        assert.sameDeepMembers(
+          lost.map(({ deleted, namespace, threadId, versions }) => ({ threadId, namespace, versions, deleted })),
+          expected
+        )
+      })
+    }
+  }
+})
+
+const newestFirst = (a: Checkpoint.CheckpointInfo, b: Checkpoint.CheckpointInfo): number =>
+  DateTime.Order(b.createdAt, a.createdAt) || (nameOf(a) < nameOf(b) ? -1 : 1)
+
+const isRead: ReadonlySet<Command["_tag"]> = new Set(["Get", "Time", "List", "History", "Writes", "Threads"])
+
+/** Whatever can be read is what the model has. */
+const agree = Effect.fnUntraced(function*({ model, spaces, threadIds }: World, touched: ReadonlyArray<Key>) {
+  for (const { namespace, reader } of spaces) {
+    if (!touched.some((key) => key.namespace === namespace)) continue
+    const threads = yield* Stream.runCollect(reader.threads())
+    for (const threadId of threadIds) {
+      const head = threads.find((thread) => thread.threadId === threadId)?.head
+      const expected = headOf(model, { threadId, namespace })
+      same(head && timeless(head), expected && shownInfo(expected))
+    }
+  }
+  for (const key of touched) {
+    const { reader } = spaces.find(({ namespace }) => namespace === key.namespace)!
+    const versions = versionsOf(model, key).toReversed()
+    const history = yield* historyOf(reader, key.threadId)
+    same(history.map(timeless), versions.map(shown))
+    same((yield* reader.listVersions(key.threadId)).map(timeless), versions.map(shownInfo))
+    for (const version of versions) same(yield* reader.writes(version), version.writes)
+  }
+})
+
+// -----------------------------------------------------------------------------
+// laws
+// -----------------------------------------------------------------------------
+
+export const model: Group = (it, { arbitrary, sequences }) => {
+  describe("a model", { timeout: 60_000 + sequences * 200 }, () => {
+    it.effect.prop(
+      "whatever is done, and whatever breaks, everything is as a model of it says",
+      [Sequence],
+      ([commands]) =>
+        Effect.gen(function*() {
+          const world = yield* makeWorld
+          const all = world.spaces.flatMap(({ namespace }) =>
+            world.threadIds.map((threadId) => ({ threadId, namespace }))
+          )
+          for (const command of commands) {
+            yield* Effect.repeat(perform(world, command), { times: command._tag === "Put" ? command.more : 0 })
+            if (command._tag === "Prune") yield* agree(world, all)
+            else if (command._tag !== "Age" && !isRead.has(command._tag)) {
+              const { namespace } = world.spaces[command.space]!
+              yield* agree(world, [{ threadId: world.threadIds[command.thread]!, namespace }])
+            }
+          }
+          yield* agree(world, all)
+        }),
+      { arbitrary: { ...arbitrary, runs: sequences, size: 100, maxShrinks: 1000 } }
+    )
+  })
+}
