@@ -31,6 +31,7 @@ import * as Layer from "effect/Layer"
 import { branching } from "./internal/laws/branching.ts"
 import { changes } from "./internal/laws/changes.ts"
 import { concurrency } from "./internal/laws/concurrency.ts"
+import { fuzz } from "./internal/laws/fuzz.ts"
 import { input } from "./internal/laws/input.ts"
 import { model } from "./internal/laws/model.ts"
 import { reading } from "./internal/laws/reading.ts"
@@ -111,6 +112,7 @@ export const laws = <R, E>(options: Options<R, E>): void => {
         threads,
         retention,
         input,
+        fuzz,
         model
       ]
     ) {

@@ -117,7 +117,7 @@ const depthOf = (state: Schema.Json): number => {
 }
 
 /** Strings of any UTF-16 code units, the troublesome ones often. */
-const AnyText = Arbitrary.map(
+export const AnyText = Arbitrary.map(
   Arbitrary.array(
     Arbitrary.schema(
       Schema.Union([
@@ -133,7 +133,7 @@ const AnyText = Arbitrary.map(
 const AnyJson = Arbitrary.schema(Schema.Json)
 
 /** JSON with such strings for keys and values. */
-const AnyTextJson: Arbitrary.Arbitrary<Schema.Json> = Arbitrary.map(
+export const AnyTextJson: Arbitrary.Arbitrary<Schema.Json> = Arbitrary.map(
   Arbitrary.all([AnyJson, Arbitrary.array(Arbitrary.all([AnyText, AnyText]), { maxLength: 4 })]),
   ([json, entries]) => ({ json, entries: Object.fromEntries(entries) })
 )
