@@ -158,6 +158,18 @@ describe("make", () => {
     })
   })
 
+  it("has to be told how, where updates have a type of their own", () => {
+    // @ts-expect-error Property 'reduce' is missing
+    StateGraph.make({
+      name: "g",
+      state,
+      update: Schema.String,
+      start: "a",
+      nodes: { a: () => Effect.succeed("one") },
+      edges: { a: [] }
+    })
+  })
+
   it("without them takes the whole state, where that is not a struct", () => {
     const list = Schema.Array(Schema.String)
     const graph = StateGraph.make({

@@ -123,7 +123,8 @@ export interface Plain extends Schema.Constraint {
  *
  * A node that asks requires it, and the graph that names it in `interrupts` provides
  * it. So a question that a graph does not know does not compile. Its id is stored
- * with the checkpoint that waits; keep it as it is while threads wait.
+ * with the checkpoint that waits; keep it as it is while threads wait. `"Pause"` is that
+ * of the pauses.
  *
  * @category interrupts
  * @since 0.1.0
@@ -267,6 +268,31 @@ export interface StateGraph<
 const TypeId = "~@effect-checkpoint/core/StateGraph"
 
 /**
+ * How updates change the state. A graph whose updates have a schema of their own has to
+ * say so.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Reduce<S, U, Update> = Update extends Plain ? Reducer<S, U>
+  : { readonly [K in keyof Reducer<S, U>]?: Reducer<S, U>[K] | undefined }
+
+/**
+ * What becomes of a state and an update.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Reducer<S, U> {
+  /**
+   * What becomes of a state and an update. By default the update's fields take the place
+   * of the state's. An error that it or an edge throws is a defect, and the step is run
+   * again by `resume`.
+   */
+  readonly reduce: (state: S, update: U) => S
+}
+
+/**
  * Makes a graph.
  *
  * **Details**
@@ -274,9 +300,8 @@ const TypeId = "~@effect-checkpoint/core/StateGraph"
  * A node gets the state and returns what it changes of it, or nothing. By default
  * these are some of the state's fields, which are put in place of the old ones (of a
  * state that is not a struct it is the whole new one); with `update` and `reduce` it is
- * what you like. In a step of several nodes, each gets
- * the state from before the step, and what they return is reduced in the order in
- * which the edge names them.
+ * what you like. In a step of several nodes, each gets the state from before the step,
+ * and what they return is reduced in the order in which the edge names them.
  *
  * @category constructors
  * @since 0.1.0
@@ -292,36 +317,30 @@ export const make = <
   Update extends Plain | undefined = undefined,
   Input = S["Type"],
   const Interrupts extends ReadonlyArray<AnyInterrupt> = readonly []
->(options: {
-  /** Names the graph in what is stored. Keep it as it is while threads are unfinished. */
-  readonly name: string
-  readonly state: S
-  /** The kinds of questions that its nodes ask. */
-  readonly interrupts?: Interrupts | undefined
-  /** The node that a run begins with. */
-  readonly start: NoInfer<keyof Nodes & string>
-  readonly nodes: Nodes
-  /** What runs after each node. */
-  readonly edges: { readonly [K in keyof NoInfer<Nodes>]: Edge<S["Type"], NoInfer<keyof Nodes & string>> }
-  /** What nodes return, where that is not some of the state's fields. It goes with `reduce`. */
-  readonly update?: Update
-  /**
-   * What becomes of a state and an update. By default the update's fields take the place
-   * of the state's. An error that it or an edge throws is a defect, and the step is run
-   * again by `resume`.
-   */
-  readonly reduce?:
-    | ((state: S["Type"], update: Definition.UpdateOf<S, NoInfer<Update>>) => S["Type"])
-    | undefined
-  /**
-   * The state that a run begins with, from its input and, on a thread that has ended
-   * before, the state it has. By default the input's fields take the place of the
-   * saved ones.
-   */
-  readonly begin?: ((input: Input, saved: S["Type"] | undefined) => S["Type"]) | undefined
-  /** Where its threads are; the graph's name by default. */
-  readonly namespace?: string | undefined
-}): StateGraph<
+>(
+  options: {
+    /** Names the graph in what is stored. Keep it as it is while threads are unfinished. */
+    readonly name: string
+    readonly state: S
+    /** The kinds of questions that its nodes ask. */
+    readonly interrupts?: Interrupts | undefined
+    /** The node that a run begins with. */
+    readonly start: NoInfer<keyof Nodes & string>
+    readonly nodes: Nodes
+    /** What runs after each node. */
+    readonly edges: { readonly [K in keyof NoInfer<Nodes>]: Edge<S["Type"], NoInfer<keyof Nodes & string>> }
+    /** What nodes return, where that is not some of the state's fields. It goes with `reduce`. */
+    readonly update?: Update
+    /**
+     * The state that a run begins with, from its input and, on a thread that has ended
+     * before, the state it has. By default the input's fields take the place of the
+     * saved ones.
+     */
+    readonly begin?: ((input: Input, saved: S["Type"] | undefined) => S["Type"]) | undefined
+    /** Where its threads are; the graph's name by default. */
+    readonly namespace?: string | undefined
+  } & Reduce<S["Type"], Definition.UpdateOf<S, NoInfer<Update>>, NoInfer<Update>>
+): StateGraph<
   S["Type"],
   Input,
   Definition.UpdateOf<S, Update>,

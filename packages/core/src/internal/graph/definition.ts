@@ -129,7 +129,7 @@ export const make = <S, Input, U>(options: Options<S, Input, U>): Definition<S, 
     update: options.update !== undefined ? codec(options.update) : isStruct(state) ? someOf<U>(state) : codec(state),
     nodes: new Map(Object.entries(options.nodes)),
     edges: new Map(Object.entries(options.edges)),
-    interrupts: new Map([pauseKind, ...(options.interrupts ?? []).map(kindOf)].map((kind) => [kind.name, kind])),
+    interrupts: new Map([...(options.interrupts ?? []).map(kindOf), pauseKind].map((kind) => [kind.name, kind])),
     reduce: options.reduce ?? merge,
     begin: options.begin ?? ((input, saved) => saved === undefined ? input as never : merge(saved, input))
   }
