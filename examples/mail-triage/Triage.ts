@@ -40,7 +40,11 @@ export const triage = StateGraph.make({
   edges: {
     classify: { to: ["review", "file"], when: ({ mail }) => mail?.verdict === "doubtful" ? ["review"] : ["file"] },
     review: ["file"],
-    file: { to: ["classify"], when: ({ messages, total }) => messages.length < total ? ["classify"] : [] }
+    file: {
+      to: ["classify"],
+      mayEnd: true,
+      when: ({ messages, total }) => messages.length < total ? ["classify"] : []
+    }
   }
 })
 

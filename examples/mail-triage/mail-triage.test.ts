@@ -219,6 +219,14 @@ const demo = (...args: ReadonlyArray<string>) =>
   }))
 
 layer(NodeServices.layer, { excludeTestServices: true })("the demonstration", (it) => {
+  it.effect("is the graph that the README shows", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const readme = yield* fs.readFileString(fileURLToPath(new URL("../../README.md", import.meta.url)))
+      const [, picture] = readme.match(/^```mermaid\n(.*?)\n```$/ms) ?? []
+      assert.strictEqual(picture, StateGraph.toMermaid(Triage.triage))
+    }))
+
   it.effect(
     "is killed, goes on, proves its end states equal, rewinds, and leaves nothing behind",
     () =>

@@ -224,7 +224,7 @@ export interface NodeContext {
 /**
  * What runs after a node: always the same nodes, or what the state after the step
  * says. An empty list ends the run. With `to` and `when` a graph that is drawn shows
- * which ones it may be.
+ * which ones it may be, and with `mayEnd` that it may be none.
  *
  * @category models
  * @since 0.1.0
@@ -232,7 +232,11 @@ export interface NodeContext {
 export type Edge<S, Node extends string> =
   | ReadonlyArray<Node>
   | ((state: S) => ReadonlyArray<Node>)
-  | { readonly to: ReadonlyArray<Node>; readonly when: (state: S) => ReadonlyArray<Node> }
+  | {
+    readonly to: ReadonlyArray<Node>
+    readonly when: (state: S) => ReadonlyArray<Node>
+    readonly mayEnd?: boolean | undefined
+  }
 
 /**
  * A graph, ready to run: `S` is its state, `Input` what it begins with, `U` what its

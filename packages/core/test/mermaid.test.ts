@@ -46,7 +46,7 @@ it("an edge that may end the run says so", () => {
     state,
     start: "work",
     nodes: { work: nothing },
-    edges: { work: { to: ["work"], when: ({ done }) => done ? [] : ["work"] } }
+    edges: { work: { to: ["work"], when: ({ done }) => done ? [] : ["work"], mayEnd: true } }
   })
   assert.strictEqual(
     StateGraph.toMermaid(graph),
@@ -55,7 +55,8 @@ it("an edge that may end the run says so", () => {
   n0["work"]
   stop(("end"))
   start --> n0
-  n0 -.-> n0`
+  n0 -.-> n0
+  n0 -.-> stop`
   )
 })
 

@@ -55,7 +55,8 @@ export interface Options<R, E> {
  * @since 0.1.0
  */
 export const laws = <R, E>(options: Options<R, E>): void => {
-  const properties = { arbitrary: { runs: options.runs ?? 100, seed: options.seed ?? "effect-checkpoint" } }
+  const runs = options.runs ?? 100
+  const properties = { arbitrary: { runs, seed: options.seed ?? "effect-checkpoint" }, sequences: runs }
   layer(options.layer, { concurrent: false, excludeTestServices: true, timeout: "2 minutes" })(options.name, (it) => {
     for (
       const group of [stepping, saving, resuming, parallel, asking, branching, nesting, streaming, random]

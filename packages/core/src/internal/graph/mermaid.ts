@@ -14,6 +14,7 @@ export const toMermaid = <S, Input, U>(graph: Definition<S, Input, U>): string =
     } else if ("when" in edge) {
       for (const to of edge.to) lines.push(`  ${idOf(name)} -.-> ${idOf(to)}`)
       if (edge.to.length === 0) lines.push(`  ${idOf(name)} --> stop`)
+      else if (edge.mayEnd === true) lines.push(`  ${idOf(name)} -.-> stop`)
     } else if (edge.length === 0) {
       lines.push(`  ${idOf(name)} --> stop`)
     } else {
