@@ -364,14 +364,34 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
 
     it.effect("the schema's name may be anything that Postgres can quote", () =>
       Effect.forEach(
-        ["Mixed Case", "quo\"te", "'; DROP SCHEMA public; --", "ünïcode", "select"],
+        [
+          "Mixed Case",
+          "quo\"te",
+          "'; DROP SCHEMA public; --",
+          "ünïcode",
+          "select",
+          "$1 ? %s :x \\",
+          "$function$; DROP SCHEMA public CASCADE; --",
+          "$$ $body$ \" $quoted$ $",
+          "a\" CASCADE; --"
+        ],
         (schema) =>
           Effect.gen(function*() {
             const counters = yield* Counters
             const checkpointer = yield* Checkpointer.Checkpointer
             const sql = yield* PgClient.PgClient
-            yield* counters.put({ threadId: "t", state: { count: 1 } })
-            yield* checkpointer.prune({ maxVersions: 1 })
+            const first = yield* counters.put({ threadId: "t", state: { count: 1 }, writes: { a: 1 } })
+            yield* counters.update("t", ({ count }) => ({ count: count + 1 }))
+            yield* counters.fork(yield* counters.setTags(first, ["kept"]), { threadId: "fork" })
+            yield* counters.restore("t", { tag: "kept" })
+            assert.deepStrictEqual(yield* counters.writes(first), { a: 1 })
+            yield* checkpointer.prune({ maxVersions: 1, compact: true })
+            assert.deepStrictEqual((yield* counters.listVersions("t")).map(({ version }) => version), [3, 1])
+            const rows = yield* sql`
+              SELECT state FROM ${sql.literal(`"${schema.replaceAll("\"", "\"\"")}"`)}.checkpoint_states`
+            assert.sameDeepMembers([...rows], [1, 1, 1].map((count) => ({ state: { count } })))
+            assert.strictEqual(yield* counters.deleteThread("t"), 2)
+            yield* checkpointer.health
             const [found] = yield* sql`SELECT FROM pg_namespace WHERE nspname = ${schema}`
             assert.isDefined(found)
           }).pipe(Effect.provide(Layer.fresh(inSchema(schema))))

@@ -98,11 +98,11 @@ const migrations = (sql: PgClient, tables: Tables) =>
       yield* sql`
         CREATE FUNCTION ${tables.patch} (state jsonb, patch jsonb) RETURNS jsonb
           LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
-          AS ${sql.literal(patchBody)}`
+          AS ${sql.literal(dollarQuoted(patchBody))}`
       yield* sql`
         CREATE FUNCTION ${tables.state} (of_thread text, of_namespace text, of_version bigint) RETURNS jsonb
           LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog
-          AS ${sql.literal(stateBody(tables.quoted))}`
+          AS ${sql.literal(dollarQuoted(stateBody(tables.quoted)))}`
       yield* sql`
         CREATE VIEW ${tables.states} AS
           SELECT c.thread_id, c.namespace, c.version, c.checkpoint_id, c.parent_id,
@@ -115,9 +115,16 @@ const migrations = (sql: PgClient, tables: Tables) =>
     })
   })
 
+/** The schema's name may hold a tag too. */
+const dollarQuoted = (body: string): string => {
+  let tag = "function"
+  while (body.includes(`$${tag}$`)) tag += "_"
+  return `$${tag}$${body}$${tag}$`
+}
+
 // A state is copied by every change, so those that follow each other at the end of one array, or in one object, are
 // gathered and made at once.
-const patchBody = `$function$
+const patchBody = `
 DECLARE
   step       jsonb;
   op         text;
@@ -179,10 +186,9 @@ BEGIN
     END IF;
   END LOOP;
 END
-$function$`
+`
 
-const stateBody = (schema: string) =>
-  `$function$
+const stateBody = (schema: string) => `
 DECLARE
   stored record;
   result jsonb;
@@ -205,7 +211,7 @@ BEGIN
   END LOOP;
   RETURN result;
 END
-$function$`
+`
 
 /** The newest migration that the database has; 0 when it has none of the tables. */
 export const applied = (sql: PgClient, tables: Tables): Effect.Effect<number, SqlError> =>
