@@ -459,7 +459,9 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           [sql`next_nodes = '{}'`, "Damaged"],
           [sql`metadata = '[]'`, "Damaged"],
           [sql`pending_interrupt = '7'`, "Damaged"],
-          [sql`tags = '{"a": 1}'`, "Damaged"]
+          [sql`tags = '{"a": 1}'`, "Damaged"],
+          [sql`checkpoint_id = NULL`, "Damaged"],
+          [sql`created_at = 'infinity'`, "Damaged"]
         ] as const
         for (const [change, kind] of damage) {
           yield* sql`DELETE FROM damaged.checkpoints`
@@ -472,6 +474,16 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           assert.strictEqual(some(yield* counters.get("t", { version: 1 })).state.count, 1)
         }
       }).pipe(Effect.provide(inSchema("damaged"))))
+
+    it.effect("a thread that began at no time is an error of the listing", () =>
+      Effect.gen(function*() {
+        const counters = yield* Counters
+        const sql = yield* PgClient.PgClient
+        yield* counters.put({ threadId: "timeless", state: { count: 1 } })
+        yield* sql`UPDATE timeless.checkpoint_threads SET created_at = '-infinity'`
+        const error = yield* Effect.flip(Stream.runDrain(counters.threads()))
+        assert.include(error, { _tag: "StateDecodeError", kind: "Damaged", threadId: "timeless", version: 1 })
+      }).pipe(Effect.provide(inSchema("timeless"))))
   })
 
   describe("deltas", () => {

@@ -13,7 +13,12 @@ import * as Json from "./json.ts"
 
 /** From what a store gives to what people see, except for the state's schema. */
 
+/** What both sides can express: Postgres also has infinite times. */
+const Time = Schema.Number.check(Schema.isBetween({ minimum: -8.64e15, maximum: 8.64e15 }))
+
 const Parts = Schema.Struct({
+  checkpointId: Schema.String,
+  createdAt: Time,
   nextNodes: Schema.Array(Schema.String),
   pendingInterrupt: Schema.NullOr(Schema.Struct({ interruptId: Schema.String, request: Schema.Json })),
   metadata: Schema.Record(Schema.String, Schema.Json),
@@ -22,29 +27,34 @@ const Parts = Schema.Struct({
 
 const decodeParts = Schema.decodeUnknownResult(Parts)
 
-export const toInfo = (stored: StoredInfo): Result.Result<CheckpointInfo, StateDecodeError> => {
-  const raw = Json.unescape({
-    nextNodes: stored.nextNodes,
-    pendingInterrupt: stored.pendingInterrupt,
-    metadata: stored.metadata,
-    tags: stored.tags
+const decodeTime = Schema.decodeUnknownResult(Time)
+
+const changed = (
+  { namespace, threadId, version }: StoredInfo,
+  raw: unknown,
+  cause: Schema.SchemaError
+): StateDecodeError =>
+  new StateDecodeError({
+    threadId,
+    namespace,
+    version,
+    kind: "Damaged",
+    reason: `its row was changed by something else: ${cause.message}`,
+    raw,
+    cause
   })
+
+export const toInfo = (stored: StoredInfo): Result.Result<CheckpointInfo, StateDecodeError> => {
+  const { checkpointId, createdAt, metadata, nextNodes, pendingInterrupt, tags } = stored
+  const json = Json.unescape({ nextNodes, pendingInterrupt, metadata, tags }) as Schema.JsonObject
+  const raw = { ...json, checkpointId, createdAt }
   return Result.mapBoth(decodeParts(raw), {
-    onFailure: (cause) =>
-      new StateDecodeError({
-        threadId: stored.threadId,
-        namespace: stored.namespace,
-        version: stored.version,
-        kind: "Damaged",
-        reason: `its row was changed by something else: ${cause.message}`,
-        raw,
-        cause
-      }),
+    onFailure: (cause) => changed(stored, raw, cause),
     onSuccess: (parts) => ({
       threadId: stored.threadId,
       namespace: stored.namespace,
       version: stored.version,
-      checkpointId: stored.checkpointId,
+      checkpointId: parts.checkpointId,
       parent: Option.map(
         Option.fromUndefinedOr(stored.parent),
         (parent) => ({ ...parent, namespace: stored.namespace })
@@ -53,18 +63,22 @@ export const toInfo = (stored: StoredInfo): Result.Result<CheckpointInfo, StateD
       pendingInterrupt: Option.fromNullOr(parts.pendingInterrupt),
       metadata: parts.metadata,
       tags: parts.tags,
-      createdAt: DateTime.makeUnsafe(stored.createdAt)
+      createdAt: DateTime.makeUnsafe(parts.createdAt)
     })
   })
 }
 
 export const toThread = (stored: StoredThread): Result.Result<ThreadInfo, StateDecodeError> =>
-  Result.map(toInfo(stored.head), (head) => ({
-    threadId: stored.threadId,
-    namespace: stored.namespace,
-    createdAt: DateTime.makeUnsafe(stored.createdAt),
-    head
-  }))
+  Result.flatMap(toInfo(stored.head), (head) =>
+    Result.mapBoth(decodeTime(stored.createdAt), {
+      onFailure: (cause) => changed(stored.head, stored.createdAt, cause),
+      onSuccess: (createdAt) => ({
+        threadId: stored.threadId,
+        namespace: stored.namespace,
+        createdAt: DateTime.makeUnsafe(createdAt),
+        head
+      })
+    }))
 
 /** A checkpoint whose state is JSON as it was put, not yet decoded by a schema. */
 export interface RawCheckpoint {
