@@ -484,6 +484,20 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         const error = yield* Effect.flip(Stream.runDrain(counters.threads()))
         assert.include(error, { _tag: "StateDecodeError", kind: "Damaged", threadId: "timeless", version: 1 })
       }).pipe(Effect.provide(inSchema("timeless"))))
+
+    it.effect("a version is not taken for the newest because the newest one's row is gone", () =>
+      Effect.gen(function*() {
+        const chats = yield* Chats
+        const sql = yield* PgClient.PgClient
+        const messages = (n: number) => Array.from({ length: 50 + n }, (_, i) => `message ${i}`)
+        for (const n of [1, 2, 3]) yield* chats.put({ threadId: "t", state: messages(n) })
+        yield* sql`DELETE FROM headless.checkpoints WHERE version = 3`
+        const gone = { _tag: "StateDecodeError", kind: "Damaged", threadId: "t", version: 2 } as const
+        assert.include(yield* Effect.flip(chats.get("t")), gone)
+        assert.include(yield* Effect.flip(chats.update("t", (all) => [...all, "another"])), gone)
+        assert.include(yield* Effect.flip(Stream.runDrain(chats.history("t"))), gone)
+        assert.deepStrictEqual(some(yield* chats.get("t", { version: 2 })).state, messages(2))
+      }).pipe(Effect.provide(Chats.layer), Effect.provide(pgLayer({ schema: "headless" }))))
   })
 
   describe("deltas", () => {

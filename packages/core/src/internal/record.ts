@@ -154,6 +154,14 @@ export const keyframe = (
     return Result.succeed({ format: escaped ? Format.keyframeEscaped : Format.keyframe, state: text, bytes })
   })
 
+/** What was read as the newest version has the mark of one: its row may have been deleted by something else. */
+export const hasNewest = (records: ReadonlyArray<StoredRecord>): Result.Result<void, StateDecodeError> => {
+  const last = records[records.length - 1]
+  return last !== undefined && last.revision === undefined
+    ? damaged(last, "Damaged", "it is the newest version that there is, and not the one that was saved last")
+    : Result.void
+}
+
 const isEscaped = (format: number): boolean => format === Format.keyframeEscaped || format === Format.deltaEscaped
 
 const damaged = (record: StoredRecord, kind: StateDecodeError["kind"], reason: string) =>

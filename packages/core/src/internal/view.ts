@@ -238,12 +238,18 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
 
   // ---- reading
 
+  const readRecords = (threadId: string, selector: CheckpointStore.Selector, count: number) =>
+    Effect.tap(
+      retrying(environment, store.read(keyOf(threadId), selector, count)),
+      (records) => selector._tag === "Latest" ? Effect.fromResult(Record.hasNewest(records)) : Effect.void
+    )
+
   const readRaw = (
     threadId: string,
     selector: CheckpointStore.Selector
   ): Effect.Effect<Record.RawCheckpoint | undefined, StateDecodeError | StoreError> =>
     Effect.flatMap(
-      retrying(environment, store.read(keyOf(threadId), selector, 1)),
+      readRecords(threadId, selector, 1),
       (records) => Effect.map(Effect.fromResult(Record.fold(records, "last")), ([raw]) => raw)
     )
 
@@ -580,13 +586,10 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
 
   /** At least the newest versions below one, and all that are stored in the chains of those. */
   const historyPage = (threadId: string, before: number | undefined) =>
-    retrying(
-      environment,
-      store.read(
-        keyOf(threadId),
-        before === undefined ? { _tag: "Latest" } : { _tag: "Before", version: before },
-        historyVersions
-      )
+    readRecords(
+      threadId,
+      before === undefined ? { _tag: "Latest" } : { _tag: "Before", version: before },
+      historyVersions
     ).pipe(
       Effect.flatMap((records) => Effect.fromResult(Record.fold(records, "all"))),
       Effect.map((raws) => [raws.toReversed(), Option.map(Arr.head(raws), ({ info }) => info.version)] as const)
