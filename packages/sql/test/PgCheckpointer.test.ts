@@ -475,7 +475,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         }
       }).pipe(Effect.provide(inSchema("damaged"))))
 
-    it.effect("a thread that began at no time is an error of the listing", () =>
+    it.effect("a thread that began or moved at no time is an error of the listing, or of the put", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
         const sql = yield* PgClient.PgClient
@@ -483,19 +483,29 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         yield* sql`UPDATE timeless.checkpoint_threads SET created_at = '-infinity'`
         const error = yield* Effect.flip(Stream.runDrain(counters.threads()))
         assert.include(error, { _tag: "StateDecodeError", kind: "Damaged", threadId: "timeless", version: 1 })
+        yield* sql`UPDATE timeless.checkpoint_threads SET updated_at = 'infinity'`
+        const put = yield* Effect.flip(counters.put({ threadId: "timeless", state: { count: 2 } }))
+        assert.include(put, { _tag: "StoreError", reason: "Unknown", outcome: "Unknown", isRetryable: false })
       }).pipe(Effect.provide(inSchema("timeless"))))
 
-    it.effect("a version is not taken for the newest because the newest one's row is gone", () =>
+    it.effect("a version is not taken for the newest because the newest one's row is gone, or is not what the head says", () =>
       Effect.gen(function*() {
         const chats = yield* Chats
         const sql = yield* PgClient.PgClient
         const messages = (n: number) => Array.from({ length: 50 + n }, (_, i) => `message ${i}`)
         for (const n of [1, 2, 3]) yield* chats.put({ threadId: "t", state: messages(n) })
-        yield* sql`DELETE FROM headless.checkpoints WHERE version = 3`
         const gone = { _tag: "StateDecodeError", kind: "Damaged", threadId: "t", version: 2 } as const
-        assert.include(yield* Effect.flip(chats.get("t")), gone)
-        assert.include(yield* Effect.flip(chats.update("t", (all) => [...all, "another"])), gone)
-        assert.include(yield* Effect.flip(Stream.runDrain(chats.history("t"))), gone)
+        for (
+          const damage of [
+            sql`DELETE FROM headless.checkpoints WHERE version = 3`,
+            sql`UPDATE headless.checkpoint_threads SET version = 2`
+          ]
+        ) {
+          yield* damage
+          assert.include(yield* Effect.flip(chats.get("t")), gone)
+          assert.include(yield* Effect.flip(chats.update("t", (all) => [...all, "another"])), gone)
+          assert.include(yield* Effect.flip(Stream.runDrain(chats.history("t"))), gone)
+        }
         assert.deepStrictEqual(some(yield* chats.get("t", { version: 2 })).state, messages(2))
       }).pipe(Effect.provide(Chats.layer), Effect.provide(pgLayer({ schema: "headless" }))))
   })

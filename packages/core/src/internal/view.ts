@@ -353,6 +353,8 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
     }
     switch (result._tag) {
       case "Saved": {
+        const createdAt = DateTime.make(result.createdAt)
+        if (Option.isNone(createdAt)) return yield* timeless(threadId)
         yield* Metric.update(Metrics.puts, 1)
         yield* Metric.update(Metrics.bytesWritten, state.record.bytes)
         const info: CheckpointInfo = {
@@ -364,7 +366,7 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
           pendingInterrupt: content.pendingInterrupt,
           metadata: content.metadata,
           tags: [],
-          createdAt: DateTime.makeUnsafe(result.createdAt)
+          createdAt: createdAt.value
         }
         const saved: Heads.Head = {
           version: result.version,
@@ -698,6 +700,15 @@ const inDoubt = <A, E, R>(operation: (attempt: Attempt) => Effect.Effect<A, E, R
           ? new StoreError({ ...error, outcome: "Unknown" }) as E & StoreError
           : error
     )
+  })
+
+const timeless = (threadId: string): StoreError =>
+  new StoreError({
+    operation: "put",
+    reason: "Unknown",
+    description: `the time of thread "${threadId}" was changed by something else, and is none`,
+    isRetryable: false,
+    outcome: "Unknown"
   })
 
 const conflictSchedule = Schedule.exponential("2 millis", 1.5).pipe(

@@ -331,14 +331,19 @@ export const make = (
   // wrong end: all versions of a thread, to find which the head is.
   const withHead = (key: ThreadKey): Fragment =>
     sql`WITH head AS MATERIALIZED (
-        SELECT t.version, t.floor, t.keyframe_version, t.revision FROM ${threads} t WHERE ${thread(t, key)}
+        SELECT t.version, t.checkpoint_id, t.floor, t.keyframe_version, t.revision FROM ${threads} t WHERE ${
+      thread(t, key)
+    }
       )`
   const isVisible = sql.literal("(c.version > (SELECT floor FROM head) OR c.pinned)")
 
   /** A chain, by the versions it goes from and to. */
   const chain = (key: ThreadKey, from: string, to: string): Fragment =>
     sql`SELECT ${info}, c.format, c.state, c.bytes, c.state_bytes, ${isVisible} AS visible,
-             (SELECT revision::text FROM head WHERE head.version = c.version) AS revision
+             (
+               SELECT revision::text FROM head
+                WHERE head.version = c.version AND head.checkpoint_id = c.checkpoint_id
+             ) AS revision
         FROM ${checkpoints} c
        WHERE ${thread(c, key)} AND c.version BETWEEN ${sql.literal(`(${from}) AND (${to})`)}
        ORDER BY c.version`
