@@ -10,7 +10,7 @@ CheckpointerLaws.laws({
   name: "on a Postgres server",
   layer: pgLayer().pipe(Layer.provide(Database.layer)),
   age: age(),
-  sequences: 100 * effort,
+  sequences: 150 * effort,
   seed
 })
 
