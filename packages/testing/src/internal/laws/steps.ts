@@ -50,7 +50,8 @@ export const steps: Group = (it, properties) => {
           const [view, threadId] = yield* freshThread
           const saved = yield* view.put({ threadId, state: null, writes: { one } })
           yield* view.saveWrites(saved, { two })
-          assert.deepStrictEqual(yield* view.writes(saved), { one: asRead(one), two: asRead(two) })
+          const read = yield* view.writes(saved)
+          assert.deepStrictEqual(read, { one: asRead(one), two: asRead(two) }, JSON.stringify(read))
         }),
       properties
     )
