@@ -166,14 +166,17 @@ const mapStrings = (value: Schema.Json, f: (text: string) => string): Schema.Jso
     return copy ?? value
   }
   const object = value as Schema.JsonObject
-  let changed = false
-  const entries = Object.entries(object).map(([key, before]): [string, Schema.Json] => {
-    const entry: [string, Schema.Json] = [f(key), mapStrings(before, f)]
-    changed ||= entry[0] !== key || entry[1] !== before
-    return entry
-  })
+  const entries: Array<[string, Schema.Json]> = []
+  let isChanged = false
+  for (const key of Object.keys(object)) {
+    const before = object[key]!
+    const name = f(key)
+    const after = mapStrings(before, f)
+    if (name !== key || after !== before) isChanged = true
+    entries.push([name, after])
+  }
   // `fromEntries` defines own properties, so a key such as `__proto__` stays a key.
-  return changed ? Object.fromEntries(entries) : value
+  return isChanged ? Object.fromEntries(entries) : value
 }
 
 /** Assigns an own property, also where a setter of the prototype has that name, as for `__proto__`. */
