@@ -3,6 +3,7 @@ import { assert, describe } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import {
   anotherService,
@@ -24,6 +25,16 @@ const awkward: Schema.JsonObject = {
   "'; DELETE FROM checkpoint_writes; --": 1e300,
   "🎉": { "k\u0000": {} }
 }
+
+/** JSON as text that does not depend on the order of keys. */
+const textOf = (json: Schema.Json): string =>
+  JSON.stringify(
+    json,
+    (_, value) =>
+      Predicate.isObject(value)
+        ? Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => a < b ? -1 : 1))
+        : value
+  )
 
 /** What tasks of a step have done, kept beside the checkpoint that the step begins at. */
 export const steps: Group = (it, properties) => {
@@ -50,8 +61,7 @@ export const steps: Group = (it, properties) => {
           const [view, threadId] = yield* freshThread
           const saved = yield* view.put({ threadId, state: null, writes: { one } })
           yield* view.saveWrites(saved, { two })
-          const read = yield* view.writes(saved)
-          assert.deepStrictEqual(read, { one: asRead(one), two: asRead(two) }, JSON.stringify(read))
+          assert.strictEqual(textOf(yield* view.writes(saved)), textOf({ one, two }))
         }),
       properties
     )
