@@ -358,7 +358,6 @@ interface MemoryThread extends ThreadKey {
   version: number
   /** Versions up to here are gone, unless they are pinned. */
   floor: number
-  revision: string
   /** Ascending by version; the newest is always there, and so is all that those which can be read are stored upon. */
   readonly records: Array<MemoryRecord>
 }
@@ -402,7 +401,7 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
     if (
       expected._tag !== "Any" &&
       (expected.version !== actual ||
-        (expected.revision !== undefined && expected.revision !== thread?.revision) ||
+        (expected.revision !== undefined && expected.revision !== head?.revision) ||
         (expected._tag === "Version" && expected.checkpointId !== undefined &&
           expected.checkpointId !== head?.checkpointId))
     ) {
@@ -426,12 +425,10 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
         createdAt: saved.createdAt,
         version: 1,
         floor: 0,
-        revision: record.revision,
         records: [saved]
       })
     } else {
       thread.version = saved.version
-      thread.revision = record.revision
       thread.records.push(saved)
     }
     return { _tag: "Saved", version: saved.version, parent: saved.parent, createdAt: saved.createdAt }
@@ -634,7 +631,7 @@ const toStored = (thread: MemoryThread, record: MemoryRecord): StoredRecord => (
   bytes: record.bytes,
   stateBytes: record.stateBytes,
   visible: isVisible(thread, record),
-  revision: record.version === thread.version ? thread.revision : undefined
+  revision: record.version === thread.version ? record.revision : undefined
 })
 
 const toThread = (thread: MemoryThread): StoredThread => ({

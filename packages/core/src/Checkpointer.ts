@@ -439,7 +439,7 @@ export const make = Effect.fnUntraced(function*(
   const maxStateBytes = options?.maxStateBytes ?? defaultMaxStateBytes
   yield* Input.wholeNumber("maxStateBytes", maxStateBytes)
   const cacheBytes = options?.cacheBytes ?? defaultCacheBytes
-  yield* Input.version("cacheBytes", cacheBytes, 0)
+  yield* Input.wholeNumber("cacheBytes", cacheBytes, 0)
   const environment: Views.Environment = {
     store,
     maxStateBytes,

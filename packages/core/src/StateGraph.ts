@@ -51,11 +51,13 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import { identity } from "effect/Function"
+import { type Pipeable, Prototype } from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import type * as Types from "effect/Types"
 import type { Checkpoint, CheckpointInfo } from "./Checkpoint.ts"
 import type { Checkpointer, PutError, ReadError, View } from "./Checkpointer.ts"
 import type {
@@ -257,10 +259,10 @@ export interface StateGraph<
   out Asks
 > extends Pipeable {
   readonly [TypeId]: {
-    readonly _Answer: (_: Answer) => Answer
-    readonly _E: () => E
-    readonly _R: () => R
-    readonly _Asks: () => Asks
+    readonly _Answer: Types.Invariant<Answer>
+    readonly _E: Types.Covariant<E>
+    readonly _R: Types.Covariant<R>
+    readonly _Asks: Types.Covariant<Asks>
   }
   readonly name: string
   readonly namespace: string
@@ -270,6 +272,13 @@ export interface StateGraph<
 }
 
 const TypeId = "~@effect-checkpoint/core/StateGraph"
+
+const variance = {
+  _Answer: identity,
+  _E: identity,
+  _R: identity,
+  _Asks: identity
+}
 
 /**
  * How updates change the state. A graph whose updates have a schema of their own has to
@@ -356,15 +365,13 @@ export const make = <
 > => {
   const definition = Definition.make<S["Type"], Input, Definition.UpdateOf<S, Update>>(options as never)
   return {
+    ...Prototype,
+    [TypeId]: variance,
     name: definition.name,
     namespace: definition.namespace,
     start: options.start,
     nodes: Array.from(definition.nodes.keys()),
-    [Definition.inner]: definition,
-    pipe() {
-      // eslint-disable-next-line prefer-rest-params
-      return pipeArguments(this, arguments)
-    }
+    [Definition.inner]: definition
   } as never
 }
 

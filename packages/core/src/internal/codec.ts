@@ -1,3 +1,4 @@
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 
@@ -11,10 +12,24 @@ export interface Codec<A> {
 export const plain: Codec<Schema.Json> = { encode: Effect.succeed, decode: Effect.succeed }
 
 /** That of a schema, with the services that it needs. */
-export const of = Effect.fnUntraced(function*<S extends Schema.Constraint>(
+export const of = <S extends Schema.Constraint>(
   schema: S
-): Effect.fn.Return<Codec<S["Type"]>, never, S["EncodingServices"] | S["DecodingServices"]> {
-  const services = yield* Effect.context<S["EncodingServices"] | S["DecodingServices"]>()
+): Effect.Effect<Codec<S["Type"]>, never, S["EncodingServices"] | S["DecodingServices"]> =>
+  Effect.contextWith((services: Context.Context<S["EncodingServices"] | S["DecodingServices"]>) =>
+    Effect.succeed(using(schema, services))
+  )
+
+/** That of a schema that needs none. */
+export const pure = <
+  S extends Schema.Constraint & { readonly DecodingServices: never; readonly EncodingServices: never }
+>(
+  schema: S
+): Codec<S["Type"]> => using(schema, Context.empty())
+
+const using = <S extends Schema.Constraint>(
+  schema: S,
+  services: Context.Context<S["EncodingServices"] | S["DecodingServices"]>
+): Codec<S["Type"]> => {
   const codec = Schema.toCodecJson(schema)
   const encode = Schema.encodeUnknownEffect(codec)
   const decode = Schema.decodeUnknownEffect(codec)
@@ -22,18 +37,6 @@ export const of = Effect.fnUntraced(function*<S extends Schema.Constraint>(
     encode: (value) => guarded(Effect.provideContext(encode(value), services)),
     decode: (json) => guarded(Effect.provideContext(decode(json), services))
   }
-})
-
-/** That of a schema that needs none. */
-export const pure = <
-  S extends Schema.Constraint & { readonly DecodingServices: never; readonly EncodingServices: never }
->(
-  schema: S
-): Codec<S["Type"]> => {
-  const codec = Schema.toCodecJson(schema)
-  const encode = Schema.encodeUnknownEffect(codec)
-  const decode = Schema.decodeUnknownEffect(codec)
-  return { encode: (value) => guarded(encode(value)), decode: (json) => guarded(decode(json)) }
 }
 
 /** A value nested deeper than the stack is its owner's mistake, and not a reason to die. */

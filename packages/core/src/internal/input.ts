@@ -58,7 +58,7 @@ export const checkpointId = (
     })
   )
 
-export const version = (field: string, value: unknown, least: 0 | 1 = 1): Effect.Effect<void, InvalidInput> =>
+export const wholeNumber = (field: string, value: unknown, least: 0 | 1 = 1): Effect.Effect<void, InvalidInput> =>
   typeof value === "number" && Number.isSafeInteger(value) && value >= least
     ? Effect.void
     : fail(field, `expected a whole number from ${least} to ${Number.MAX_SAFE_INTEGER}, got ${String(value)}`)
@@ -67,8 +67,6 @@ export const limit = (value: unknown): Effect.Effect<void, InvalidInput> =>
   typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= maxPage
     ? Effect.void
     : fail("limit", `expected a whole number from 1 to ${maxPage}, got ${String(value)}`)
-
-export const wholeNumber = (field: string, value: unknown): Effect.Effect<void, InvalidInput> => version(field, value)
 
 /** Tasks and what they have done. The caller limits the size. */
 export const writes = (values: Schema.JsonObject): Effect.Effect<Json.Encoded, InvalidInput> =>

@@ -418,13 +418,13 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
       const { checkpointId, threadId, version } = input.parent
       yield* checkThread(threadId)
       yield* sameNamespace("parent", input.parent)
-      yield* Input.version("parent.version", version)
+      yield* Input.wholeNumber("parent.version", version)
       yield* Input.checkpointId(keyOf(threadId), checkpointId)
       return [threadId, { _tag: "Version", version, checkpointId, revision: heads.of(input.parent)?.revision }]
     }
     yield* checkThread(input.threadId)
     if (input.expectedVersion === undefined) return [input.threadId, { _tag: "Any" }]
-    yield* Input.version("expectedVersion", input.expectedVersion, 0)
+    yield* Input.wholeNumber("expectedVersion", input.expectedVersion, 0)
     return [input.threadId, atVersion(input.expectedVersion)]
   })
 
@@ -536,7 +536,7 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
   const checkRef = Effect.fnUntraced(function*(field: string, ref: VersionRef) {
     yield* checkThread(ref.threadId)
     yield* sameNamespace(field, ref)
-    yield* Input.version(`${field}.version`, ref.version)
+    yield* Input.wholeNumber(`${field}.version`, ref.version)
   })
 
   const fork = Effect.fn("Checkpointer.fork")(function*(
@@ -614,7 +614,7 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
       const { before, limit = 100 } = options ?? {}
       yield* checkThread(threadId)
       yield* Input.limit(limit)
-      if (before !== undefined) yield* Input.version("before", before)
+      if (before !== undefined) yield* Input.wholeNumber("before", before)
       const stored = yield* retrying(environment, store.list(keyOf(threadId), { before, limit }))
       return yield* Effect.fromResult(Result.all(stored.map(Record.toInfo)))
     }, about),
@@ -622,7 +622,7 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
       Stream.unwrap(Effect.as(
         Effect.andThen(
           checkThread(threadId),
-          options?.before === undefined ? Effect.void : Input.version("before", options.before)
+          options?.before === undefined ? Effect.void : Input.wholeNumber("before", options.before)
         ),
         Stream.paginate(options?.before, (before) => historyPage(threadId, before)).pipe(
           Stream.mapEffect(present)
@@ -781,7 +781,7 @@ const selectorOf = Effect.fnUntraced(function*(selector: Selector): Effect.fn.Re
     })
   }
   if (selector.version !== undefined) {
-    yield* Input.version("version", selector.version)
+    yield* Input.wholeNumber("version", selector.version)
     return { _tag: "Version", version: selector.version }
   }
   if (selector.checkpointId !== undefined) {
