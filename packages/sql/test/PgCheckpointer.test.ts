@@ -206,6 +206,31 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.deepStrictEqual(some(yield* other.get("t", { version: 2 })).state, list("done", 100))
       }).pipe(Effect.provide(inSchema("rolledback"))))
 
+    it.effect("an id that somebody else puts at the same moment is Contention there, and one checkpoint", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const put = (checkpointId: string) => checkpointer.put({ threadId: "t", checkpointId, state: checkpointId })
+        // Within a transaction the view is read once, and remembered.
+        const isWaiting = Effect.andThen(
+          sql`SELECT pg_stat_clear_snapshot()`,
+          sql`SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+        )
+        const isPut = yield* Latch.make()
+        const second = yield* Effect.forkChild(
+          Effect.andThen(isPut.await, Effect.flip(sql.withTransaction(put("one"))))
+        )
+        yield* sql.withTransaction(Effect.gen(function*() {
+          yield* put("one")
+          yield* put("two")
+          yield* isPut.open
+          yield* Effect.repeat(isWaiting, { until: (rows) => rows.length > 0 })
+        }))
+        assert.include(yield* Fiber.join(second), { _tag: "StoreError", reason: "Contention", isRetryable: true })
+        assert.deepStrictEqual((yield* put("one")).version, 1)
+        assert.strictEqual((yield* checkpointer.listVersions("t")).length, 2)
+      }).pipe(Effect.provide(inSchema("sameid"))))
+
     it.effect("a put within the caller's transaction is committed with it, or rolled back with it", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
