@@ -114,7 +114,7 @@ export interface ParentRef {
 }
 
 /**
- * A stored checkpoint without its state.
+ * A stored checkpoint without its state. JSON parts are text, since parsing them is not the store's to get right.
  *
  * @category models
  * @since 0.1.0
@@ -123,10 +123,14 @@ export interface StoredInfo extends ThreadKey {
   readonly version: number
   readonly checkpointId: string
   readonly parent: ParentRef | undefined
-  readonly nextNodes: Schema.Json
-  readonly pendingInterrupt: Schema.Json
-  readonly metadata: Schema.Json
-  readonly tags: Schema.Json
+  /** A JSON array of strings. */
+  readonly nextNodes: string
+  /** A JSON object, or the text `null`. */
+  readonly pendingInterrupt: string
+  /** A JSON object. */
+  readonly metadata: string
+  /** A JSON array of strings. */
+  readonly tags: string
   /** Milliseconds since the epoch, by the store's clock. */
   readonly createdAt: number
 }
@@ -139,7 +143,8 @@ export interface StoredInfo extends ThreadKey {
  */
 export interface StoredRecord extends StoredInfo {
   readonly format: number
-  readonly state: Schema.Json
+  /** JSON text. */
+  readonly state: string
   readonly bytes: number
   readonly stateBytes: number
   /** Whether it can be read; otherwise it is here for those after it. */
@@ -156,7 +161,8 @@ export interface StoredRecord extends StoredInfo {
  */
 export interface StoredWrite {
   readonly task: string
-  readonly value: Schema.Json
+  /** JSON text. */
+  readonly value: string
 }
 
 /**
@@ -367,7 +373,7 @@ interface MemoryRecord extends Omit<NewRecord, "writes"> {
   /** Where the chain begins that leads to it. */
   readonly keyframeVersion: number
   readonly createdAt: number
-  readonly writes: Map<string, Schema.Json>
+  readonly writes: Map<string, string>
   tags: string
   /** Whether its interrupt was resolved. */
   resolved: boolean
@@ -498,14 +504,14 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
       ),
     threads: (query) =>
       Effect.sync(() => {
-        const metadata = query.metadata === undefined ? undefined : JSON.parse(query.metadata)
+        const metadata = query.metadata === undefined ? undefined : Json.parse(query.metadata)
         return Array.from(threads.values(), toThread)
           .filter((thread) =>
             (query.namespace === undefined || thread.namespace === query.namespace) &&
-            (metadata === undefined || Json.contains(thread.head.metadata, metadata)) &&
-            (query.interrupted === undefined || (thread.head.pendingInterrupt !== null) === query.interrupted) &&
+            (metadata === undefined || Json.contains(Json.parse(thread.head.metadata), metadata)) &&
+            (query.interrupted === undefined || (thread.head.pendingInterrupt !== "null") === query.interrupted) &&
             (query.unfinished === undefined ||
-              ((thread.head.nextNodes as ReadonlyArray<unknown>).length > 0) === query.unfinished)
+              (thread.head.nextNodes !== "[]") === query.unfinished)
           )
           .toSorted((a, b) => newestFirst(cursorOf(a), cursorOf(b)))
           .filter((thread) => query.after === undefined || newestFirst(query.after, cursorOf(thread)) < 0)
@@ -532,7 +538,7 @@ export const makeMemory: Effect.Effect<CheckpointStore["Service"]> = Effect.sync
       Effect.sync(() =>
         Option.map(
           Option.fromUndefinedOr(recordOf(key, version)),
-          ({ writes }) => Array.from(writes, ([task, value]): StoredWrite => ({ task, value: Json.clone(value) }))
+          ({ writes }) => Array.from(writes, ([task, value]): StoredWrite => ({ task, value }))
         )
       ),
     deleteThread: (key) =>
@@ -569,8 +575,8 @@ const newestFirst: Order.Order<ThreadCursor> = Order.combine(
 const isPinned = (record: MemoryRecord): boolean =>
   record.tags !== "[]" || (record.pendingInterrupt !== "null" && !record.resolved)
 
-const entriesOf = (writes: string): ReadonlyArray<[task: string, value: Schema.Json]> =>
-  Object.entries(JSON.parse(writes) as Schema.JsonObject)
+const entriesOf = (writes: string): ReadonlyArray<[task: string, value: string]> =>
+  Object.entries(Json.parse(writes) as Schema.JsonObject).map(([task, value]) => [task, JSON.stringify(value)])
 
 const bytesOf = (records: ReadonlyArray<{ readonly bytes: number }>): number =>
   records.reduce((sum, record) => sum + record.bytes, 0)
@@ -597,7 +603,7 @@ const fits = (record: MemoryRecord, selector: Selector): boolean => {
     case "Id":
       return record.checkpointId === selector.checkpointId
     case "Tag":
-      return Json.contains(JSON.parse(record.tags), JSON.parse(selector.tags))
+      return Json.contains(Json.parse(record.tags), Json.parse(selector.tags))
     case "Time":
       return record.createdAt <= selector.epochMillis
     case "Before":
@@ -617,17 +623,17 @@ const toInfo = (record: MemoryRecord): StoredInfo => ({
   version: record.version,
   checkpointId: record.checkpointId,
   parent: record.parent,
-  nextNodes: JSON.parse(record.nextNodes),
-  pendingInterrupt: JSON.parse(record.pendingInterrupt),
-  metadata: JSON.parse(record.metadata),
-  tags: JSON.parse(record.tags),
+  nextNodes: record.nextNodes,
+  pendingInterrupt: record.pendingInterrupt,
+  metadata: record.metadata,
+  tags: record.tags,
   createdAt: record.createdAt
 })
 
 const toStored = (thread: MemoryThread, record: MemoryRecord): StoredRecord => ({
   ...toInfo(record),
   format: record.format,
-  state: JSON.parse(record.state),
+  state: record.state,
   bytes: record.bytes,
   stateBytes: record.stateBytes,
   visible: isVisible(thread, record),

@@ -46,8 +46,14 @@ const changed = (
 
 export const toInfo = (stored: StoredInfo): Result.Result<CheckpointInfo, StateDecodeError> => {
   const { checkpointId, createdAt, metadata, nextNodes, pendingInterrupt, tags } = stored
-  const json = Json.unescape({ nextNodes, pendingInterrupt, metadata, tags }) as Schema.JsonObject
-  const raw = { ...json, checkpointId, createdAt }
+  const raw = {
+    nextNodes: Json.decode(nextNodes),
+    pendingInterrupt: Json.decode(pendingInterrupt),
+    metadata: Json.decode(metadata),
+    tags: Json.decode(tags),
+    checkpointId,
+    createdAt
+  }
   return Result.mapBoth(decodeParts(raw), {
     onFailure: (cause) => changed(stored, raw, cause),
     onSuccess: (parts) => ({
@@ -106,7 +112,7 @@ export const fold = (
   let owned = new WeakSet<object>()
   for (let i = 0; i < records.length; i++) {
     const record = records[i]!
-    const payload = isEscaped(record.format) ? Json.unescape(record.state) : record.state
+    const payload = isEscaped(record.format) ? Json.decode(record.state) : Json.parse(record.state)
     switch (record.format) {
       case Format.keyframe:
       case Format.keyframeEscaped: {
@@ -172,6 +178,6 @@ const damaged = (record: StoredRecord, kind: StateDecodeError["kind"], reason: s
       version: record.version,
       kind,
       reason,
-      raw: record.state
+      raw: Json.parse(record.state)
     })
   )

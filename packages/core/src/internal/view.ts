@@ -582,7 +582,7 @@ export const make = <S>(environment: Environment, namespace: string, codec: Code
     const stored = yield* retrying(environment, store.readWrites(keyOf(target.threadId), version))
     if (Option.isNone(stored)) return yield* noVersion(target)
     return Json.unescape(
-      Object.fromEntries(stored.value.map(({ task, value }) => [task, value]))
+      Object.fromEntries(stored.value.map(({ task, value }) => [task, Json.parse(value)]))
     ) as Schema.JsonObject
   }, (effect, target) => about(effect, target.threadId))
 
@@ -810,4 +810,4 @@ const isSame = ({ state, stored }: Encoded, { info, state: saved }: Record.RawCh
   Json.equals(given(stored.metadata), info.metadata) &&
   Json.equals(given(stored.pendingInterrupt), Option.getOrNull(info.pendingInterrupt))
 
-const given = (text: string): Schema.Json => Json.unescape(JSON.parse(text))
+const given = (text: string): Schema.Json => Json.decode(text)

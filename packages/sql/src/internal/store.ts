@@ -23,7 +23,6 @@ import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
-import type * as Schema from "effect/Schema"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
@@ -33,7 +32,8 @@ import type { Tables } from "./tables.ts"
 
 /*
  * All statements but those of the migrations. Values are bound as text and cast
- * in the statement, so that each statement is prepared once, whatever it is given.
+ * in the statement, so that each statement is prepared once, whatever it is given. JSON is read as text, because the
+ * driver's parser is `JSON.parse`, which is not always right (see `Json.parse` of core).
  */
 
 interface InfoRow {
@@ -44,16 +44,16 @@ interface InfoRow {
   readonly parent_thread_id: string | null
   readonly parent_version: number | null
   readonly parent_id: string | null
-  readonly next_nodes: Schema.Json
-  readonly pending_interrupt: Schema.Json
-  readonly metadata: Schema.Json
-  readonly tags: Schema.Json
+  readonly next_nodes: string
+  readonly pending_interrupt: string | null
+  readonly metadata: string
+  readonly tags: string
   readonly created_at: number
 }
 
 interface RecordRow extends InfoRow {
   readonly format: number
-  readonly state: Schema.Json
+  readonly state: string
   readonly bytes: number
   readonly state_bytes: number
   readonly visible: boolean
@@ -109,7 +109,8 @@ export const make = (
   const millis = (column: string): Fragment => sql.literal(`(extract(epoch FROM ${column}) * 1000)::float8`)
   const info = sql.literal(`
     c.thread_id, c.namespace, c.version::float8 AS version, c.checkpoint_id, c.parent_thread_id,
-    c.parent_version::float8 AS parent_version, c.parent_id, c.next_nodes, c.pending_interrupt, c.metadata, c.tags,
+    c.parent_version::float8 AS parent_version, c.parent_id, c.next_nodes::text AS next_nodes,
+    c.pending_interrupt::text AS pending_interrupt, c.metadata::text AS metadata, c.tags::text AS tags,
     (extract(epoch FROM c.created_at) * 1000)::float8 AS created_at`)
 
   // ---------------------------------------------------------------------------
@@ -339,7 +340,7 @@ export const make = (
 
   /** A chain, by the versions it goes from and to. */
   const chain = (key: ThreadKey, from: string, to: string): Fragment =>
-    sql`SELECT ${info}, c.format, c.state, c.bytes, c.state_bytes, ${isVisible} AS visible,
+    sql`SELECT ${info}, c.format, c.state::text AS state, c.bytes, c.state_bytes, ${isVisible} AS visible,
              (
                SELECT revision::text FROM head
                 WHERE head.version = c.version AND head.checkpoint_id = c.checkpoint_id
@@ -468,9 +469,9 @@ export const make = (
   const readWrites = (key: ThreadKey, ref: VersionId) =>
     session.run(
       "readWrites",
-      sql<{ readonly task: string | null; readonly value: Schema.Json }>`
+      sql<{ readonly task: string | null; readonly value: string | null }>`
         ${withHead(key)}
-        SELECT w.task, w.value
+        SELECT w.task, w.value::text AS value
           FROM ${checkpoints} c
           LEFT JOIN ${writes} w
             ON w.thread_id = c.thread_id AND w.namespace = c.namespace AND w.version = c.version
@@ -479,7 +480,9 @@ export const make = (
       rows.length === 0
         ? Option.none()
         : Option.some(
-          rows.flatMap(({ task, value }): ReadonlyArray<StoredWrite> => task === null ? [] : [{ task, value }])
+          rows.flatMap(({ task, value }): ReadonlyArray<StoredWrite> =>
+            task === null || value === null ? [] : [{ task, value }]
+          )
         )
     ))
 
@@ -957,7 +960,7 @@ const toInfo = (row: InfoRow): StoredInfo => ({
   checkpointId: row.checkpoint_id,
   parent: toParent(row.thread_id, row),
   nextNodes: row.next_nodes,
-  pendingInterrupt: row.pending_interrupt,
+  pendingInterrupt: row.pending_interrupt ?? "null",
   metadata: row.metadata,
   tags: row.tags,
   createdAt: row.created_at

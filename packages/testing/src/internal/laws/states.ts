@@ -189,6 +189,16 @@ const readsBack = Effect.fnUntraced(function*(walk: ReadonlyArray<Schema.Json>) 
   assert.deepStrictEqual(Option.getOrThrow(yield* checkpointer.get(threadId)).state, expected.at(-1))
 })
 
+/**
+ * Leaves keys behind in V8's `JSON.parse` (https://github.com/nodejs/node/issues/63785): it then takes them for the
+ * escaped keys of other objects of the same shape.
+ */
+const poisonParser: Effect.Effect<void> = Effect.sync(() => {
+  for (const first of ["!", "x", "a", "task"]) {
+    for (const second of ["\\\\", "\\n", "\\u001a0000", "\\\""]) JSON.parse(`{"${first}":{},"${second}":0}`)
+  }
+})
+
 /** A state made of what JSON has no word for. */
 const Rich = Schema.Struct({
   at: Schema.DateTimeUtc,
@@ -279,6 +289,36 @@ export const states: Group = (it, properties) => {
         yield* putAll(checkpointer, threadId, walk)
         const read = yield* historyOf(checkpointer, threadId)
         assert.deepStrictEqual(read.map((checkpoint) => checkpoint.state), walk.toReversed())
+      }))
+
+    it.effect("the keys of a thread's JSON are its own, whatever was parsed before it", () =>
+      Effect.gen(function*() {
+        const escaped = ["\\", "\n", "\"", "\u001a", "\u001a0000", "a\\b"]
+        const values: ReadonlyArray<Schema.JsonObject> = ["!", "x", "a", "task"].flatMap((first) =>
+          escaped.map((key) => ({ [first]: {}, [key]: 0 }))
+        )
+        const [view] = yield* freshThread
+        for (const value of values) {
+          const threadId = yield* fresh
+          yield* poisonParser
+          const saved = yield* view.put({
+            threadId,
+            state: value,
+            metadata: value,
+            pendingInterrupt: { interruptId: "i", request: value },
+            writes: value
+          })
+          yield* poisonParser
+          const read = Option.getOrThrow(yield* view.get(threadId))
+          assert.deepStrictEqual(
+            [read.state, read.metadata, Option.getOrThrow(read.pendingInterrupt).request, yield* view.writes(saved)],
+            [value, value, value, value]
+          )
+          assert.deepStrictEqual((yield* view.update(threadId, (state) => ({ state }))).state, { state: value })
+          assert.deepStrictEqual(yield* stateAt(view, threadId, 2), { state: value })
+          const found = yield* Stream.runCollect(view.threads({ metadata: value }))
+          assert.deepStrictEqual(found.map((thread) => thread.threadId), [threadId])
+        }
       }))
 
     it.effect("-0 reads back as 0", () =>

@@ -127,8 +127,20 @@ export const refOf = (
   { checkpointId, namespace, threadId, version }: Checkpoint.CheckpointRef
 ): Checkpoint.CheckpointRef => ({ threadId, namespace, version, checkpointId })
 
-/** JSON as it reads back: -0 is 0. */
-export const asRead = <A extends Schema.Json>(json: A): A => JSON.parse(JSON.stringify(json))
+/**
+ * JSON as it reads back: -0 is 0. Copied by its structure, since `JSON.parse` is not always right about keys
+ * (https://github.com/nodejs/node/issues/63785).
+ */
+export const asRead = <A extends Schema.Json>(json: A): A => copy(json) as A
+
+const copy = (json: Schema.Json): Schema.Json => {
+  if (Array.isArray(json)) return json.map(copy)
+  if (typeof json === "object" && json !== null) {
+    // `fromEntries` defines own properties, also one of the name `__proto__`.
+    return Object.fromEntries(Object.entries(json as Schema.JsonObject).map(([key, value]) => [key, copy(value)]))
+  }
+  return json === 0 ? 0 : json
+}
 
 interface Lists {
   readonly listVersions: Checkpointer.View<never>["listVersions"]
