@@ -25,6 +25,16 @@ export * as CheckpointError from "./CheckpointError.ts"
 export * as CheckpointStore from "./CheckpointStore.ts"
 
 /**
+ * @since 0.2.0
+ */
+export * as Keyframe from "./Keyframe.ts"
+
+/**
+ * @since 0.2.0
+ */
+export * as MemoryStore from "./MemoryStore.ts"
+
+/**
  * @since 0.1.0
  */
 export * as Retention from "./Retention.ts"
@@ -33,3 +43,8 @@ export * as Retention from "./Retention.ts"
  * @since 0.1.0
  */
 export * as StateGraph from "./StateGraph.ts"
+
+/**
+ * @since 0.2.0
+ */
+export type * as View from "./View.ts"

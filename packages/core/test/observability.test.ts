@@ -1,4 +1,4 @@
-import { Checkpointer, CheckpointError, CheckpointStore, StateGraph } from "@effect-checkpoint/core"
+import { Checkpointer, CheckpointError, CheckpointStore, MemoryStore, StateGraph } from "@effect-checkpoint/core"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, Metric, References, Schedule, Schema, Tracer } from "effect"
 
@@ -15,7 +15,7 @@ const unavailable = (outcome: "NotApplied" | "Unknown") =>
 const failing = (errors: Array<CheckpointError.StoreError | undefined>, after: "before" | "after" = "before") =>
   Layer.effect(
     CheckpointStore.CheckpointStore,
-    Effect.map(CheckpointStore.makeMemory, (store) => {
+    Effect.map(MemoryStore.make, (store) => {
       const disturbed = <A>(effect: Effect.Effect<A, CheckpointError.StoreError>) =>
         Effect.suspend(() => {
           const error = errors.shift()

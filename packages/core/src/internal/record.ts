@@ -1,11 +1,10 @@
-import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { CheckpointInfo, ThreadInfo } from "../Checkpoint.ts"
 import { StateDecodeError } from "../CheckpointError.ts"
-import type { Keyframe, StoredInfo, StoredRecord, StoredThread } from "../CheckpointStore.ts"
+import type { StoredInfo, StoredRecord, StoredThread } from "../CheckpointStore.ts"
 import * as Delta from "./delta.ts"
 import type { Chain } from "./delta.ts"
 import { Format } from "./format.ts"
@@ -148,18 +147,6 @@ export const fold = (
   return Result.succeed(checkpoints)
 }
 
-/** The last of consecutive records, the first a keyframe, as a keyframe. */
-export const keyframe = (
-  records: Arr.NonEmptyReadonlyArray<StoredRecord>
-): Result.Result<Keyframe, StateDecodeError> =>
-  Result.flatMap(fold(records, "last"), (checkpoints) => {
-    const encoded = Json.encode(checkpoints[0]!.state)
-    // What somebody wrote into the row may be more than a state can be.
-    if (Result.isFailure(encoded)) return damaged(Arr.lastNonEmpty(records), "Damaged", encoded.failure)
-    const { bytes, escaped, text } = encoded.success
-    return Result.succeed({ format: escaped ? Format.keyframeEscaped : Format.keyframe, state: text, bytes })
-  })
-
 /** What was read as the newest version has the mark of one: its row may have been deleted by something else. */
 export const hasNewest = (records: ReadonlyArray<StoredRecord>): Result.Result<void, StateDecodeError> => {
   const last = records[records.length - 1]
@@ -170,7 +157,7 @@ export const hasNewest = (records: ReadonlyArray<StoredRecord>): Result.Result<v
 
 const isEscaped = (format: number): boolean => format === Format.keyframeEscaped || format === Format.deltaEscaped
 
-const damaged = (record: StoredRecord, kind: StateDecodeError["kind"], reason: string) =>
+export const damaged = (record: StoredRecord, kind: StateDecodeError["kind"], reason: string) =>
   Result.fail(
     new StateDecodeError({
       threadId: record.threadId,

@@ -10,17 +10,6 @@ import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Checkpoint, CheckpointInfo, CheckpointRef, Interrupt, ThreadInfo } from "../Checkpoint.ts"
-import type {
-  Append,
-  CompareAndSet,
-  Content,
-  PutError,
-  ReadError,
-  Selector,
-  ThreadFilter,
-  VersionRef,
-  View
-} from "../Checkpointer.ts"
 import {
   CheckpointIdTaken,
   CheckpointNotFound,
@@ -32,6 +21,17 @@ import {
   VersionConflict
 } from "../CheckpointError.ts"
 import * as CheckpointStore from "../CheckpointStore.ts"
+import type {
+  Append,
+  CompareAndSet,
+  Content,
+  PutError,
+  ReadError,
+  Selector,
+  ThreadFilter,
+  VersionRef,
+  View
+} from "../View.ts"
 import type * as Codec from "./codec.ts"
 import * as Delta from "./delta.ts"
 import type * as Heads from "./heads.ts"

@@ -1,5 +1,5 @@
 import { StoreError } from "@effect-checkpoint/core/CheckpointError"
-import { Format, toKeyframe } from "@effect-checkpoint/core/CheckpointStore"
+import { Format } from "@effect-checkpoint/core/CheckpointStore"
 import type {
   CheckpointStore,
   Expected,
@@ -17,6 +17,7 @@ import type {
   ThreadQuery,
   VersionId
 } from "@effect-checkpoint/core/CheckpointStore"
+import * as Keyframe from "@effect-checkpoint/core/Keyframe"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Arr from "effect/Array"
 import * as SecureRandom from "effect/crypto/SecureRandom"
@@ -722,7 +723,7 @@ export const make = (
       const records = rows.map(toRecord)
       if (!Arr.isReadonlyArrayNonEmpty(records)) return true
       const { checkpointId, createdAt, version } = Arr.lastNonEmpty(records)
-      const keyframe = yield* Effect.fromResult(toKeyframe(records))
+      const keyframe = yield* Effect.fromResult(Keyframe.make(records))
       const rewritten = yield* again(session.run(
         "prune",
         // With its id and time: it may be a row of another thread, begun anew under the name.
