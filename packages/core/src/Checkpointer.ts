@@ -50,6 +50,8 @@ import * as Input from "./internal/input.ts"
 import * as Metrics from "./internal/metrics.ts"
 import * as ThreadQueue from "./internal/threadQueue.ts"
 import * as Views from "./internal/view.ts"
+import * as Retry from "./internal/view/retry.ts"
+import * as Threads from "./internal/view/threads.ts"
 import * as MemoryStore from "./MemoryStore.ts"
 import * as Retention from "./Retention.ts"
 import type { ReadError, ThreadFilter, View } from "./View.ts"
@@ -175,29 +177,30 @@ export const make = Effect.fnUntraced(function*(
   yield* Input.wholeNumber("maxStateBytes", maxStateBytes)
   const cacheBytes = options?.cacheBytes ?? defaultCacheBytes
   yield* Input.wholeNumber("cacheBytes", cacheBytes, 0)
-  const environment: Views.Environment = {
-    store,
-    maxStateBytes,
-    schedule: (options?.retry ?? defaultRetry).pipe(
-      Schedule.tap(({ input }) =>
-        Effect.andThen(
-          Effect.logDebug(`Trying again, ${input.message}`),
-          Metric.update(Metrics.retries[input.outcome], 1)
-        )
+  const schedule = (options?.retry ?? defaultRetry).pipe(
+    Schedule.tap(({ input }) =>
+      Effect.andThen(
+        Effect.logDebug(`Trying again, ${input.message}`),
+        Metric.update(Metrics.retries[input.outcome], 1)
       )
-    ),
-    inTurn: ThreadQueue.make(),
+    )
+  )
+  const shared = {
+    store,
+    retry: Retry.make(schedule, store.inTransaction),
     heads: Heads.make(cacheBytes),
-    random: SecureRandom.make(SecureRandom.randomBytesUnsafe)
+    inTurn: ThreadQueue.make(store.inTransaction),
+    random: SecureRandom.make(SecureRandom.randomBytesUnsafe),
+    maxStateBytes
   }
-  const plain = Views.make(environment, "", Codec.plain)
+  const plain = Views.make(shared, "", Codec.plain)
 
   return Checkpointer.of({
     ...plain,
-    threads: (filter) => Views.listThreads(environment, filter?.namespace, filter),
+    threads: (filter) => Threads.list(shared, filter?.namespace, filter),
     view: Effect.fnUntraced(function*({ namespace = "", state }) {
       yield* Input.namespace(namespace)
-      return Views.make(environment, namespace, yield* Codec.of(state))
+      return Views.make(shared, namespace, yield* Codec.of(state))
     }),
     prune: Effect.fn("Checkpointer.prune")((policy, options) =>
       Effect.provideService(Retention.prune(policy, options), CheckpointStore.CheckpointStore, store)

@@ -2,14 +2,20 @@ import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import type { ThreadKey } from "../CheckpointStore.ts"
 
+export type InTurn = <A, E, R>(key: ThreadKey, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
 /**
  * Lets one effect a thread through at a time, in order of arrival. Writers of one
  * thread in this process so wait here, rather than each on a database connection
  * for the same row.
+ *
+ * In a transaction a writer must not wait for one who may be waiting for that
+ * transaction's row lock, so there it does not wait.
  */
-export const make = (): <A, E, R>(key: ThreadKey, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> => {
+export const make = (inTransaction: Effect.Effect<boolean>): InTurn => {
   const entries = new Map<string, { readonly semaphore: Semaphore.Semaphore; users: number }>()
-  return (key, effect) =>
+
+  const inTurn: InTurn = (key, effect) =>
     Effect.suspend(() => {
       const name = `${key.namespace}\u0000${key.threadId}`
       let entry = entries.get(name)
@@ -26,4 +32,6 @@ export const make = (): <A, E, R>(key: ThreadKey, effect: Effect.Effect<A, E, R>
         })
       )
     })
+
+  return (key, effect) => Effect.flatMap(inTransaction, (inTransaction) => inTransaction ? effect : inTurn(key, effect))
 }

@@ -1,0 +1,69 @@
+import type * as SecureRandom from "effect/crypto/SecureRandom"
+import * as Effect from "effect/Effect"
+import type { Checkpoint } from "../../Checkpoint.ts"
+import { type StateDecodeError, StateTooLarge, type VersionConflict } from "../../CheckpointError.ts"
+import type { PutError, View } from "../../View.ts"
+import type * as Heads from "../heads.ts"
+import * as Input from "../input.ts"
+import type * as Record from "../record.ts"
+import type { InTurn } from "../threadQueue.ts"
+import * as Content from "./content.ts"
+import { newIds } from "./put.ts"
+import type { Reader } from "./read.ts"
+import { atVersion, type Save, withState, type Write } from "./save.ts"
+import { selectorOf } from "./selector.ts"
+import * as Snapshot from "./snapshot.ts"
+import * as Thread from "./thread.ts"
+
+/** Operations that save what was read as the next version of a thread, its own or another. */
+export const make = <S>(
+  { heads, inTurn, maxStateBytes, namespace, random, reader, save }: {
+    readonly heads: Heads.Heads
+    readonly inTurn: InTurn
+    readonly random: SecureRandom.SecureRandom["Service"]
+    readonly maxStateBytes: number
+    readonly namespace: string
+    readonly reader: Pick<Reader<S>, "required" | "decode">
+    readonly save: Save
+  }
+): Pick<View<S>, "restore" | "fork"> => {
+  const about = Thread.annotate(namespace)
+
+  const copy = Effect.fnUntraced(function*(
+    raw: Record.RawCheckpoint,
+    target: Pick<Write, "threadId" | "expected">,
+    options: Parameters<View<S>["restore"]>[2]
+  ): Effect.fn.Return<Checkpoint<S>, PutError | StateDecodeError | VersionConflict> {
+    const key = { threadId: target.threadId, namespace }
+    const ids = yield* newIds(random, key, options?.checkpointId)
+    if (raw.bytes > maxStateBytes) {
+      return yield* new StateTooLarge({ ...key, bytes: raw.bytes, limit: maxStateBytes })
+    }
+    const { state } = yield* reader.decode(raw)
+    const parts = { ...raw.info, metadata: options?.metadata ?? raw.info.metadata }
+    const content = yield* Content.encode(key, maxStateBytes, Snapshot.ofRead(raw.state), parts, {
+      writes: options?.writes
+    })
+    const parent = { threadId: raw.info.threadId, version: raw.info.version, checkpointId: raw.info.checkpointId }
+    const saved = yield* inTurn(key, save({ ...target, ...ids, parent, content, head: undefined }))
+    return withState(heads, saved, state)
+  })
+
+  return {
+    restore: Effect.fn("Checkpointer.restore")(function*(threadId, selector, options) {
+      yield* Thread.checkId(threadId)
+      const raw = yield* reader.required(threadId, yield* selectorOf(selector))
+      return yield* copy(raw, { threadId, expected: { _tag: "Any" } }, options).pipe(
+        Effect.catchTag("VersionConflict", Effect.die)
+      )
+    }, about),
+    fork: Effect.fn("Checkpointer.fork")(function*(source, target) {
+      yield* Thread.checkRef(namespace, "source", source)
+      yield* Input.id("target.threadId", target.threadId)
+      const raw = yield* reader.required(source.threadId, { _tag: "Version", version: source.version })
+      return yield* copy(raw, { threadId: target.threadId, expected: atVersion(0) }, {
+        checkpointId: target.checkpointId
+      })
+    }, (effect, source) => about(effect, source.threadId))
+  }
+}

@@ -1,0 +1,172 @@
+import * as Arr from "effect/Array"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
+import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
+import { CheckpointNotFound, StateDecodeError, type StoreError } from "../../CheckpointError.ts"
+import type * as CheckpointStore from "../../CheckpointStore.ts"
+import type { View } from "../../View.ts"
+import type * as Codec from "../codec.ts"
+import type * as Heads from "../heads.ts"
+import * as Input from "../input.ts"
+import * as Json from "../json.ts"
+import * as Metrics from "../metrics.ts"
+import * as Record from "../record.ts"
+import type { Retry } from "./retry.ts"
+import { describe, type Named, selectorOf } from "./selector.ts"
+import * as Thread from "./thread.ts"
+
+/** How many versions `history` asks for at a time. */
+const historyVersions = 16
+
+/** What writing operations need of reading ones. */
+export interface Reader<S> {
+  /** A version before its state is decoded. */
+  readonly raw: (
+    threadId: string,
+    selector: CheckpointStore.Selector
+  ) => Effect.Effect<Record.RawCheckpoint | undefined, StateDecodeError | StoreError>
+  readonly required: (
+    threadId: string,
+    selector: Named
+  ) => Effect.Effect<Record.RawCheckpoint, StateDecodeError | StoreError | CheckpointNotFound>
+  readonly decode: (raw: Record.RawCheckpoint) => Effect.Effect<Checkpoint<S>, StateDecodeError>
+}
+
+export const makeReader = <S>(
+  { codec, namespace, retry, store }: {
+    readonly store: CheckpointStore.CheckpointStore["Service"]
+    readonly retry: Retry
+    readonly namespace: string
+    readonly codec: Codec.Codec<S>
+  }
+): Reader<S> & { readonly records: typeof records } => {
+  const records = (
+    threadId: string,
+    selector: CheckpointStore.Selector,
+    count: number
+  ): Effect.Effect<ReadonlyArray<CheckpointStore.StoredRecord>, StateDecodeError | StoreError> =>
+    Effect.tap(
+      retry(store.read({ threadId, namespace }, selector, count)),
+      (records) => selector._tag === "Latest" ? Effect.fromResult(Record.hasNewest(records)) : Effect.void
+    )
+
+  const raw: Reader<S>["raw"] = (threadId, selector) =>
+    Effect.flatMap(
+      records(threadId, selector, 1),
+      (records) => Effect.map(Effect.fromResult(Record.fold(records, "last")), ([raw]) => raw)
+    )
+
+  return {
+    records,
+    raw,
+    required: (threadId, selector) =>
+      Effect.flatMap(raw(threadId, selector), (raw) =>
+        raw === undefined
+          ? Effect.fail(new CheckpointNotFound({ threadId, namespace, selector: describe(selector) }))
+          : Effect.succeed(raw)),
+    decode: (raw) =>
+      // A copy: the original is what the next state is compared with, and is shared by the versions of a history.
+      Effect.mapBoth(codec.decode(Json.clone(raw.state)), {
+        onFailure: (cause) =>
+          new StateDecodeError({
+            threadId: raw.info.threadId,
+            namespace,
+            version: raw.info.version,
+            kind: "Schema",
+            reason: cause.message,
+            raw: raw.state,
+            cause
+          }),
+        onSuccess: (state) => ({ ...raw.info, state })
+      })
+  }
+}
+
+/** The newest version of a thread, to compare the next one with. */
+export const headOf = (raw: Record.RawCheckpoint): Heads.Head | undefined =>
+  raw.revision === undefined ? undefined : {
+    version: raw.info.version,
+    checkpointId: raw.info.checkpointId,
+    revision: raw.revision,
+    json: raw.state,
+    bytes: raw.bytes,
+    chain: raw.chain
+  }
+
+/** Remembers what was read as the newest, for whoever puts upon it. */
+export const remember = <A extends CheckpointInfo>(heads: Heads.Heads, raw: Record.RawCheckpoint, checkpoint: A): A => {
+  const head = headOf(raw)
+  if (head !== undefined) {
+    heads.offer(checkpoint, head)
+    heads.attach(checkpoint, head)
+  }
+  return checkpoint
+}
+
+/** The operations that read. */
+export const make = <S>(
+  { heads, namespace, reader, retry, store }: {
+    readonly store: CheckpointStore.CheckpointStore["Service"]
+    readonly retry: Retry
+    readonly heads: Heads.Heads
+    readonly namespace: string
+    readonly reader: ReturnType<typeof makeReader<S>>
+  }
+): Pick<View<S>, "get" | "getAtTime" | "listVersions" | "history"> => {
+  const about = Thread.annotate(namespace)
+
+  const present = (raw: Record.RawCheckpoint): Effect.Effect<Checkpoint<S>, StateDecodeError> =>
+    Effect.map(reader.decode(raw), (checkpoint) => remember(heads, raw, checkpoint))
+
+  const one = (
+    threadId: string,
+    selector: CheckpointStore.Selector
+  ): Effect.Effect<Option.Option<Checkpoint<S>>, StateDecodeError | StoreError> =>
+    Effect.flatMap(
+      reader.raw(threadId, selector),
+      (raw) => raw === undefined ? Effect.succeedNone : Effect.asSome(present(raw))
+    ).pipe(Effect.trackDuration(Metrics.readDuration))
+
+  /** At least the newest versions below one, and all that are stored in the chains of those. */
+  const page = (threadId: string, before: number | undefined) =>
+    reader.records(
+      threadId,
+      before === undefined ? { _tag: "Latest" } : { _tag: "Before", version: before },
+      historyVersions
+    ).pipe(
+      Effect.flatMap((records) => Effect.fromResult(Record.fold(records, "all"))),
+      Effect.map((raws) => [raws.toReversed(), Option.map(Arr.head(raws), ({ info }) => info.version)] as const)
+    )
+
+  return {
+    get: Effect.fn("Checkpointer.get")(function*(threadId, selector) {
+      yield* Thread.checkId(threadId)
+      return yield* one(threadId, selector === undefined ? { _tag: "Latest" } : yield* selectorOf(selector))
+    }, about),
+    getAtTime: Effect.fn("Checkpointer.getAtTime")(function*(threadId, time) {
+      yield* Thread.checkId(threadId)
+      return yield* one(threadId, { _tag: "Time", epochMillis: DateTime.toEpochMillis(time) })
+    }, about),
+    listVersions: Effect.fn("Checkpointer.listVersions")(function*(threadId, options) {
+      const { before, limit = 100 } = options ?? {}
+      yield* Thread.checkId(threadId)
+      yield* Input.limit(limit)
+      if (before !== undefined) yield* Input.wholeNumber("before", before)
+      const stored = yield* retry(store.list({ threadId, namespace }, { before, limit }))
+      return yield* Effect.fromResult(Result.all(stored.map(Record.toInfo)))
+    }, about),
+    history: (threadId, options) =>
+      Stream.unwrap(Effect.as(
+        Effect.andThen(
+          Thread.checkId(threadId),
+          options?.before === undefined ? Effect.void : Input.wholeNumber("before", options.before)
+        ),
+        Stream.paginate(options?.before, (before) => page(threadId, before)).pipe(Stream.mapEffect(present))
+      )).pipe(Stream.withSpan("Checkpointer.history", {
+        attributes: { "checkpoint.thread_id": threadId, "checkpoint.namespace": namespace }
+      }))
+  }
+}

@@ -1,0 +1,90 @@
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
+import { StateEncodeError, StateTooLarge } from "../../CheckpointError.ts"
+import { Format, type NewRecord, type ThreadKey } from "../../CheckpointStore.ts"
+import type * as Codec from "../codec.ts"
+import * as Delta from "../delta.ts"
+import type * as Heads from "../heads.ts"
+import * as Json from "../json.ts"
+
+/** A state on its way into a store: copied when it is given, and stored whole or as a change. */
+
+/** A state as JSON that is ours, whatever becomes of what it was made from. */
+export interface Snapshot {
+  readonly json: Schema.Json
+  /** What changed since a head that was at hand. */
+  readonly change: { readonly head: Heads.Head; readonly delta: Delta.Delta } | undefined
+  /** The whole, where it had to be written out. */
+  readonly whole: Json.Encoded | undefined
+}
+
+/** How a state is stored, and what the next one can be compared with once it is. */
+export interface StoredState {
+  readonly record: Pick<NewRecord, "format" | "state" | "bytes" | "stateBytes">
+  readonly chain: (version: number) => Delta.Chain
+}
+
+/** A state that was read, which is ours already. */
+export const ofRead = (json: Schema.Json): Snapshot => ({ json, change: undefined, whole: undefined })
+
+export const encode = <S>(
+  codec: Codec.Codec<S>,
+  { namespace, threadId }: ThreadKey,
+  state: S
+): Effect.Effect<Schema.Json, StateEncodeError> =>
+  Effect.mapError(
+    codec.encode(state),
+    (cause) => new StateEncodeError({ threadId, namespace, reason: cause.message, cause })
+  )
+
+/**
+ * The state as it is now. What the caller holds may be changed while this waits for its turn or for the store, so it
+ * is not looked at again.
+ */
+export const take = (
+  { namespace, threadId }: ThreadKey,
+  json: Schema.Json,
+  head: Heads.Head | undefined,
+  maxStateBytes: number
+): Result.Result<Snapshot, StateEncodeError | StateTooLarge> => {
+  const tooLarge = (bytes: number) => new StateTooLarge({ threadId, namespace, bytes, limit: maxStateBytes })
+  const delta = head === undefined ? undefined : Delta.diff(head.json, json)
+  if (head !== undefined && delta !== undefined) {
+    const bytes = head.bytes + delta.growth
+    return bytes > maxStateBytes ? Result.fail(tooLarge(bytes)) : Result.succeed({
+      json: Result.getOrThrow(Delta.apply(delta.patch, head.json, new WeakSet())),
+      change: { head, delta },
+      whole: undefined
+    })
+  }
+  const encoded = Json.encode(json)
+  if (Result.isFailure(encoded)) {
+    return Result.fail(new StateEncodeError({ threadId, namespace, reason: encoded.failure }))
+  }
+  const whole = encoded.success
+  return whole.bytes > maxStateBytes
+    ? Result.fail(tooLarge(whole.bytes))
+    : Result.succeed({ json: Json.clone(json), change: undefined, whole })
+}
+
+/** What changed since `head`, where that is worth storing. */
+export const toDelta = (state: Snapshot, head: Heads.Head): StoredState | undefined => {
+  const delta = state.change?.head === head ? state.change.delta : Delta.diff(head.json, state.json)
+  if (delta === undefined) return undefined
+  const { bytes, escaped, text } = delta.encoded
+  const stateBytes = head.bytes + delta.growth
+  if (!Delta.continues(head.chain, head.version, bytes, stateBytes)) return undefined
+  return {
+    record: { format: escaped ? Format.deltaEscaped : Format.delta, state: text, bytes, stateBytes },
+    chain: () => ({ ...head.chain, deltaBytes: head.chain.deltaBytes + bytes })
+  }
+}
+
+export const toKeyframe = (state: Snapshot): StoredState => {
+  const { bytes, escaped, text } = state.whole ?? Json.encodeUnsafe(state.json)
+  return {
+    record: { format: escaped ? Format.keyframeEscaped : Format.keyframe, state: text, bytes, stateBytes: bytes },
+    chain: (keyframeVersion) => ({ keyframeVersion, keyframeBytes: bytes, deltaBytes: 0 })
+  }
+}
