@@ -45,7 +45,7 @@ import type { ThreadInfo } from "./Checkpoint.ts"
 import type { InvalidInput, StoreError } from "./CheckpointError.ts"
 import * as CheckpointStore from "./CheckpointStore.ts"
 import * as Codec from "./internal/codec.ts"
-import * as Heads from "./internal/heads.ts"
+import * as HeadCache from "./internal/headCache.ts"
 import * as Input from "./internal/input.ts"
 import * as Metrics from "./internal/metrics.ts"
 import * as ThreadQueue from "./internal/threadQueue.ts"
@@ -188,7 +188,7 @@ export const make = Effect.fnUntraced(function*(
   const shared = {
     store,
     retry: Retry.make(schedule, store.inTransaction),
-    heads: Heads.make(cacheBytes),
+    headCache: HeadCache.make(cacheBytes),
     inTurn: ThreadQueue.make(store.inTransaction),
     random: SecureRandom.make(SecureRandom.randomBytesUnsafe),
     maxStateBytes

@@ -7,8 +7,8 @@ import * as Arr from "effect/Array"
 import * as Result from "effect/Result"
 import type { StateDecodeError } from "./CheckpointError.ts"
 import { Format, type StoredRecord } from "./CheckpointStore.ts"
+import * as Hydrate from "./internal/hydrate.ts"
 import * as Json from "./internal/json.ts"
-import * as Record from "./internal/record.ts"
 
 /**
  * What a record is written with when it is made a keyframe.
@@ -44,10 +44,10 @@ export interface Keyframe {
 export const make = (
   records: Arr.NonEmptyReadonlyArray<StoredRecord>
 ): Result.Result<Keyframe, StateDecodeError> =>
-  Result.flatMap(Record.fold(records, "last"), (checkpoints) => {
+  Result.flatMap(Hydrate.fold(records, "last"), (checkpoints) => {
     const encoded = Json.encode(checkpoints[0]!.state)
     // What somebody wrote into the row may be more than a state can be.
-    if (Result.isFailure(encoded)) return Record.damaged(Arr.lastNonEmpty(records), "Damaged", encoded.failure)
+    if (Result.isFailure(encoded)) return Hydrate.damaged(Arr.lastNonEmpty(records), "Damaged", encoded.failure)
     const { bytes, escaped, text } = encoded.success
     return Result.succeed({ format: escaped ? Format.keyframeEscaped : Format.keyframe, state: text, bytes })
   })

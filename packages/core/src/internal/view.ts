@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import type { CheckpointStore } from "../CheckpointStore.ts"
 import type { View } from "../View.ts"
 import type * as Codec from "./codec.ts"
-import type * as Heads from "./heads.ts"
+import type * as HeadCache from "./headCache.ts"
 import type { InTurn } from "./threadQueue.ts"
 import * as Copy from "./view/copy.ts"
 import * as PendingWrites from "./view/pendingWrites.ts"
@@ -21,7 +21,7 @@ export const make = <S>(
   shared: {
     readonly store: CheckpointStore["Service"]
     readonly retry: Retry
-    readonly heads: Heads.Heads
+    readonly headCache: HeadCache.HeadCache
     readonly inTurn: InTurn
     readonly random: SecureRandom.SecureRandom["Service"]
     readonly maxStateBytes: number

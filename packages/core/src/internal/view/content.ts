@@ -5,9 +5,9 @@ import type { Interrupt } from "../../Checkpoint.ts"
 import { type InvalidInput, StateTooLarge } from "../../CheckpointError.ts"
 import type { NewRecord, ThreadKey } from "../../CheckpointStore.ts"
 import type { Content } from "../../View.ts"
+import type * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
 import * as Json from "../json.ts"
-import type * as Record from "../record.ts"
 import type { Snapshot } from "./snapshot.ts"
 
 /** A checkpoint's content: the parts as they are stored, and those that are shown as they were given. */
@@ -53,7 +53,7 @@ export const encodeWrites = Effect.fnUntraced(function*(
 })
 
 /** Whether a saved checkpoint is what was to be saved. Tags do not count: they may change afterwards. */
-export const isSame = ({ state, stored }: Encoded, { info, state: saved }: Record.RawCheckpoint): boolean =>
+export const isSame = ({ state, stored }: Encoded, { info, state: saved }: Hydrate.JsonCheckpoint): boolean =>
   Json.equals(state.json, saved) &&
   Json.equals(Json.decode(stored.nextNodes), info.nextNodes) &&
   Json.equals(Json.decode(stored.metadata), info.metadata) &&

@@ -3,9 +3,9 @@ import * as Effect from "effect/Effect"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import { type StateDecodeError, StateTooLarge, type VersionConflict } from "../../CheckpointError.ts"
 import type { PutError, View } from "../../View.ts"
-import type * as Heads from "../heads.ts"
+import type * as HeadCache from "../headCache.ts"
+import type * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
-import type * as Record from "../record.ts"
 import type { InTurn } from "../threadQueue.ts"
 import * as Content from "./content.ts"
 import { newIds } from "./put.ts"
@@ -17,8 +17,8 @@ import * as Thread from "./thread.ts"
 
 /** Operations that save what was read as the next version of a thread, its own or another. */
 export const make = <S>(
-  { heads, inTurn, maxStateBytes, namespace, random, reader, save }: {
-    readonly heads: Heads.Heads
+  { headCache, inTurn, maxStateBytes, namespace, random, reader, save }: {
+    readonly headCache: HeadCache.HeadCache
     readonly inTurn: InTurn
     readonly random: SecureRandom.SecureRandom["Service"]
     readonly maxStateBytes: number
@@ -30,7 +30,7 @@ export const make = <S>(
   const about = Thread.annotate(namespace)
 
   const copy = Effect.fnUntraced(function*(
-    raw: Record.RawCheckpoint,
+    raw: Hydrate.JsonCheckpoint,
     target: Pick<Write, "threadId" | "expected">,
     options: Parameters<View<S>["restore"]>[2]
   ): Effect.fn.Return<Checkpoint<S>, PutError | StateDecodeError | VersionConflict> {
@@ -46,7 +46,7 @@ export const make = <S>(
     })
     const parent = { threadId: raw.info.threadId, version: raw.info.version, checkpointId: raw.info.checkpointId }
     const saved = yield* inTurn(key, save({ ...target, ...ids, parent, content, head: undefined }))
-    return withState(heads, saved, state)
+    return withState(headCache, saved, state)
   })
 
   return {

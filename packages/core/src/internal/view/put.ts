@@ -6,7 +6,7 @@ import type { InvalidInput, VersionConflict } from "../../CheckpointError.ts"
 import type * as CheckpointStore from "../../CheckpointStore.ts"
 import type { Append, CompareAndSet, PutError, View } from "../../View.ts"
 import type * as Codec from "../codec.ts"
-import type * as Heads from "../heads.ts"
+import type * as HeadCache from "../headCache.ts"
 import * as Input from "../input.ts"
 import type { InTurn } from "../threadQueue.ts"
 import * as Content from "./content.ts"
@@ -15,8 +15,8 @@ import * as Snapshot from "./snapshot.ts"
 import * as Thread from "./thread.ts"
 
 export const make = <S>(
-  { codec, heads, inTurn, maxStateBytes, namespace, random, save }: {
-    readonly heads: Heads.Heads
+  { codec, headCache, inTurn, maxStateBytes, namespace, random, save }: {
+    readonly headCache: HeadCache.HeadCache
     readonly inTurn: InTurn
     readonly random: SecureRandom.SecureRandom["Service"]
     readonly maxStateBytes: number
@@ -29,13 +29,13 @@ export const make = <S>(
   return Effect.fn("Checkpointer.put")(function*(
     input: Append<S> | CompareAndSet<S>
   ): Effect.fn.Return<Checkpoint<S>, PutError | VersionConflict> {
-    const [threadId, expected] = yield* targetOf(heads, namespace, input)
+    const [threadId, expected] = yield* targetOf(headCache, namespace, input)
     const key = { threadId, namespace }
     const ids = yield* newIds(random, key, input.checkpointId)
     const json = yield* Snapshot.encode(codec, key, input.state)
-    const head = input.parent === undefined ? undefined : heads.of(input.parent)
+    const head = input.parent === undefined ? undefined : headCache.of(input.parent)
     const state = yield* Effect.fromResult(
-      Snapshot.take(key, json, headFor(heads, key, expected, head), maxStateBytes)
+      Snapshot.take(key, json, headFor(headCache, key, expected, head), maxStateBytes)
     )
     const content = yield* Content.encode(key, maxStateBytes, state, {
       nextNodes: input.nextNodes ?? [],
@@ -43,7 +43,7 @@ export const make = <S>(
       metadata: input.metadata ?? {}
     }, input)
     const saved = yield* inTurn(key, save({ threadId, ...ids, expected, content, head }))
-    return withState(heads, saved, input.state)
+    return withState(headCache, saved, input.state)
   }, (effect, input) => about(effect, input.parent === undefined ? input.threadId : input.parent.threadId)) as View<
     S
   >["put"]
@@ -60,7 +60,7 @@ export const newIds = Effect.fnUntraced(function*(
 })
 
 const targetOf = Effect.fnUntraced(function*(
-  heads: Heads.Heads,
+  headCache: HeadCache.HeadCache,
   namespace: string,
   input: Append<unknown> | CompareAndSet<unknown>
 ): Effect.fn.Return<readonly [threadId: string, expected: CheckpointStore.Expected], InvalidInput> {
@@ -70,7 +70,7 @@ const targetOf = Effect.fnUntraced(function*(
     yield* Thread.checkNamespace(namespace, "parent", input.parent)
     yield* Input.wholeNumber("parent.version", version)
     yield* Input.checkpointId({ threadId, namespace }, checkpointId)
-    return [threadId, { _tag: "Version", version, checkpointId, revision: heads.of(input.parent)?.revision }]
+    return [threadId, { _tag: "Version", version, checkpointId, revision: headCache.of(input.parent)?.revision }]
   }
   yield* Thread.checkId(input.threadId)
   if (input.expectedVersion === undefined) return [input.threadId, { _tag: "Any" }]

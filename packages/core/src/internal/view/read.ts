@@ -9,11 +9,11 @@ import { CheckpointNotFound, StateDecodeError, type StoreError } from "../../Che
 import type * as CheckpointStore from "../../CheckpointStore.ts"
 import type { View } from "../../View.ts"
 import type * as Codec from "../codec.ts"
-import type * as Heads from "../heads.ts"
+import type * as HeadCache from "../headCache.ts"
+import * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
 import * as Json from "../json.ts"
 import * as Metrics from "../metrics.ts"
-import * as Record from "../record.ts"
 import type { Retry } from "./retry.ts"
 import { describe, type Named, selectorOf } from "./selector.ts"
 import * as Thread from "./thread.ts"
@@ -27,12 +27,12 @@ export interface Reader<S> {
   readonly raw: (
     threadId: string,
     selector: CheckpointStore.Selector
-  ) => Effect.Effect<Record.RawCheckpoint | undefined, StateDecodeError | StoreError>
+  ) => Effect.Effect<Hydrate.JsonCheckpoint | undefined, StateDecodeError | StoreError>
   readonly required: (
     threadId: string,
     selector: Named
-  ) => Effect.Effect<Record.RawCheckpoint, StateDecodeError | StoreError | CheckpointNotFound>
-  readonly decode: (raw: Record.RawCheckpoint) => Effect.Effect<Checkpoint<S>, StateDecodeError>
+  ) => Effect.Effect<Hydrate.JsonCheckpoint, StateDecodeError | StoreError | CheckpointNotFound>
+  readonly decode: (raw: Hydrate.JsonCheckpoint) => Effect.Effect<Checkpoint<S>, StateDecodeError>
 }
 
 export const makeReader = <S>(
@@ -50,13 +50,13 @@ export const makeReader = <S>(
   ): Effect.Effect<ReadonlyArray<CheckpointStore.StoredRecord>, StateDecodeError | StoreError> =>
     Effect.tap(
       retry(store.read({ threadId, namespace }, selector, count)),
-      (records) => selector._tag === "Latest" ? Effect.fromResult(Record.hasNewest(records)) : Effect.void
+      (records) => selector._tag === "Latest" ? Effect.fromResult(Hydrate.hasNewest(records)) : Effect.void
     )
 
   const raw: Reader<S>["raw"] = (threadId, selector) =>
     Effect.flatMap(
       records(threadId, selector, 1),
-      (records) => Effect.map(Effect.fromResult(Record.fold(records, "last")), ([raw]) => raw)
+      (records) => Effect.map(Effect.fromResult(Hydrate.fold(records, "last")), ([raw]) => raw)
     )
 
   return {
@@ -86,7 +86,7 @@ export const makeReader = <S>(
 }
 
 /** The newest version of a thread, to compare the next one with. */
-export const headOf = (raw: Record.RawCheckpoint): Heads.Head | undefined =>
+export const headOf = (raw: Hydrate.JsonCheckpoint): HeadCache.Head | undefined =>
   raw.revision === undefined ? undefined : {
     version: raw.info.version,
     checkpointId: raw.info.checkpointId,
@@ -97,29 +97,33 @@ export const headOf = (raw: Record.RawCheckpoint): Heads.Head | undefined =>
   }
 
 /** Remembers what was read as the newest, for whoever puts upon it. */
-export const remember = <A extends CheckpointInfo>(heads: Heads.Heads, raw: Record.RawCheckpoint, checkpoint: A): A => {
+export const remember = <A extends CheckpointInfo>(
+  headCache: HeadCache.HeadCache,
+  raw: Hydrate.JsonCheckpoint,
+  checkpoint: A
+): A => {
   const head = headOf(raw)
   if (head !== undefined) {
-    heads.offer(checkpoint, head)
-    heads.attach(checkpoint, head)
+    headCache.offer(checkpoint, head)
+    headCache.attach(checkpoint, head)
   }
   return checkpoint
 }
 
 /** The operations that read. */
 export const make = <S>(
-  { heads, namespace, reader, retry, store }: {
+  { headCache, namespace, reader, retry, store }: {
     readonly store: CheckpointStore.CheckpointStore["Service"]
     readonly retry: Retry
-    readonly heads: Heads.Heads
+    readonly headCache: HeadCache.HeadCache
     readonly namespace: string
     readonly reader: ReturnType<typeof makeReader<S>>
   }
 ): Pick<View<S>, "get" | "getAtTime" | "listVersions" | "history"> => {
   const about = Thread.annotate(namespace)
 
-  const present = (raw: Record.RawCheckpoint): Effect.Effect<Checkpoint<S>, StateDecodeError> =>
-    Effect.map(reader.decode(raw), (checkpoint) => remember(heads, raw, checkpoint))
+  const present = (raw: Hydrate.JsonCheckpoint): Effect.Effect<Checkpoint<S>, StateDecodeError> =>
+    Effect.map(reader.decode(raw), (checkpoint) => remember(headCache, raw, checkpoint))
 
   const one = (
     threadId: string,
@@ -137,7 +141,7 @@ export const make = <S>(
       before === undefined ? { _tag: "Latest" } : { _tag: "Before", version: before },
       historyVersions
     ).pipe(
-      Effect.flatMap((records) => Effect.fromResult(Record.fold(records, "all"))),
+      Effect.flatMap((records) => Effect.fromResult(Hydrate.fold(records, "all"))),
       Effect.map((raws) => [raws.toReversed(), Option.map(Arr.head(raws), ({ info }) => info.version)] as const)
     )
 
@@ -156,7 +160,7 @@ export const make = <S>(
       yield* Input.limit(limit)
       if (before !== undefined) yield* Input.wholeNumber("before", before)
       const stored = yield* retry(store.list({ threadId, namespace }, { before, limit }))
-      return yield* Effect.fromResult(Result.all(stored.map(Record.toInfo)))
+      return yield* Effect.fromResult(Result.all(stored.map(Hydrate.toInfo)))
     }, about),
     history: (threadId, options) =>
       Stream.unwrap(Effect.as(

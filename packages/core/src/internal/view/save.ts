@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
 import { CheckpointIdTaken, StoreError, VersionConflict } from "../../CheckpointError.ts"
 import type * as CheckpointStore from "../../CheckpointStore.ts"
-import type * as Heads from "../heads.ts"
+import type * as HeadCache from "../headCache.ts"
 import * as Metrics from "../metrics.ts"
 import * as Content from "./content.ts"
 import { type Reader, remember } from "./read.ts"
@@ -25,13 +25,13 @@ export interface Write extends Ids {
   readonly parent?: CheckpointStore.ParentRef | undefined
   readonly content: Content.Encoded
   /** The checkpoint that is taken for the newest, where its state is at hand. */
-  readonly head: Heads.Head | undefined
+  readonly head: HeadCache.Head | undefined
 }
 
 /** A version that was saved, and the head that it is, where its state is at hand. */
 export interface Saved {
   readonly info: CheckpointInfo
-  readonly head: Heads.Head | undefined
+  readonly head: HeadCache.Head | undefined
 }
 
 export type Save = (
@@ -40,10 +40,10 @@ export type Save = (
 
 /** Saves a version: as a change where that is possible, whole otherwise, and once however often it is tried. */
 export const make = (
-  { heads, namespace, reader, retry, store }: {
+  { headCache, namespace, reader, retry, store }: {
     readonly store: CheckpointStore.CheckpointStore["Service"]
     readonly retry: Retry
-    readonly heads: Heads.Heads
+    readonly headCache: HeadCache.HeadCache
     readonly namespace: string
     readonly reader: Pick<Reader<unknown>, "raw">
   }
@@ -85,7 +85,7 @@ export const make = (
       tags: [],
       createdAt: createdAt.value
     }
-    const head: Heads.Head = {
+    const head: HeadCache.Head = {
       version: result.version,
       checkpointId,
       revision,
@@ -93,7 +93,7 @@ export const make = (
       bytes: state.record.stateBytes,
       chain: state.chain(result.version)
     }
-    heads.set(info, head)
+    headCache.set(info, head)
     return { info, head }
   })
 
@@ -106,7 +106,7 @@ export const make = (
       Effect.mapError((error) => new StoreError({ ...error, outcome: "Unknown" }))
     )
     return raw !== undefined && Content.isSame(content, raw)
-      ? { info: remember(heads, raw, raw.info), head: heads.of(raw.info) }
+      ? { info: remember(headCache, raw, raw.info), head: headCache.of(raw.info) }
       : yield* new CheckpointIdTaken({ threadId, namespace, checkpointId })
   })
 
@@ -115,7 +115,7 @@ export const make = (
     input: Write
   ): Effect.fn.Return<Saved, VersionConflict | CheckpointIdTaken | StoreError> {
     const { content, expected, threadId } = input
-    const head = headFor(heads, { threadId, namespace }, expected, input.head)
+    const head = headFor(headCache, { threadId, namespace }, expected, input.head)
     let state = head === undefined ? undefined : Snapshot.toDelta(content.state, head)
     let result: CheckpointStore.PutResult = { _tag: "Moved" }
     if (head !== undefined && state !== undefined) {
@@ -155,25 +155,25 @@ export const make = (
 }
 
 /** The checkpoint that was saved, with the state that its caller gave. */
-export const withState = <S>(heads: Heads.Heads, { head, info }: Saved, state: S): Checkpoint<S> => {
+export const withState = <S>(headCache: HeadCache.HeadCache, { head, info }: Saved, state: S): Checkpoint<S> => {
   const checkpoint = { ...info, state }
-  if (head !== undefined) heads.attach(checkpoint, head)
+  if (head !== undefined) headCache.attach(checkpoint, head)
   return checkpoint
 }
 
 /** What may turn out to be the newest version. */
 export const headFor = (
-  heads: Heads.Heads,
+  headCache: HeadCache.HeadCache,
   key: CheckpointStore.ThreadKey,
   expected: CheckpointStore.Expected,
-  attached: Heads.Head | undefined
-): Heads.Head | undefined => {
-  const head = attached ?? heads.get(key)
+  attached: HeadCache.Head | undefined
+): HeadCache.Head | undefined => {
+  const head = attached ?? headCache.get(key)
   return head !== undefined && mayFollow(head, expected) ? head : undefined
 }
 
 /** Whether what is put may turn out to follow this checkpoint. */
-const mayFollow = (head: Heads.Head, expected: CheckpointStore.Expected): boolean =>
+const mayFollow = (head: HeadCache.Head, expected: CheckpointStore.Expected): boolean =>
   expected._tag === "Any" || (
     expected.version === head.version && (
       expected._tag === "Hint" ||

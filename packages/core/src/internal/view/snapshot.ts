@@ -5,7 +5,7 @@ import { StateEncodeError, StateTooLarge } from "../../CheckpointError.ts"
 import { Format, type NewRecord, type ThreadKey } from "../../CheckpointStore.ts"
 import type * as Codec from "../codec.ts"
 import * as Delta from "../delta.ts"
-import type * as Heads from "../heads.ts"
+import type * as HeadCache from "../headCache.ts"
 import * as Json from "../json.ts"
 
 /** A state on its way into a store: copied when it is given, and stored whole or as a change. */
@@ -14,7 +14,7 @@ import * as Json from "../json.ts"
 export interface Snapshot {
   readonly json: Schema.Json
   /** What changed since a head that was at hand. */
-  readonly change: { readonly head: Heads.Head; readonly delta: Delta.Delta } | undefined
+  readonly change: { readonly head: HeadCache.Head; readonly delta: Delta.Delta } | undefined
   /** The whole, where it had to be written out. */
   readonly whole: Json.Encoded | undefined
 }
@@ -45,7 +45,7 @@ export const encode = <S>(
 export const take = (
   { namespace, threadId }: ThreadKey,
   json: Schema.Json,
-  head: Heads.Head | undefined,
+  head: HeadCache.Head | undefined,
   maxStateBytes: number
 ): Result.Result<Snapshot, StateEncodeError | StateTooLarge> => {
   const tooLarge = (bytes: number) => new StateTooLarge({ threadId, namespace, bytes, limit: maxStateBytes })
@@ -69,7 +69,7 @@ export const take = (
 }
 
 /** What changed since `head`, where that is worth storing. */
-export const toDelta = (state: Snapshot, head: Heads.Head): StoredState | undefined => {
+export const toDelta = (state: Snapshot, head: HeadCache.Head): StoredState | undefined => {
   const delta = state.change?.head === head ? state.change.delta : Delta.diff(head.json, state.json)
   if (delta === undefined) return undefined
   const { bytes, escaped, text } = delta.encoded

@@ -3,8 +3,8 @@ import * as Option from "effect/Option"
 import { CheckpointNotFound } from "../../CheckpointError.ts"
 import type * as CheckpointStore from "../../CheckpointStore.ts"
 import type { View } from "../../View.ts"
+import * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
-import * as Record from "../record.ts"
 import type { Retry } from "./retry.ts"
 import { describe } from "./selector.ts"
 import * as Thread from "./thread.ts"
@@ -23,7 +23,7 @@ export const make = (
     const text = yield* Input.tags(tags)
     const stored = yield* retry(store.setTags({ threadId, namespace }, version, text))
     return Option.isSome(stored)
-      ? yield* Effect.fromResult(Record.toInfo(stored.value))
+      ? yield* Effect.fromResult(Hydrate.toInfo(stored.value))
       : yield* new CheckpointNotFound({ threadId, namespace, selector: describe({ _tag: "Version", version }) })
   }, (effect, target) => about(effect, target.threadId))
 }

@@ -5,8 +5,8 @@ import * as Stream from "effect/Stream"
 import type { ThreadInfo } from "../../Checkpoint.ts"
 import type * as CheckpointStore from "../../CheckpointStore.ts"
 import type { ReadError, ThreadFilter } from "../../View.ts"
+import * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
-import * as Record from "../record.ts"
 import type { Retry } from "./retry.ts"
 
 const threadsPage = 100
@@ -34,7 +34,7 @@ export const list = (
         })
       ).pipe(
         Effect.flatMap((stored) =>
-          Effect.map(Effect.fromResult(Result.all(stored.map(Record.toThread))), (page) =>
+          Effect.map(Effect.fromResult(Result.all(stored.map(Hydrate.toThread))), (page) =>
             [
               page,
               nextPage(

@@ -5,7 +5,7 @@ import * as Schedule from "effect/Schedule"
 import { VersionConflict } from "../../CheckpointError.ts"
 import type { View } from "../../View.ts"
 import type * as Codec from "../codec.ts"
-import type * as Heads from "../heads.ts"
+import type * as HeadCache from "../headCache.ts"
 import type { InTurn } from "../threadQueue.ts"
 import * as Content from "./content.ts"
 import { newIds } from "./put.ts"
@@ -18,8 +18,8 @@ import * as Thread from "./thread.ts"
 const maxConflicts = 20
 
 export const make = <S>(
-  { codec, heads, inTurn, maxStateBytes, namespace, random, reader, save }: {
-    readonly heads: Heads.Heads
+  { codec, headCache, inTurn, maxStateBytes, namespace, random, reader, save }: {
+    readonly headCache: HeadCache.HeadCache
     readonly inTurn: InTurn
     readonly random: SecureRandom.SecureRandom["Service"]
     readonly maxStateBytes: number
@@ -51,7 +51,7 @@ export const make = <S>(
     const expected = { _tag: "Version", version, checkpointId, revision: raw.revision } as const
     return Effect.map(
       save({ threadId, ...ids, expected, content, head }),
-      (saved) => withState(heads, saved, state)
+      (saved) => withState(headCache, saved, state)
     )
   })
 

@@ -22,7 +22,7 @@ export interface Head {
  * Nothing relies on any of it being up to date: a delta is stored only while the
  * head is of the very write that it was made against.
  */
-export interface Heads {
+export interface HeadCache {
   readonly get: (key: ThreadKey) => Head | undefined
   /** What was just written. */
   readonly set: (key: ThreadKey, head: Head) => void
@@ -32,7 +32,7 @@ export interface Heads {
   readonly attach: (checkpoint: object, head: Head) => void
 }
 
-export const make = (maxBytes: number): Heads => {
+export const make = (maxBytes: number): HeadCache => {
   // Two generations: when the young one has half of the bytes it becomes the old one, and what was in that is forgotten.
   let young = new Map<string, Head>()
   let old = new Map<string, Head>()

@@ -86,7 +86,7 @@ export const toThread = (stored: StoredThread): Result.Result<ThreadInfo, StateD
     }))
 
 /** A checkpoint whose state is JSON as it was put, not yet decoded by a schema. */
-export interface RawCheckpoint {
+export interface JsonCheckpoint {
   readonly info: CheckpointInfo
   readonly state: Schema.Json
   /** The size of the state, as `Json.encode` counts it. */
@@ -104,8 +104,8 @@ export interface RawCheckpoint {
 export const fold = (
   records: ReadonlyArray<StoredRecord>,
   which: "all" | "last"
-): Result.Result<ReadonlyArray<RawCheckpoint>, StateDecodeError> => {
-  const checkpoints: Array<RawCheckpoint> = []
+): Result.Result<ReadonlyArray<JsonCheckpoint>, StateDecodeError> => {
+  const checkpoints: Array<JsonCheckpoint> = []
   let state: Schema.Json = null
   let chain: Chain | undefined
   let owned = new WeakSet<object>()
