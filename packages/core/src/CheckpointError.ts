@@ -1,10 +1,11 @@
 /**
- * Everything that can go wrong, as tagged errors. Each operation's type lists
- * only those that it can fail with.
+ * Everything that can go wrong, as tagged errors. The type of each operation lists only the errors it can fail with.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+
+export * from "./StoreError.ts"
 
 const Thread = {
   threadId: Schema.String,
@@ -23,20 +24,20 @@ const thread = (self: { readonly threadId: string; readonly namespace: string })
 export class InvalidInput extends Schema.TaggedError<InvalidInput>("@effect-checkpoint/core/InvalidInput")(
   "InvalidInput",
   {
-    /** The argument's name, such as `threadId` or `policy.maxVersions`. */
+    /** The name of the argument, such as `threadId` or `policy.maxVersions`. */
     field: Schema.String,
     /** What is wrong with it, and what would be right. */
-    reason: Schema.String
+    problem: Schema.String
   }
 ) {
   override get message(): string {
-    return `Invalid ${this.field}: ${this.reason}`
+    return `Invalid ${this.field}: ${this.problem}`
   }
 }
 
 /**
- * Somebody else moved the thread's head first; nothing was written. Read the
- * newest checkpoint, apply the change to it and put again, or let `update` do so.
+ * The newest version of the thread is not the one that the writer expected. Nothing was written. Read the newest
+ * checkpoint, apply the change to it and put again, or use `update`, which does this for you.
  *
  * @category errors
  * @since 0.1.0
@@ -45,23 +46,43 @@ export class VersionConflict extends Schema.TaggedError<VersionConflict>("@effec
   "VersionConflict",
   {
     ...Thread,
-    /** The version that the writer took for the newest; 0 when it took the thread for new. */
+    /** The version that the writer expected to be the newest. */
     expected: Schema.Int,
-    /** The newest version there is; 0 when the thread does not exist. */
+    /** The newest version; 0 if the thread does not exist. */
     actual: Schema.Int
   }
 ) {
   override get message(): string {
-    const actual = this.actual === 0 ? "does not exist" : `is at version ${this.actual}`
-    const expected = this.expected === 0 ? "to be new" : `to be at version ${this.expected}`
-    return `${thread(this)} ${actual}, but was expected ${expected}` +
-      (this.expected === this.actual ? " written by somebody else" : "")
+    if (this.actual === 0) return `${thread(this)} does not exist; version ${this.expected} was expected`
+    return this.actual === this.expected
+      ? `${thread(this)} has a version ${this.actual}, but not the one that was expected: the thread was deleted ` +
+        "and created again, or restored from a backup; read it again"
+      : `${thread(this)} is at version ${this.actual}, but version ${this.expected} was expected; read it again`
   }
 }
 
 /**
- * A checkpoint that has to exist does not: it was never written, was pruned, or
- * its thread was deleted.
+ * A thread that was to be created exists. Nothing was written.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class ThreadExists extends Schema.TaggedError<ThreadExists>("@effect-checkpoint/core/ThreadExists")(
+  "ThreadExists",
+  {
+    ...Thread,
+    /** The newest version of the thread. */
+    version: Schema.Int
+  }
+) {
+  override get message(): string {
+    return `${thread(this)} already exists, at version ${this.version}; choose another id, or add a version with ` +
+      "append or put"
+  }
+}
+
+/**
+ * A checkpoint that must exist does not: it was never written, retention removed it, or its thread was deleted.
  *
  * @category errors
  * @since 0.1.0
@@ -70,17 +91,19 @@ export class CheckpointNotFound extends Schema.TaggedError<CheckpointNotFound>(
   "@effect-checkpoint/core/CheckpointNotFound"
 )("CheckpointNotFound", {
   ...Thread,
-  /** What was asked for, such as `version 3` or `the latest version`. */
-  selector: Schema.String
+  /** Which checkpoint of the thread was requested, such as `version 3`; undefined for the newest one. */
+  selector: Schema.UndefinedOr(Schema.String)
 }) {
   override get message(): string {
-    return `${thread(this)} has no checkpoint for ${this.selector}`
+    return this.selector === undefined
+      ? `${thread(this)} does not exist`
+      : `${thread(this)} has no checkpoint with ${this.selector}: it was never saved, or it was removed`
   }
 }
 
 /**
- * The given `checkpointId` already names a checkpoint of this thread with other
- * content. Putting the same content again under its id is not an error.
+ * The `checkpointId` that was given belongs to a checkpoint of the thread with different content. Putting the same
+ * content again under its id succeeds.
  *
  * @category errors
  * @since 0.1.0
@@ -95,13 +118,12 @@ export class CheckpointIdTaken
   )
 {
   override get message(): string {
-    return `${thread(this)} already has a checkpoint with id "${this.checkpointId}" and other content`
+    return `${thread(this)} already has a checkpoint with the id "${this.checkpointId}" and different content`
   }
 }
 
 /**
- * The state was refused by its schema, or its encoded form is not JSON. Nothing
- * was written.
+ * The schema refused the state, or its encoded form is not JSON. Nothing was written.
  *
  * @category errors
  * @since 0.1.0
@@ -110,20 +132,78 @@ export class StateEncodeError extends Schema.TaggedError<StateEncodeError>("@eff
   "StateEncodeError",
   {
     ...Thread,
-    /** What is wrong and where. */
-    reason: Schema.String,
-    /** The `SchemaError`, where the schema refused it. */
+    /** What is wrong, and where. */
+    problem: Schema.String,
+    /** The `SchemaError`, if the schema refused the state. */
     cause: Schema.optional(Schema.Defect())
   }
 ) {
   override get message(): string {
-    return `${thread(this)}: the state cannot be saved: ${this.reason}`
+    return `${thread(this)}: the state cannot be saved: ${this.problem}`
   }
 }
 
+const decodeFields = {
+  /** What is wrong, and where. */
+  message: Schema.String,
+  cause: Schema.optional(Schema.Defect())
+}
+
 /**
- * A stored state could not be read. Nothing is lost: the stored value is in
- * `raw`, and other versions can still be read.
+ * The stored state does not match the schema, or no longer does.
+ *
+ * @category reasons
+ * @since 0.2.0
+ */
+export class SchemaMismatch
+  extends Schema.TaggedError<SchemaMismatch>("@effect-checkpoint/core/StateDecodeError/SchemaMismatch")(
+    "SchemaMismatch",
+    decodeFields
+  )
+{}
+
+/**
+ * The state was written in a format that this version of the library does not know.
+ *
+ * @category reasons
+ * @since 0.2.0
+ */
+export class UnknownFormat
+  extends Schema.TaggedError<UnknownFormat>("@effect-checkpoint/core/StateDecodeError/UnknownFormat")(
+    "UnknownFormat",
+    decodeFields
+  )
+{}
+
+/**
+ * Something other than this library changed the stored rows.
+ *
+ * @category reasons
+ * @since 0.2.0
+ */
+export class Damaged extends Schema.TaggedError<Damaged>("@effect-checkpoint/core/StateDecodeError/Damaged")(
+  "Damaged",
+  decodeFields
+) {}
+
+/**
+ * Why a stored state cannot be read.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export const StateDecodeErrorReason = Schema.Union([SchemaMismatch, UnknownFormat, Damaged])
+
+/**
+ * One of the reasons.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type StateDecodeErrorReason = typeof StateDecodeErrorReason.Type
+
+/**
+ * A stored state cannot be read. Nothing is lost: `raw` has the stored value, and other versions can still be read.
  *
  * @category errors
  * @since 0.1.0
@@ -133,26 +213,21 @@ export class StateDecodeError extends Schema.TaggedError<StateDecodeError>("@eff
   {
     ...Thread,
     version: Schema.Int,
-    /**
-     * `Schema`: the state is not what the schema describes (any more). `Format`:
-     * it was written in a form this version of the library does not know.
-     * `Damaged`: the stored rows were changed by something else.
-     */
-    kind: Schema.Literals(["Schema", "Format", "Damaged"]),
-    reason: Schema.String,
+    reason: StateDecodeErrorReason,
     /** The stored JSON. */
-    raw: Schema.Unknown,
-    cause: Schema.optional(Schema.Defect())
+    raw: Schema.Unknown
   }
 ) {
+  override readonly cause: unknown = this.reason.cause
+
   override get message(): string {
-    return `${thread(this)}: version ${this.version} cannot be read: ${this.reason}`
+    return `${thread(this)}: version ${this.version} cannot be read: ${this.reason.message}`
   }
 }
 
 /**
- * The state is larger than the limit. Nothing was sent. Keep large parts
- * elsewhere and their addresses in the state, or raise `maxStateBytes`.
+ * The state is larger than the limit. Nothing was sent. Keep large values elsewhere and their addresses in the state,
+ * or raise `maxStateBytes`.
  *
  * @category errors
  * @since 0.1.0
@@ -167,84 +242,13 @@ export class StateTooLarge extends Schema.TaggedError<StateTooLarge>("@effect-ch
   }
 ) {
   override get message(): string {
-    return `${thread(this)}: the state is ${this.bytes} bytes of JSON, the limit is ${this.limit}`
+    return `${thread(this)}: the state is ${this.bytes} bytes of JSON, the limit is ${this.limit}; keep large values ` +
+      "elsewhere and their addresses in the state, or raise maxStateBytes"
   }
 }
 
 /**
- * Why the backend failed.
- *
- * - `Unavailable`: it cannot be reached, or the connection was lost
- * - `Authentication`: user or password refused
- * - `Permission`: the role may not do this
- * - `PoolExhausted`: no connection became free within the acquire timeout
- * - `Timeout`: the statement did not end within its timeout
- * - `Contention`: deadlock, serialization failure or lock timeout
- * - `Overloaded`: out of connections, memory or disk
- * - `SchemaMissing`: the tables are not there, or are older than this version of the library needs
- * - `SchemaTooNew`: the tables were migrated by a newer version of the library
- * - `PruneRunning`: another prune runs against this database
- * - `Rejected`: the statement itself was refused
- * - `Unknown`: none of these
- *
- * @category models
- * @since 0.1.0
- */
-export const StoreErrorReason = Schema.Literals([
-  "Unavailable",
-  "Authentication",
-  "Permission",
-  "PoolExhausted",
-  "Timeout",
-  "Contention",
-  "Overloaded",
-  "SchemaMissing",
-  "SchemaTooNew",
-  "PruneRunning",
-  "Rejected",
-  "Unknown"
-])
-
-/**
- * One of the reasons.
- *
- * @category models
- * @since 0.1.0
- */
-export type StoreErrorReason = typeof StoreErrorReason.Type
-
-/**
- * The backend failed, after the retries that its retry policy allows.
- *
- * **Details**
- *
- * `outcome` says what is known: `NotApplied` means that nothing was written,
- * `Unknown` that a write may or may not have been applied, as when the
- * connection was lost while a commit was under way, at any of the attempts.
- * Putting again under the same `checkpointId` is safe in both cases.
- *
- * @category errors
- * @since 0.1.0
- */
-export class StoreError extends Schema.TaggedError<StoreError>("@effect-checkpoint/core/StoreError")("StoreError", {
-  /** What was being done, such as `put`. */
-  operation: Schema.String,
-  reason: StoreErrorReason,
-  /** What happened, and what to do about it. */
-  description: Schema.String,
-  /** Whether the same call may succeed later without anything being changed. */
-  isRetryable: Schema.Boolean,
-  outcome: Schema.Literals(["NotApplied", "Unknown"]),
-  cause: Schema.optional(Schema.Defect())
-}) {
-  override get message(): string {
-    return `${this.operation} failed: ${this.description}`
-  }
-}
-
-/**
- * A run used up its `maxSteps`. What it has done is saved: `resume` goes on from
- * there.
+ * A run used up its `maxSteps`. Its work is saved, and `resume` continues it.
  *
  * @category errors
  * @since 0.1.0
@@ -254,19 +258,19 @@ export class StepLimitExceeded extends Schema.TaggedError<StepLimitExceeded>(
 )("StepLimitExceeded", {
   ...Thread,
   maxSteps: Schema.Int,
-  /** The newest version, which `resume` goes on from. */
+  /** The newest version, from which `resume` continues. */
   version: Schema.Int,
-  /** What would have been run next. */
+  /** The nodes that would have run next. */
   nextNodes: Schema.Array(Schema.String)
 }) {
   override get message(): string {
-    return `${thread(this)} has not ended within ${this.maxSteps} steps; resume it, or raise maxSteps`
+    return `${thread(this)} did not complete within ${this.maxSteps} steps; resume it, or raise maxSteps`
   }
 }
 
 /**
- * A run was to begin on a thread on which one is under way. Nothing was written.
- * `resume` continues it, or answers what it waits for.
+ * `run` was called for a thread whose previous run has not completed. Nothing was written. `resume` continues that run
+ * or answers its interrupt.
  *
  * @category errors
  * @since 0.1.0
@@ -277,19 +281,45 @@ export class ThreadUnfinished extends Schema.TaggedError<ThreadUnfinished>("@eff
     ...Thread,
     version: Schema.Int,
     nextNodes: Schema.Array(Schema.String),
-    /** What it waits for, if it does. */
-    interruptId: Schema.UndefinedOr(Schema.String)
+    /** The interrupts that the run waits for. */
+    interruptIds: Schema.Array(Schema.String)
   }
 ) {
   override get message(): string {
-    const waits = this.interruptId === undefined ? "" : `, and waits for an answer to "${this.interruptId}"`
-    return `${thread(this)} is unfinished at version ${this.version}${waits}; resume it`
+    const waits = this.interruptIds.length === 0
+      ? ""
+      : ` and waits for an answer to ${this.interruptIds.map((id) => `"${id}"`).join(", ")}`
+    return `${thread(this)} has an unfinished run at version ${this.version}${waits}; resume it`
   }
 }
 
 /**
- * What was to be answered is not waited for: somebody else was faster, or the
- * thread has not asked. Nothing was written.
+ * A graph cannot continue a thread, because the thread was saved by another graph or by another version of this one.
+ * Nothing was written.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class GraphMismatch extends Schema.TaggedError<GraphMismatch>("@effect-checkpoint/core/GraphMismatch")(
+  "GraphMismatch",
+  {
+    ...Thread,
+    version: Schema.Int,
+    /** The name of the graph that was to continue. */
+    graph: Schema.String,
+    /** What does not match. */
+    problem: Schema.String
+  }
+) {
+  override get message(): string {
+    return `${thread(this)} does not match graph "${this.graph}" at version ${this.version}: ${this.problem}; ` +
+      "continue it with the graph that saved it, or choose other nodes with next"
+  }
+}
+
+/**
+ * The interrupt that was to be answered is not pending: another answer was first, or the thread never asked. Nothing
+ * was written.
  *
  * @category errors
  * @since 0.1.0
@@ -298,7 +328,7 @@ export class InterruptAlreadyResolved extends Schema.TaggedError<InterruptAlread
   "@effect-checkpoint/core/InterruptAlreadyResolved"
 )("InterruptAlreadyResolved", {
   ...Thread,
-  /** The interrupt that was to be answered, where it was named. */
+  /** The interrupt that was to be answered, if the caller named one. */
   interruptId: Schema.UndefinedOr(Schema.String),
   /** The newest version. */
   version: Schema.Int
@@ -310,8 +340,7 @@ export class InterruptAlreadyResolved extends Schema.TaggedError<InterruptAlread
 }
 
 /**
- * A response is not what the interrupt's schema describes. The interrupt is still
- * open, and nothing was written.
+ * A response does not match the schema of its interrupt. The interrupt is still pending, and nothing was written.
  *
  * @category errors
  * @since 0.1.0
@@ -321,13 +350,13 @@ export class InvalidResponse extends Schema.TaggedError<InvalidResponse>("@effec
   {
     ...Thread,
     interruptId: Schema.String,
-    /** The name of the interrupt that it was to answer. */
+    /** The name of the interrupt that it answers. */
     kind: Schema.String,
-    reason: Schema.String,
+    problem: Schema.String,
     cause: Schema.optional(Schema.Defect())
   }
 ) {
   override get message(): string {
-    return `${thread(this)}: the response to ${this.kind} is refused: ${this.reason}`
+    return `${thread(this)}: ${this.kind} does not accept the response: ${this.problem}`
   }
 }

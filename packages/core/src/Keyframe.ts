@@ -47,7 +47,7 @@ export const make = (
   Result.flatMap(Hydrate.fold(records, "last"), (checkpoints) => {
     const encoded = Json.encode(checkpoints[0]!.state)
     // What somebody wrote into the row may be more than a state can be.
-    if (Result.isFailure(encoded)) return Hydrate.damaged(Arr.lastNonEmpty(records), "Damaged", encoded.failure)
+    if (Result.isFailure(encoded)) return Hydrate.damaged(Arr.lastNonEmpty(records), encoded.failure)
     const { bytes, escaped, text } = encoded.success
     return Result.succeed({ format: escaped ? Format.keyframeEscaped : Format.keyframe, state: text, bytes })
   })

@@ -166,7 +166,7 @@ const round = (store: CheckpointStore["Service"], query: PruneQuery): Effect.Eff
         )
     ),
     Effect.catchIf(
-      (error) => error.reason === "PruneRunning",
+      (error) => error.reason._tag === "PruneRunning",
       () => Effect.logDebug("Retention skips this round: another prune is running")
     ),
     Effect.catchCause((cause) =>
@@ -212,7 +212,7 @@ const toQuery = Effect.fnUntraced(function*(
   if (maxVersions === undefined && maxAge === undefined && idleThreads === undefined) {
     return yield* new InvalidInput({
       field: "policy",
-      reason: "it removes nothing; give at least one of maxVersions, maxAge and idleThreads"
+      problem: "it removes nothing; give at least one of maxVersions, maxAge and idleThreads"
     })
   }
   if (maxVersions !== undefined) yield* Input.wholeNumber("policy.maxVersions", maxVersions)

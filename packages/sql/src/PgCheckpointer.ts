@@ -216,7 +216,7 @@ const open = Effect.fnUntraced(function*(options: Options | undefined) {
   if (maxStateBytes > most) {
     return yield* new InvalidInput({
       field: "maxStateBytes",
-      reason: `states of ${maxStateBytes} bytes could not be read again through a client whose maxMessageSize is ` +
+      problem: `states of ${maxStateBytes} bytes could not be read again through a client whose maxMessageSize is ` +
         `${maxMessageSize}; at most ${Math.max(most, 0)} can, or raise both`
     })
   }
@@ -235,13 +235,13 @@ const checkSchema = (name: string): Effect.Effect<void, InvalidInput> => {
     : name.includes(".") || name.includes("\u0000") || !name.isWellFormed()
     ? "it holds a dot, U+0000 or a lone surrogate"
     : undefined
-  return reason === undefined ? Effect.void : Effect.fail(new InvalidInput({ field: "schema", reason }))
+  return reason === undefined ? Effect.void : Effect.fail(new InvalidInput({ field: "schema", problem: reason }))
 }
 
 const timeout = (field: string, input: Duration.Input): Effect.Effect<Duration.Duration, InvalidInput> => {
   const duration = Option.filter(Duration.fromInput(input), (duration) => Duration.toMillis(duration) > 0)
   return Option.isSome(duration) ? Effect.succeed(duration.value) : Effect.fail(
-    new InvalidInput({ field, reason: `expected a duration above zero, got ${String(input)}` })
+    new InvalidInput({ field, problem: `expected a duration above zero, got ${String(input)}` })
   )
 }
 
@@ -294,13 +294,13 @@ const parseUrl = Effect.fnUntraced(function*(redacted: Redacted.Redacted) {
     catch: () =>
       new InvalidInput({
         field: "DATABASE_URL",
-        reason: "it is not a URL; expected postgresql://user:password@host:5432/database"
+        problem: "it is not a URL; expected postgresql://user:password@host:5432/database"
       })
   })
   if (url.protocol !== "postgresql:" && url.protocol !== "postgres:") {
     return yield* new InvalidInput({
       field: "DATABASE_URL",
-      reason: `expected it to begin with postgresql://, got ${url.protocol}//`
+      problem: `expected it to begin with postgresql://, got ${url.protocol}//`
     })
   }
   const poolSize = url.searchParams.get("pool_max_size") ?? undefined
@@ -325,6 +325,6 @@ const poolMaxSize = (field: string, text: string): Effect.Effect<number, Invalid
   return text.trim() !== "" && Number.isInteger(size) && size >= 1 && size <= 10_000 ?
     Effect.succeed(size) :
     Effect.fail(
-      new InvalidInput({ field, reason: `the pool's size must be a whole number from 1 to 10000, got "${text}"` })
+      new InvalidInput({ field, problem: `the pool's size must be a whole number from 1 to 10000, got "${text}"` })
     )
 }

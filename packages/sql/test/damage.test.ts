@@ -197,7 +197,7 @@ layer(Database.layer, { excludeTestServices: true })("rows that somebody damaged
           } else if (error._tag === "StoreError") {
             // What the server itself refuses, such as a row that is there already or a patch that does not fit; and a put
             // upon a head of no time.
-            assert.include(["Rejected", "Unknown"], error.reason, name)
+            assert.include(["Rejected", "Unknown"], error.reason._tag, name)
             assert.isFalse(error.isRetryable, name)
           } else assert.notStrictEqual(error._tag, "InvalidInput", `${name}: ${error.message}`)
         }

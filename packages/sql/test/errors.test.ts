@@ -25,7 +25,7 @@ const expected: Record<string, readonly [string, boolean, "NotApplied" | "Unknow
   "25P04": ["Unavailable", true, "Unknown"],
   "08006": ["Unavailable", true, "Unknown"],
   "57014": ["Timeout", true, "Unknown"],
-  "40003": ["Unknown", true, "Unknown"],
+  "40003": ["Unavailable", true, "Unknown"],
   "57P03": ["Unavailable", true, "NotApplied"],
   "25006": ["Unavailable", true, "NotApplied"],
   "40001": ["Contention", true, "NotApplied"],
@@ -43,7 +43,7 @@ describe("what an SQLSTATE tells", () => {
   for (const [code, [reason, isRetryable, outcome]] of Object.entries(expected)) {
     it(`${code} is ${reason}, ${isRetryable ? "passing" : "final"}, and its outcome is ${outcome}`, () => {
       const error = failed(code)
-      assert.deepStrictEqual([error.operation, error.reason, error.isRetryable, error.outcome], [
+      assert.deepStrictEqual([error.operation, error.reason._tag, error.isRetryable, error.outcome], [
         "put",
         reason,
         isRetryable,

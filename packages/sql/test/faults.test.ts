@@ -275,7 +275,10 @@ const afterPrune = Effect.fnUntraced(function*(
   const held =
     yield* sql`UPDATE effect_checkpoint.checkpoint_leases SET expires_at = now() + interval '1 minute' RETURNING name`
   if (held.length > 0) {
-    assert.include(yield* Effect.flip(checkpointer.prune(policy)), { reason: "PruneRunning", outcome: "NotApplied" })
+    assert.nestedInclude(yield* Effect.flip(checkpointer.prune(policy)), {
+      "reason._tag": "PruneRunning",
+      outcome: "NotApplied"
+    })
     yield* sql`UPDATE effect_checkpoint.checkpoint_leases SET expires_at = now() - interval '1 second'`
   }
   yield* checkpointer.prune(policy)
@@ -394,7 +397,11 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
           yield* proxy.cutAfter("ToServer", point, n % 3 === 0 ? "End" : "Reset")
           const result = yield* Effect.result(checkpointer.prune(policy))
           if (Result.isFailure(result)) {
-            assert.include(result.failure, { _tag: "StoreError", reason: "Unavailable", operation: "prune" })
+            assert.nestedInclude(result.failure, {
+              _tag: "StoreError",
+              "reason._tag": "Unavailable",
+              operation: "prune"
+            })
             failed++
           }
           // Where it is not over: statements that are prepared already are shorter than those that were counted.
@@ -432,7 +439,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       const version = yield* put.pipe(
         Effect.map(({ version }) => version),
         Effect.provide(storage),
-        Effect.catchTag("StoreError", (error) => Effect.succeed(error.reason))
+        Effect.catchTag("StoreError", (error) => Effect.succeed(error.reason._tag))
       )
       assert.strictEqual(version, found === undefined ? "SchemaMissing" : 1)
       const again = yield* Effect.provide(put, PgCheckpointer.layer({ schema }))
@@ -453,7 +460,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         for (const [n, point] of points.entries()) {
           yield* proxy.cutAfter("ToServer", point, n % 3 === 0 ? "End" : "Reset")
           const error = yield* Effect.flip(migrate(`cut_${n}`))
-          assert.include(error, { _tag: "StoreError", reason: "Unavailable", operation: "migrate" })
+          assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": "Unavailable", operation: "migrate" })
           const happened = yield* Effect.provide(afterMigration(`cut_${n}`), direct)
           assert.isFalse(happened && error._tag === "StoreError" && error.outcome === "NotApplied")
         }
@@ -462,7 +469,10 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         const { toClient } = yield* proxy.counts
         yield* migrate("counted")
         yield* proxy.cutAfter("ToClient", (yield* proxy.counts).toClient - toClient - 1, "Reset")
-        assert.include(yield* Effect.flip(migrate("unheard")), { reason: "Unavailable", outcome: "Unknown" })
+        assert.nestedInclude(yield* Effect.flip(migrate("unheard")), {
+          "reason._tag": "Unavailable",
+          outcome: "Unknown"
+        })
         assert.isTrue(yield* Effect.provide(afterMigration("unheard"), direct))
       }))
 
@@ -518,7 +528,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         for (const [n, [direction, point]] of cuts.entries()) {
           yield* proxy.cutAfter(direction, point, n % 3 === 0 ? "End" : "Reset")
           const error = yield* Effect.flip(fork(`cut ${n}`))
-          assert.include(error, { _tag: "StoreError", reason: "Unavailable" })
+          assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": "Unavailable" })
           found.push(yield* Effect.provide(afterFork(`cut ${n}`), direct))
           assert.isFalse(found[n] === true && error._tag === "StoreError" && error.outcome === "NotApplied")
           // The statement is prepared again on the next connection, so that all are as long as the one measured.
@@ -557,9 +567,9 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         const waiting = yield* Effect.forEach([0, 1], (n) => Effect.forkChild(put(n), { startImmediately: true }))
         const errors = yield* Effect.forEach([2, 3, 4], (n) => Effect.flip(put(n)), { concurrency: "unbounded" })
         for (const error of errors) {
-          assert.include(error, {
+          assert.nestedInclude(error, {
             _tag: "StoreError",
-            reason: "PoolExhausted",
+            "reason._tag": "PoolExhausted",
             outcome: "NotApplied",
             isRetryable: true
           })
@@ -592,7 +602,12 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       ).pipe(Effect.provide(Layer.fresh(clientLayer())), Effect.forkChild)
       yield* locked.await
       const error = yield* Effect.flip(put("during"))
-      assert.include(error, { _tag: "StoreError", reason: "Timeout", outcome: "Unknown", isRetryable: true })
+      assert.nestedInclude(error, {
+        _tag: "StoreError",
+        "reason._tag": "Timeout",
+        outcome: "Unknown",
+        isRetryable: true
+      })
       // Others, and readers, have nothing to wait for.
       assert.strictEqual((yield* checkpointer.put({ threadId: "free", state: 1 })).version, 1)
       assert.strictEqual(some(yield* checkpointer.get("held")).checkpointId, "before")
@@ -649,9 +664,9 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
           let n = 0
           const full = yield* Effect.repeat(Effect.suspend(() => put(n++)), { until: Result.isFailure, times: 500 })
           assert(Result.isFailure(full))
-          assert.include(full.failure, {
+          assert.nestedInclude(full.failure, {
             _tag: "StoreError",
-            reason: "Overloaded",
+            "reason._tag": "Overloaded",
             outcome: "NotApplied",
             isRetryable: true
           })

@@ -18,9 +18,7 @@ const start = (options: Parameters<typeof Retention.layer>[0]) =>
 
 const unavailable = new CheckpointError.StoreError({
   operation: "prune",
-  reason: "Unavailable",
-  description: "the test took it away",
-  isRetryable: true,
+  reason: new CheckpointError.Unavailable({ message: "the test took it away" }),
   outcome: "NotApplied"
 })
 
@@ -90,7 +88,12 @@ describe("Retention.layer", () => {
             case 2:
               return Stream.die(new Error("a defect of the store"))
             case 3:
-              return Stream.fail(new CheckpointError.StoreError({ ...unavailable, reason: "PruneRunning" }))
+              return Stream.fail(
+                new CheckpointError.StoreError({
+                  ...unavailable,
+                  reason: new CheckpointError.PruneRunning({ message: "another prune" })
+                })
+              )
             case 4:
               throw new Error("thrown by the store")
             default:

@@ -3,7 +3,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { CheckpointInfo, ThreadInfo } from "../Checkpoint.ts"
-import { StateDecodeError } from "../CheckpointError.ts"
+import { Damaged, StateDecodeError, type StateDecodeErrorReason, UnknownFormat } from "../CheckpointError.ts"
 import type { StoredInfo, StoredRecord, StoredThread } from "../CheckpointStore.ts"
 import * as Delta from "./delta.ts"
 import type { Chain } from "./delta.ts"
@@ -37,10 +37,8 @@ const changed = (
     threadId,
     namespace,
     version,
-    kind: "Damaged",
-    reason: `its row was changed by something else: ${cause.message}`,
-    raw,
-    cause
+    reason: new Damaged({ message: `its row was changed by something else: ${cause.message}`, cause }),
+    raw
   })
 
 export const toInfo = (stored: StoredInfo): Result.Result<CheckpointInfo, StateDecodeError> => {
@@ -122,19 +120,21 @@ export const fold = (
       case Format.delta:
       case Format.deltaEscaped: {
         if (chain === undefined || record.version - 1 !== records[i - 1]?.version) {
-          return damaged(record, "Damaged", "the versions that it is stored upon are missing")
+          return damaged(record, "the versions that it is stored upon are missing")
         }
         const applied = Delta.apply(payload, state, owned)
-        if (Result.isFailure(applied)) return damaged(record, "Damaged", applied.failure)
+        if (Result.isFailure(applied)) return damaged(record, applied.failure)
         state = applied.success
         chain = { ...chain, deltaBytes: chain.deltaBytes + record.bytes }
         break
       }
       default:
-        return damaged(
+        return unreadable(
           record,
-          "Format",
-          `it is stored in format ${record.format}, which this version of the library does not know; upgrade it`
+          new UnknownFormat({
+            message: `it is stored in format ${record.format}, which this version of the library does not know; ` +
+              "upgrade the library"
+          })
         )
     }
     if (i < records.length - 1 && (which === "last" || !record.visible)) continue
@@ -151,19 +151,24 @@ export const fold = (
 export const hasNewest = (records: ReadonlyArray<StoredRecord>): Result.Result<void, StateDecodeError> => {
   const last = records[records.length - 1]
   return last !== undefined && last.revision === undefined
-    ? damaged(last, "Damaged", "it is the newest version that there is, and not the one that was saved last")
+    ? damaged(last, "it is the newest version that there is, and not the one that was saved last")
     : Result.void
 }
 
 const isEscaped = (format: number): boolean => format === Format.keyframeEscaped || format === Format.deltaEscaped
 
-export const damaged = (record: StoredRecord, kind: StateDecodeError["kind"], reason: string) =>
+export const damaged = (record: StoredRecord, message: string): Result.Result<never, StateDecodeError> =>
+  unreadable(record, new Damaged({ message }))
+
+const unreadable = (
+  record: StoredRecord,
+  reason: StateDecodeErrorReason
+): Result.Result<never, StateDecodeError> =>
   Result.fail(
     new StateDecodeError({
       threadId: record.threadId,
       namespace: record.namespace,
       version: record.version,
-      kind,
       reason,
       raw: Json.parse(record.state)
     })

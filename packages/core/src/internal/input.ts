@@ -23,7 +23,7 @@ const maxPartBytes = 1024 * 1024
 const maxDuration = 2e14
 
 const fail = (field: string, reason: string): Effect.Effect<never, InvalidInput> =>
-  Effect.fail(new InvalidInput({ field, reason }))
+  Effect.fail(new InvalidInput({ field, problem: reason }))
 
 const idProblem = (value: unknown): string | undefined => {
   if (typeof value !== "string") return `expected a string, got ${value === null ? "null" : typeof value}`

@@ -1,4 +1,4 @@
-import { StoreError } from "@effect-checkpoint/core/CheckpointError"
+import { SchemaIncompatible, SchemaMissing, StoreError, Unknown } from "@effect-checkpoint/core/CheckpointError"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
@@ -233,11 +233,11 @@ export const check = (sql: PgClient, tables: Tables): Effect.Effect<void, SqlErr
     return Effect.fail(
       version > newest ? tooNew(tables, version) : new StoreError({
         operation: "check",
-        reason: "SchemaMissing",
-        description: version === 0
-          ? `schema "${tables.schema}" has no checkpoint tables; run the migrations, or check the schema's name`
-          : `schema "${tables.schema}" is at migration ${version} of ${newest}; run the migrations`,
-        isRetryable: false,
+        reason: new SchemaMissing({
+          message: version === 0
+            ? `schema "${tables.schema}" has no checkpoint tables; run the migrations, or check the schema's name`
+            : `schema "${tables.schema}" is at migration ${version} of ${newest}; run the migrations`
+        }),
         outcome: "NotApplied"
       })
     )
@@ -279,19 +279,16 @@ const migrate = Migrator.make({})
 const fromMigrationError = (error: Migrator.MigrationError): StoreError =>
   isSqlError(error.cause) ? toStoreError("migrate", error.cause) : new StoreError({
     operation: "migrate",
-    reason: "Unknown",
-    description: error.message,
-    isRetryable: false,
-    outcome: "NotApplied",
-    cause: error
+    reason: new Unknown({ message: error.message, cause: error }),
+    outcome: "NotApplied"
   })
 
 const tooNew = (tables: Tables, version: number): StoreError =>
   new StoreError({
     operation: "check",
-    reason: "SchemaTooNew",
-    description:
-      `schema "${tables.schema}" is at migration ${version}, this version of the library knows ${newest}; upgrade it`,
-    isRetryable: false,
+    reason: new SchemaIncompatible({
+      message: `schema "${tables.schema}" is at migration ${version}, but this version of the library knows only ` +
+        `migration ${newest}; upgrade the library`
+    }),
     outcome: "NotApplied"
   })

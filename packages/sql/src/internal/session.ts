@@ -1,4 +1,4 @@
-import { StoreError } from "@effect-checkpoint/core/CheckpointError"
+import { PoolExhausted, StoreError, Timeout } from "@effect-checkpoint/core/CheckpointError"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -40,20 +40,20 @@ export const make = (sql: PgClient, options: SessionOptions): Session => {
   const poolExhausted = (operation: string): StoreError =>
     new StoreError({
       operation,
-      reason: "PoolExhausted",
-      description: `no connection became free within ${Duration.format(options.acquireTimeout)}; ` +
-        "raise the pool size, or look for connections that are held for long",
-      isRetryable: true,
+      reason: new PoolExhausted({
+        message: `no connection became free within ${Duration.format(options.acquireTimeout)}; ` +
+          "raise the pool size, or look for connections that are held for long"
+      }),
       outcome: "NotApplied"
     })
 
   const tooLate = (operation: string): StoreError =>
     new StoreError({
       operation,
-      reason: "Timeout",
-      description: `no answer within ${Duration.format(options.statementTimeout)}; ` +
-        "look for locks that are held for long, or raise statementTimeout",
-      isRetryable: true,
+      reason: new Timeout({
+        message: `no answer within ${Duration.format(options.statementTimeout)}; ` +
+          "look for locks that are held for long, or raise statementTimeout"
+      }),
       outcome: "Unknown"
     })
 

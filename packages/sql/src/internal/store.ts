@@ -1,4 +1,4 @@
-import { StoreError } from "@effect-checkpoint/core/CheckpointError"
+import { Contention, PruneRunning, StoreError } from "@effect-checkpoint/core/CheckpointError"
 import { Format } from "@effect-checkpoint/core/CheckpointStore"
 import type {
   CheckpointStore,
@@ -752,7 +752,9 @@ export const make = (
         attempts++
         const isDone = yield* Effect.catch(compact(key, row.floor, holder), (error) => {
           // In a transaction of the caller's a statement that failed has failed all of it.
-          if (error._tag === "StoreError" && (error.reason !== "Timeout" || inTransaction)) return Effect.fail(error)
+          if (error._tag === "StoreError" && (error.reason._tag !== "Timeout" || inTransaction)) {
+            return Effect.fail(error)
+          }
           attempts = maxCompactions
           return Effect.as(
             Effect.logWarning(
@@ -827,7 +829,7 @@ export const make = (
     Effect.flatMap(session.inTransaction, (inTransaction) =>
       inTransaction ? part : Effect.retry(part, {
         schedule: retry,
-        while: (error) => error.isRetryable && error.reason !== "PruneRunning" && error.reason !== "Timeout"
+        while: (error) => error.isRetryable && error.reason._tag !== "PruneRunning" && error.reason._tag !== "Timeout"
       }))
 
   const takeLease = (holder: string) =>
@@ -886,10 +888,10 @@ export const make = (
 const pruneRunning = (): StoreError =>
   new StoreError({
     operation: "prune",
-    reason: "PruneRunning",
-    description:
-      "another prune runs against this database; it is over when that one ends, or dies and is silent for a minute",
-    isRetryable: true,
+    reason: new PruneRunning({
+      message: "another prune is running against this database; try again when it has finished, or a minute after " +
+        "its process died"
+    }),
     outcome: "NotApplied"
   })
 
@@ -897,11 +899,11 @@ const pruneRunning = (): StoreError =>
 const sameId = (cause: SqlError): StoreError =>
   new StoreError({
     operation: "put",
-    reason: "Contention",
-    description: "the same checkpoint id was put by somebody else at the same moment, try the transaction again",
-    isRetryable: true,
-    outcome: "NotApplied",
-    cause
+    reason: new Contention({
+      message: "another transaction put the same checkpoint id at the same moment; run your transaction again",
+      cause
+    }),
+    outcome: "NotApplied"
   })
 
 const isIdViolation = (error: SqlError): boolean =>
@@ -918,9 +920,7 @@ const refusal = (
   return Effect.fail(
     new StoreError({
       operation: "put",
-      reason: "Contention",
-      description: "the thread was deleted at the same moment, try again",
-      isRetryable: true,
+      reason: new Contention({ message: "the thread was deleted at the same moment; try again" }),
       outcome: "NotApplied"
     })
   )

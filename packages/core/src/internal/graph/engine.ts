@@ -58,7 +58,7 @@ export const run = Effect.fn("StateGraph.run")(function*<S, Input, U>(
       namespace: head.namespace,
       version: head.version,
       nextNodes: head.nextNodes,
-      interruptId: Option.getOrUndefined(head.pendingInterrupt)?.interruptId
+      interruptIds: Option.toArray(head.pendingInterrupt).map(({ interruptId }) => interruptId)
     })
   }
   return yield* machine.begin(head, done, graph.begin(options.input, head?.state))
@@ -78,7 +78,7 @@ export const resume = Effect.fn("StateGraph.resume")(function*<S, Input, U>(
   if (next !== undefined) {
     yield* Machine.checkNodes(graph, "next", next)
     if (response !== undefined) {
-      yield* new InvalidInput({ field: "response", reason: "with next, what is asked is left unanswered" })
+      yield* new InvalidInput({ field: "response", problem: "with next, what is asked is left unanswered" })
     }
   }
   const selector = version !== undefined ? { version } : checkpointId !== undefined ? { checkpointId } : undefined
@@ -162,7 +162,7 @@ const checkSettings = Effect.fnUntraced(function*<S, Input, U>(
   if (maxSteps !== undefined) yield* Input.wholeNumber("maxSteps", maxSteps)
   if (concurrency !== undefined) yield* Input.wholeNumber("concurrency", concurrency)
   if (strategy !== undefined && !strategies.includes(strategy)) {
-    yield* new InvalidInput({ field: "strategy", reason: `expected one of ${strategies.join(", ")}, got ${strategy}` })
+    yield* new InvalidInput({ field: "strategy", problem: `expected one of ${strategies.join(", ")}, got ${strategy}` })
   }
   yield* Machine.checkNodes(graph, "interruptBefore", interruptBefore)
   yield* Machine.checkNodes(graph, "interruptAfter", interruptAfter)

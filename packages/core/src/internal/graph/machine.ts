@@ -60,7 +60,7 @@ export const checkNodes = <S, Input, U>(
 ): Effect.Effect<void, InvalidInput> => {
   const unknown = nodes.find((node) => !graph.nodes.has(node))
   return unknown === undefined ? Effect.void : Effect.fail(
-    new InvalidInput({ field, reason: `graph "${graph.name}" has no node "${unknown}"` })
+    new InvalidInput({ field, problem: `graph "${graph.name}" has no node "${unknown}"` })
   )
 }
 
@@ -78,9 +78,9 @@ export const make = <S, Input, U>(view: View<S>, running: Node.Running<S, Input,
     const found = yield* view.get(threadId, selector)
     if (Option.isSome(found)) return found.value
     const name = selector === undefined
-      ? "its latest version"
+      ? undefined
       : selector.version === undefined
-      ? `id "${selector.checkpointId}"`
+      ? `the id "${selector.checkpointId}"`
       : `version ${selector.version}`
     return yield* new CheckpointNotFound({ threadId, namespace, selector: name })
   })
@@ -210,7 +210,7 @@ export const make = <S, Input, U>(view: View<S>, running: Node.Running<S, Input,
         namespace,
         interruptId: pending.interruptId,
         kind: kind.name,
-        reason: cause.message,
+        problem: cause.message,
         cause
       }))
     return { interruptId: pending.interruptId, response: json }

@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { CheckpointInfo } from "../../Checkpoint.ts"
-import { StateDecodeError } from "../../CheckpointError.ts"
+import { Damaged, StateDecodeError } from "../../CheckpointError.ts"
 import type { PendingInterrupt } from "../../StateGraph.ts"
 import { Within } from "./definition.ts"
 
@@ -38,7 +38,14 @@ const metaOf = (checkpoint: CheckpointInfo): Option.Option<Meta> => decodeMeta(c
 export const damaged = (
   { metadata, namespace, threadId, version }: CheckpointInfo,
   reason: string
-): StateDecodeError => new StateDecodeError({ threadId, namespace, version, kind: "Damaged", reason, raw: metadata })
+): StateDecodeError =>
+  new StateDecodeError({
+    threadId,
+    namespace,
+    version,
+    reason: new Damaged({ message: reason }),
+    raw: metadata
+  })
 
 /** Of a checkpoint that some graph has written. */
 export const anyMeta = (checkpoint: CheckpointInfo): Effect.Effect<Meta, StateDecodeError> =>

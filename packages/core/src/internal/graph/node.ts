@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { InvalidInput, StateDecodeError, StateEncodeError } from "../../CheckpointError.ts"
+import { InvalidInput, SchemaMismatch, StateDecodeError, StateEncodeError } from "../../CheckpointError.ts"
 import type { Event, NodeContext, Settings } from "../../StateGraph.ts"
 import { Answer, type Asked, type Definition, inner, type Kind } from "./definition.ts"
 
@@ -60,7 +60,7 @@ export const encodeUpdate = <S, Input, U>(
       new StateEncodeError({
         threadId,
         namespace,
-        reason: `what node "${node}" returned is not an update: ${cause.message}`,
+        problem: `what node "${node}" returned is not an update: ${cause.message}`,
         cause
       }),
     onSuccess: (value) => ({ value })
@@ -79,10 +79,11 @@ export const decodeUpdate = <S, Input, U>(
           threadId,
           namespace,
           version,
-          kind: "Schema",
-          reason: `what node "${node}" had returned is not an update any more: ${cause.message}`,
-          raw: write,
-          cause
+          reason: new SchemaMismatch({
+            message: `what node "${node}" had returned is not an update any more: ${cause.message}`,
+            cause
+          }),
+          raw: write
         }),
       onSuccess: (update) => ({ _tag: "Returned", node, update })
     })
@@ -148,7 +149,7 @@ const contextOf = <S, Input, U>(
         Effect.suspend((): Effect.Effect<A, E | InvalidInput, R> => {
           if (entered) {
             const reason = `node "${node}" runs more than one graph; give each of them a node of its own`
-            return Effect.fail(new InvalidInput({ field: "nodes", reason }))
+            return Effect.fail(new InvalidInput({ field: "nodes", problem: reason }))
           }
           entered = true
           return Effect.onError(graph, () => Effect.sync(() => entered = false))
@@ -172,11 +173,12 @@ const questionsOf = <S, Input, U>(
       threadId,
       namespace,
       version,
-      kind: "Schema",
-      reason: `the answer to ${given.kind} in node "${node}" is not what it asks` +
-        (cause === undefined ? "" : `: ${cause.message}`),
-      raw: given.response,
-      cause
+      reason: new SchemaMismatch({
+        message: `the answer to ${given.kind} in node "${node}" is not what it asks` +
+          (cause === undefined ? "" : `: ${cause.message}`),
+        cause
+      }),
+      raw: given.response
     })
 
   const askFor = (kind: Kind) => (request: unknown): Effect.Effect<unknown> =>
@@ -190,7 +192,7 @@ const questionsOf = <S, Input, U>(
             new StateEncodeError({
               threadId,
               namespace,
-              reason: `the request of ${kind.name} is refused: ${cause.message}`,
+              problem: `the request of ${kind.name} is refused: ${cause.message}`,
               cause
             }),
           onSuccess: (request): Asked => ({

@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
-import { CheckpointNotFound, StateDecodeError, type StoreError } from "../../CheckpointError.ts"
+import { CheckpointNotFound, SchemaMismatch, StateDecodeError, type StoreError } from "../../CheckpointError.ts"
 import type * as CheckpointStore from "../../CheckpointStore.ts"
 import type { View } from "../../View.ts"
 import type * as Codec from "../codec.ts"
@@ -75,10 +75,8 @@ export const makeReader = <S>(
             threadId: raw.info.threadId,
             namespace,
             version: raw.info.version,
-            kind: "Schema",
-            reason: cause.message,
-            raw: raw.state,
-            cause
+            reason: new SchemaMismatch({ message: cause.message, cause }),
+            raw: raw.state
           }),
         onSuccess: (state) => ({ ...raw.info, state })
       })

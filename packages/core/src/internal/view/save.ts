@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
-import { CheckpointIdTaken, StoreError, VersionConflict } from "../../CheckpointError.ts"
+import { CheckpointIdTaken, StoreError, Unknown, VersionConflict } from "../../CheckpointError.ts"
 import type * as CheckpointStore from "../../CheckpointStore.ts"
 import type * as HeadCache from "../headCache.ts"
 import * as Metrics from "../metrics.ts"
@@ -192,8 +192,6 @@ export const atVersion = (version: number): CheckpointStore.Expected => ({
 const timeless = (threadId: string): StoreError =>
   new StoreError({
     operation: "put",
-    reason: "Unknown",
-    description: `the time of thread "${threadId}" was changed by something else, and is none`,
-    isRetryable: false,
+    reason: new Unknown({ message: `something else changed the time of thread "${threadId}" to one that is invalid` }),
     outcome: "Unknown"
   })

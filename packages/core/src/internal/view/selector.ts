@@ -12,7 +12,7 @@ export const selectorOf = Effect.fnUntraced(function*(selector: Selector): Effec
   if (!Predicate.isObject(selector)) {
     return yield* new InvalidInput({
       field: "selector",
-      reason: "expected an object with version, checkpointId or tag"
+      problem: "expected an object with version, checkpointId or tag"
     })
   }
   if (selector.version !== undefined) {
@@ -25,15 +25,15 @@ export const selectorOf = Effect.fnUntraced(function*(selector: Selector): Effec
   return { _tag: "Tag", tags: yield* Input.json("tag", [yield* Input.id("tag", selector.tag)]) }
 })
 
-export const describe = (selector: Named): string => {
+export const describe = (selector: Named): string | undefined => {
   switch (selector._tag) {
     case "Latest":
-      return "its latest version"
+      return undefined
     case "Version":
       return `version ${selector.version}`
     case "Id":
-      return `id "${selector.checkpointId}"`
+      return `the id "${selector.checkpointId}"`
     case "Tag":
-      return `tag ${selector.tags.slice(1, -1)}`
+      return `the tag ${selector.tags.slice(1, -1)}`
   }
 }

@@ -35,7 +35,7 @@ export const encode = <S>(
 ): Effect.Effect<Schema.Json, StateEncodeError> =>
   Effect.mapError(
     codec.encode(state),
-    (cause) => new StateEncodeError({ threadId, namespace, reason: cause.message, cause })
+    (cause) => new StateEncodeError({ threadId, namespace, problem: cause.message, cause })
   )
 
 /**
@@ -60,7 +60,7 @@ export const take = (
   }
   const encoded = Json.encode(json)
   if (Result.isFailure(encoded)) {
-    return Result.fail(new StateEncodeError({ threadId, namespace, reason: encoded.failure }))
+    return Result.fail(new StateEncodeError({ threadId, namespace, problem: encoded.failure }))
   }
   const whole = encoded.success
   return whole.bytes > maxStateBytes

@@ -15,7 +15,7 @@ export const checkNamespace = (
   ref.namespace === undefined || ref.namespace === namespace ? Effect.void : Effect.fail(
     new InvalidInput({
       field: `${field}.namespace`,
-      reason: `it is "${ref.namespace}", but this view is of namespace "${namespace}"`
+      problem: `it is "${ref.namespace}", but this view is of namespace "${namespace}"`
     })
   )
 

@@ -262,7 +262,7 @@ export const asking: Group = (it) => {
         ]
         for (const each of resumed) {
           const error = yield* fails(each, "StateDecodeError")
-          assert.deepStrictEqual([error.kind, error.raw], ["Schema", "yes"])
+          assert.deepStrictEqual([error.reason._tag, error.raw], ["SchemaMismatch", "yes"])
           assert.include(error.message, "\"ask\"")
         }
       }))

@@ -27,10 +27,10 @@ export const resuming: Group = (it) => {
         )
         yield* fails(StateGraph.run(graph, { threadId, input: [] }), "Boom")
         const failed = yield* again
-        assert.deepStrictEqual([failed.version, failed.nextNodes, failed.interruptId], [1, ["a"], undefined])
+        assert.deepStrictEqual([failed.version, failed.nextNodes, failed.interruptIds], [1, ["a"], []])
         const asked = yield* StateGraph.resume(graph, { threadId })
         const waiting = yield* again
-        assert.isTrue(asked._tag === "Interrupted" && waiting.interruptId === asked.interrupt.interruptId)
+        assert.isTrue(asked._tag === "Interrupted" && waiting.interruptIds[0] === asked.interrupt.interruptId)
         assert.deepStrictEqual(ran, ["a", "a"])
       }))
 

@@ -116,9 +116,7 @@ export const elsewhere = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 
 export const storeError = new CheckpointError.StoreError({
   operation: "put",
-  reason: "Unavailable",
-  description: "a law has taken it away",
-  isRetryable: false,
+  reason: new CheckpointError.Rejected({ message: "a law has taken it away" }),
   outcome: "NotApplied"
 })
 

@@ -29,9 +29,7 @@ import {
 
 const lost = new CheckpointError.StoreError({
   operation: "put",
-  reason: "Unavailable",
-  description: "the reply was lost",
-  isRetryable: true,
+  reason: new CheckpointError.Unavailable({ message: "the reply was lost" }),
   outcome: "Unknown"
 })
 
@@ -441,7 +439,7 @@ export const changes: Group = (it, properties) => {
         for (const bad of [Number.NaN, undefined, 1n, new Map(), () => 1]) {
           const state = { ...whole, extra: [1, { deep: bad }] } as Schema.Json
           const error = yield* fails(view.put({ parent: first, state }), "StateEncodeError")
-          assert.include(error.reason, "$[\"extra\"][1][\"deep\"]")
+          assert.include(error.problem, "$[\"extra\"][1][\"deep\"]")
         }
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
       }))

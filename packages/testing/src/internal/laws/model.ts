@@ -295,9 +295,7 @@ const contains = (json: Schema.JsonObject, filter: Schema.JsonObject): boolean =
 const lost = (operation: string, outcome: "NotApplied" | "Unknown") =>
   new CheckpointError.StoreError({
     operation,
-    reason: "Unavailable",
-    description: "the test broke it",
-    isRetryable: true,
+    reason: new CheckpointError.Unavailable({ message: "the test broke it" }),
     outcome
   })
 
@@ -445,8 +443,8 @@ const does = Effect.fnUntraced(function*<A, B>(
   const broken = breaker.plan.filter((fate) => fate !== ".").length
   const result = yield* onLiveClock(Effect.result(operation))
   if (Result.isFailure(result) && result.failure._tag === "StoreError") {
-    const { description, operation, outcome } = result.failure
-    assert.strictEqual(description, "the test broke it")
+    const { operation, outcome, reason } = result.failure
+    assert.strictEqual(reason.message, "the test broke it")
     assert.isTrue(broken > 1 || operation === "prune" || operation === "deleteThread", "one failure is survived")
     assert.isFalse(breaker.applied && outcome === "NotApplied", "what was done is not said to be not done")
     if (!breaker.applied) return

@@ -315,12 +315,12 @@ const unreadable: Group = (it) => {
       Effect.gen(function*() {
         const { raw, threadId, view } = yield* oneOdd
         const error = yield* fails(view.get(threadId, { version: 2 }), "StateDecodeError")
-        assert.strictEqual(error.kind, "Schema")
+        assert.strictEqual(error.reason._tag, "SchemaMismatch")
         assert.strictEqual(error.version, 2)
         assert.strictEqual(error.threadId, threadId)
         assert.strictEqual(error.namespace, view.namespace)
         assert.deepStrictEqual(error.raw, { count: "two" })
-        assert.include(error.reason, "count")
+        assert.include(error.reason.message, "count")
         assert.deepStrictEqual(yield* stateAt(view, threadId, 1), { count: 1 })
         assert.deepStrictEqual(yield* stateAt(view, threadId, 3), { count: 3 })
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [3, 2, 1])
@@ -375,10 +375,10 @@ const unreadable: Group = (it) => {
         yield* view.put({ threadId, state: "after" })
         for (const selector of [{ version: 2 }, { checkpointId: "from the future" }]) {
           const error = yield* fails(view.get(threadId, selector), "StateDecodeError")
-          assert.strictEqual(error.kind, "Format")
+          assert.strictEqual(error.reason._tag, "UnknownFormat")
           assert.strictEqual(error.version, 2)
           assert.deepStrictEqual(error.raw, { compressed: "x" })
-          assert.include(error.reason, "9999")
+          assert.include(error.reason.message, "9999")
         }
         assert.strictEqual(yield* stateAt(view, threadId, 1), "before")
         assert.strictEqual(yield* stateAt(view, threadId, 3), "after")

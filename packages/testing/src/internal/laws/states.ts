@@ -455,7 +455,7 @@ export const states: Group = (it, properties) => {
         const error = yield* fails(view.put({ threadId, state: { count: 1.5 } }), "StateEncodeError")
         assert.strictEqual(error.threadId, threadId)
         assert.strictEqual(error.namespace, view.namespace)
-        assert.include(error.reason, "count")
+        assert.include(error.problem, "count")
         assert.isDefined(error.cause)
         assert.deepStrictEqual(yield* view.listVersions(threadId), [])
       }))
@@ -470,10 +470,10 @@ export const states: Group = (it, properties) => {
             checkpointer.put({ threadId, state: { a: [0, value] } as never as Schema.Json }),
             "StateEncodeError"
           )
-          assert.include(inside.reason, `$["a"][1]`)
+          assert.include(inside.problem, `$["a"][1]`)
           assert.strictEqual(inside.threadId, threadId)
           const root = yield* fails(checkpointer.put({ threadId, state: value as never }), "StateEncodeError")
-          assert.match(root.reason, /\$$/)
+          assert.match(root.problem, /\$$/)
           yield* fails(checkpointer.update(threadId, () => ({ value }) as never), "StateEncodeError")
           assert.lengthOf(yield* checkpointer.listVersions(threadId), 1)
         })
@@ -484,7 +484,7 @@ export const states: Group = (it, properties) => {
         const [checkpointer, threadId] = yield* plainThread
         yield* fails(checkpointer.put({ threadId, state: cyclic as never }), "StateEncodeError")
         const hole = yield* fails(checkpointer.put({ threadId, state: Array(2) as never }), "StateEncodeError")
-        assert.include(hole.reason, "$[0]")
+        assert.include(hole.problem, "$[0]")
         assert.deepStrictEqual(yield* checkpointer.listVersions(threadId), [])
       }))
   })

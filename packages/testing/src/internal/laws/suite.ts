@@ -176,7 +176,7 @@ export const fails = <A, E extends { readonly _tag: string }, R, const Tag exten
   })
 
 /** Refused, for that argument. */
-export const refuses = <A, E extends { readonly _tag: string; readonly field?: string; readonly reason?: unknown }, R>(
+export const refuses = <A, E extends { readonly _tag: string; readonly field?: string; readonly problem?: unknown }, R>(
   effect: Effect.Effect<A, E, R>,
   field: string
 ): Effect.Effect<string, never, R> =>
@@ -184,8 +184,8 @@ export const refuses = <A, E extends { readonly _tag: string; readonly field?: s
     onFailure: (error) => {
       assert.strictEqual(error._tag, "InvalidInput", String(error))
       assert.strictEqual(error.field, field, String(error))
-      assert.isNotEmpty(error.reason)
-      return String(error.reason)
+      assert.isNotEmpty(error.problem)
+      return String(error.problem)
     },
     onSuccess: () => assert.fail(`expected ${field} to be refused, but it was accepted`)
   })

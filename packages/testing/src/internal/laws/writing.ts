@@ -576,9 +576,7 @@ const updates: Group = (it) => {
           new CheckpointError.VersionConflict({ threadId: "other", namespace: "", expected: 7, actual: 8 }),
           new CheckpointError.StoreError({
             operation: "put",
-            reason: "Unavailable",
-            description: "the caller's own",
-            isRetryable: true,
+            reason: new CheckpointError.Unavailable({ message: "the caller's own" }),
             outcome: "NotApplied"
           }),
           new Error("own")
