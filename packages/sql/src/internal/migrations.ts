@@ -218,7 +218,7 @@ export const applied = (sql: PgClient, tables: Tables): Effect.Effect<number, Sq
   Effect.flatMap(
     sql<
       { readonly present: boolean }
-    >`SELECT to_regclass(${`${tables.quoted}.checkpoint_migrations`}) IS NOT NULL AS present`,
+    >`SELECT to_regclass(${`${tables.quoted}.checkpoint_migrations`}::text) IS NOT NULL AS present`,
     ([row]) =>
       row?.present !== true ? Effect.succeed(0) : Effect.map(
         sql<{ readonly newest: number | null }>`SELECT max(migration_id)::float8 AS newest FROM ${tables.migrations}`,
@@ -261,7 +261,8 @@ export const run = Effect.fnUntraced(function*(
     Effect.gen(function*() {
       // CREATE ... IF NOT EXISTS fails when two do it at the same time, so they take turns. The lock ends with the
       // transaction.
-      yield* sql`SELECT pg_advisory_xact_lock(hashtext(${`effect-checkpoint migrations of ${tables.schema}`}))`
+      const lock = `effect-checkpoint migrations of ${tables.schema}`
+      yield* sql`SELECT pg_advisory_xact_lock(hashtext(${lock}::text)::bigint)`
       const [schema] = yield* sql`SELECT FROM pg_catalog.pg_namespace WHERE nspname = ${tables.schema}`
       if (schema === undefined) yield* sql`CREATE SCHEMA ${sql(tables.schema)}`
       yield* migrate({ loader: migrations(sql, tables), table: tables.migrationsTable }).pipe(

@@ -35,6 +35,11 @@ import type { Tables } from "./tables.ts"
  * All statements but those of the migrations. Values are bound as text and cast
  * in the statement, so that each statement is prepared once, whatever it is given. JSON is read as text, because the
  * driver's parser is `JSON.parse`, which is not always right (see `Json.parse` of core).
+ *
+ * Operands and arguments are cast to types that `pg_catalog` has the operator or
+ * function for, also where Postgres would convert them by itself (`numeric * integer`).
+ * Without an exact match it searches the whole path, where another role may have
+ * defined one, and that role's code would run with the rights of the application.
  */
 
 interface InfoRow {
@@ -93,6 +98,9 @@ const maxCompactions = 3
 /** How long a prune may be silent before another may take over. */
 const leaseTime = "interval '1 minute'"
 
+/** Milliseconds since 1970, computed as numeric: Postgres before 14 extracts a double, and multiplying that is not exact. */
+const toMillis = (column: string): string => `(extract(epoch FROM ${column})::numeric * 1000::numeric)::float8`
+
 export const make = (
   sql: PgClient,
   session: Session,
@@ -107,12 +115,12 @@ export const make = (
   const t = sql.literal("t")
 
   const visible = sql.literal("(c.version > t.floor OR c.pinned)")
-  const millis = (column: string): Fragment => sql.literal(`(extract(epoch FROM ${column}) * 1000)::float8`)
+  const millis = (column: string): Fragment => sql.literal(toMillis(column))
   const info = sql.literal(`
     c.thread_id, c.namespace, c.version::float8 AS version, c.checkpoint_id, c.parent_thread_id,
     c.parent_version::float8 AS parent_version, c.parent_id, c.next_nodes::text AS next_nodes,
     c.pending_interrupt::text AS pending_interrupt, c.metadata::text AS metadata, c.tags::text AS tags,
-    (extract(epoch FROM c.created_at) * 1000)::float8 AS created_at`)
+    ${toMillis("c.created_at")} AS created_at`)
 
   // ---------------------------------------------------------------------------
   // put
@@ -136,7 +144,8 @@ export const make = (
             active_at, updated_at, created_at
           )
           SELECT $1::text, $2::text, 1, $3::text, $14::uuid, 1, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> 'null',
-                 date_trunc('minute', now()), date_trunc('milliseconds', now()), date_trunc('milliseconds', now())
+                 date_trunc('minute'::text, now()), date_trunc('milliseconds'::text, now()),
+                 date_trunc('milliseconds'::text, now())
            WHERE ${notTaken}`
 
   // All forms that move a head take what is new from EXCLUDED. The time is never earlier than that of the version
@@ -161,7 +170,7 @@ export const make = (
             FROM (
               VALUES (
                 $3::text, $14::uuid, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> 'null',
-                date_trunc('minute', now()), date_trunc('milliseconds', now())
+                date_trunc('minute'::text, now()), date_trunc('milliseconds'::text, now())
               )
             ) AS EXCLUDED (checkpoint_id, revision, unfinished, interrupted, active_at, updated_at)
            WHERE ${ofThisThread("t")} AND t.version = $15::bigint AND $16::text IN ('', t.checkpoint_id)
@@ -200,7 +209,7 @@ export const make = (
                $7, NULLIF($8, 'null'), $9::jsonb, $10::jsonb
           FROM head
         RETURNING c.version::float8 AS version, c.parent_thread_id, c.parent_version::float8 AS parent_version,
-                  c.parent_id, (extract(epoch FROM c.created_at) * 1000)::float8 AS created_at`
+                  c.parent_id, ${toMillis("c.created_at")} AS created_at`
 
   // One text for each form, so that each is prepared once.
   const puts = (besides: (first: number) => string) => ({
@@ -400,7 +409,7 @@ export const make = (
     if (after !== undefined) {
       const time = sql`(timestamptz 'epoch' + ${String(after.updatedAt)}::float8 * interval '1 millisecond')`
       conditions.push(sql`
-        t.active_at <= date_trunc('minute', ${time})
+        t.active_at <= date_trunc('minute'::text, ${time})
         AND (t.updated_at < ${time}
              OR (t.updated_at = ${time} AND (t.namespace, t.thread_id) > (${after.namespace}, ${after.threadId})))`)
     }
