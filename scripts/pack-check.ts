@@ -3,10 +3,10 @@
  * an empty project outside of the workspace, and there runs the README's quick start and checks the types.
  */
 import { strict as assert } from "node:assert"
-import { execFileSync } from "node:child_process"
+import { execFileSync, spawnSync } from "node:child_process"
 import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { basename, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 
 const root = join(import.meta.dirname, "..")
 const folder = mkdtempSync(join(tmpdir(), "effect-checkpoint-"))
@@ -91,6 +91,15 @@ step("The tarballs have what they need, declare what they import, and no more", 
   run(root, "pnpm", "--filter", "./packages/*", "pack", "--pack-destination", folder)
   packages = globSync("*.tgz", { cwd: folder }).map((file) => unpacked(join(folder, file)))
   assert.notEqual(packages.length, 0)
+})
+
+step("npm refuses to pack, since it does not put the published exports in place", () => {
+  for (const manifest of globSync("packages/*/package.json", { cwd: root })) {
+    const cwd = join(root, dirname(manifest))
+    const { status, stderr } = spawnSync("npm", ["pack", "--dry-run"], { cwd, encoding: "utf8" })
+    assert.notEqual(status, 0, `npm packs what is described by ${manifest}`)
+    assert.match(stderr, /Run "pnpm pack" or "pnpm publish" instead/)
+  }
 })
 
 step("publint and attw find nothing wrong", () => {
