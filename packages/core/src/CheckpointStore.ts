@@ -40,25 +40,41 @@ export interface VersionId {
 }
 
 /**
- * What a writer takes for the newest version: `Any` appends whatever it is;
- * `Version` appends only after it, 0 meaning that the thread does not exist. With
- * a `checkpointId` the head must also have that id, and with a `revision` it must
- * be of that very write: ids that callers choose may come back with other content,
- * after a deletion or a rollback. `Hint` is the same without the wish to know why
- * not: the writer has another record for that case.
+ * What must be true of a thread for a put to be applied.
+ *
+ * - `Any`: nothing; the new version follows whatever is the newest
+ * - `NoThread`: the thread does not exist
+ * - `At`: this is the newest version. With a `checkpointId` it must also have that id, and with a `writeId` it must
+ *   come from that very write: ids that callers choose may come back with other content, after a deletion or a
+ *   rollback.
  *
  * @category models
- * @since 0.1.0
+ * @since 0.2.0
  */
-export type Expected =
+export type HeadCondition =
   | { readonly _tag: "Any" }
+  | { readonly _tag: "NoThread" }
   | {
-    readonly _tag: "Version"
+    readonly _tag: "At"
     readonly version: number
     readonly checkpointId: string | undefined
-    readonly revision: string | undefined
+    readonly writeId: string | undefined
   }
-  | { readonly _tag: "Hint"; readonly version: number; readonly revision: string }
+
+/**
+ * A state as it is stored: whole, or as what changed since the version before.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Payload {
+  /** One of {@link Format}. */
+  readonly format: number
+  /** JSON text that every store can hold. */
+  readonly text: string
+  /** The UTF-8 bytes of `text`. */
+  readonly bytes: number
+}
 
 /**
  * A checkpoint on its way into a store. JSON parts are text, already in a form
@@ -67,17 +83,14 @@ export type Expected =
  * @category models
  * @since 0.1.0
  */
-export interface NewRecord extends ThreadKey {
+export interface NewCheckpoint extends ThreadKey {
   readonly checkpointId: string
   /** A UUID drawn for this write, the same in all its attempts, and never chosen by a caller. */
-  readonly revision: string
-  /** `undefined`: the head that it is put upon, if there is one. */
+  readonly writeId: string
+  /** `undefined`: the version before it, if there is one. */
   readonly parent: ParentRef | undefined
-  readonly format: number
-  readonly state: string
-  /** The UTF-8 bytes of `state`. */
-  readonly bytes: number
-  /** The bytes of the whole state, whatever the format. */
+  readonly payload: Payload
+  /** The bytes of the whole state, whatever the format of the payload. */
   readonly stateBytes: number
   /** A JSON array of strings. */
   readonly nextNodes: string
@@ -85,12 +98,12 @@ export interface NewRecord extends ThreadKey {
   readonly pendingInterrupt: string
   /** A JSON object. */
   readonly metadata: string
-  /** A JSON object of tasks and their values: what has been done of the step that begins here. */
-  readonly writes: string
-  /** Whether the head that it is put upon is not waited for any more, so that retention may remove it. */
-  readonly resolves: boolean
-  /** Whether the writes of the head that it is put upon are copied; its own come first. */
-  readonly keepsWrites: boolean
+  /** A JSON object of tasks and their results: the work already done of the step that begins here. */
+  readonly pendingWrites: string
+  /** Whether the interrupt of the version before it is resolved by this, and retention may remove that version. */
+  readonly resolvesInterrupt: boolean
+  /** Whether the pending writes of the version before it are copied; its own take precedence. */
+  readonly keepsPendingWrites: boolean
 }
 
 /**
@@ -133,16 +146,13 @@ export interface StoredInfo extends ThreadKey {
  * @category models
  * @since 0.1.0
  */
-export interface StoredRecord extends StoredInfo {
-  readonly format: number
-  /** JSON text. */
-  readonly state: string
-  readonly bytes: number
+export interface StoredCheckpoint extends StoredInfo {
+  readonly payload: Payload
   readonly stateBytes: number
-  /** Whether it can be read; otherwise it is here for those after it. */
+  /** Whether it can be read; otherwise later versions need its payload. */
   readonly visible: boolean
-  /** Of the write that it comes from, where it is the newest version. */
-  readonly revision: string | undefined
+  /** The id of the write that it comes from, if it is the newest version. */
+  readonly writeId: string | undefined
 }
 
 /**
@@ -151,7 +161,7 @@ export interface StoredRecord extends StoredInfo {
  * @category models
  * @since 0.1.0
  */
-export interface StoredWrite {
+export interface PendingWrite {
   readonly task: string
   /** JSON text. */
   readonly value: string
@@ -169,23 +179,59 @@ export interface StoredThread extends ThreadKey {
 }
 
 /**
- * What became of a put.
+ * A version that was saved.
  *
  * @category models
- * @since 0.1.0
+ * @since 0.2.0
  */
-export type PutResult =
-  | {
-    readonly _tag: "Saved"
-    readonly version: number
-    readonly parent: ParentRef | undefined
-    readonly createdAt: number
+export interface SavedVersion {
+  readonly version: number
+  readonly parent: ParentRef | undefined
+  /** Milliseconds since the epoch, by the store's clock. */
+  readonly createdAt: number
+}
+
+/**
+ * Why a put was not applied.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Refusal {
+  /** The newest version. `undefined`: the thread does not exist. */
+  readonly head: HeadId | undefined
+  /** Whether the thread has a checkpoint with the id. */
+  readonly idTaken: boolean
+}
+
+/**
+ * Names the newest version of a thread, and the write that it comes from.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface HeadId extends VersionId {
+  readonly writeId: string
+}
+
+/**
+ * Whether the newest version of a thread, `undefined` if there is none, meets a condition.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export const meets = (condition: HeadCondition, head: HeadId | undefined): boolean => {
+  switch (condition._tag) {
+    case "Any":
+      return true
+    case "NoThread":
+      return head === undefined
+    case "At":
+      return condition.version === head?.version &&
+        (condition.checkpointId ?? head.checkpointId) === head.checkpointId &&
+        (condition.writeId ?? head.writeId) === head.writeId
   }
-  | { readonly _tag: "Conflict"; readonly actual: number }
-  /** The thread has a checkpoint with this id. */
-  | { readonly _tag: "Taken" }
-  /** The head is not what the hint said, or the id is taken. */
-  | { readonly _tag: "Moved" }
+}
 
 /**
  * Which versions to read: the newest that fits. `Before` leaves out its own version.
@@ -272,8 +318,19 @@ export interface PrunedThread extends ThreadKey {
  * @since 0.1.0
  */
 export class CheckpointStore extends Context.Service<CheckpointStore, {
-  /** Saves the record as the thread's newest version. Idempotent by checkpoint id. */
-  readonly put: (record: NewRecord, expected: Expected) => Effect.Effect<PutResult, StoreError>
+  /**
+   * Saves a checkpoint as the thread's newest version. `None`: it was not applied, because the condition does not hold
+   * or the thread has a checkpoint with this id.
+   */
+  readonly put: (
+    checkpoint: NewCheckpoint,
+    condition: HeadCondition
+  ) => Effect.Effect<Option.Option<SavedVersion>, StoreError>
+  /**
+   * Finds out why a put with this checkpoint id was not applied. If the id belongs to a version that was removed, but
+   * whose payload later versions need, that version gives it up, and the same put may succeed.
+   */
+  readonly explainRefusal: (key: ThreadKey, checkpointId: string) => Effect.Effect<Refusal, StoreError>
   /**
    * The newest `count` versions that the selector fits, oldest first, and before
    * and between them what is needed to fold them: the first one is a keyframe.
@@ -282,7 +339,7 @@ export class CheckpointStore extends Context.Service<CheckpointStore, {
     key: ThreadKey,
     selector: Selector,
     count: number
-  ) => Effect.Effect<ReadonlyArray<StoredRecord>, StoreError>
+  ) => Effect.Effect<ReadonlyArray<StoredCheckpoint>, StoreError>
   /** Versions below `before`, newest first, without reading a state. */
   readonly list: (
     key: ThreadKey,
@@ -300,12 +357,16 @@ export class CheckpointStore extends Context.Service<CheckpointStore, {
    * Keeps what tasks of the step that begins at a version have done; a task that has something keeps it. False: there is
    * no such version.
    */
-  readonly saveWrites: (key: ThreadKey, version: VersionId, writes: string) => Effect.Effect<boolean, StoreError>
+  readonly savePendingWrites: (
+    key: ThreadKey,
+    version: VersionId,
+    pendingWrites: string
+  ) => Effect.Effect<boolean, StoreError>
   /** What was kept with a version or saved since, by task. `None`: there is no such version. */
-  readonly readWrites: (
+  readonly readPendingWrites: (
     key: ThreadKey,
     version: VersionId
-  ) => Effect.Effect<Option.Option<ReadonlyArray<StoredWrite>>, StoreError>
+  ) => Effect.Effect<Option.Option<ReadonlyArray<PendingWrite>>, StoreError>
   /** Removes a thread and says how many versions it had. Not idempotent: never retried blindly. */
   readonly deleteThread: (key: ThreadKey) => Effect.Effect<number, StoreError>
   /** Applies a policy in bounded batches, one element each. Only one runs at a time against one database. */

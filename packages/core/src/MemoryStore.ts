@@ -12,18 +12,20 @@ import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import {
   CheckpointStore,
-  type Expected,
   Format,
-  type NewRecord,
+  type HeadCondition,
+  meets,
+  type NewCheckpoint,
   type ParentRef,
+  type PendingWrite,
   type PrunedThread,
   type PruneQuery,
-  type PutResult,
+  type Refusal,
+  type SavedVersion,
   type Selector,
+  type StoredCheckpoint,
   type StoredInfo,
-  type StoredRecord,
   type StoredThread,
-  type StoredWrite,
   type ThreadCursor,
   type ThreadKey,
   type VersionId
@@ -32,19 +34,18 @@ import * as Json from "./internal/json.ts"
 
 interface MemoryThread extends ThreadKey {
   readonly createdAt: number
-  version: number
-  /** Versions up to here are gone, unless they are pinned. */
-  floor: number
+  /** Versions up to this one are removed, unless they are pinned. */
+  prunedThrough: number
   /** Ascending by version; the newest is always there, and so is all that those which can be read are stored upon. */
-  readonly records: Array<MemoryRecord>
+  readonly records: Array<MemoryCheckpoint>
 }
 
-interface MemoryRecord extends Omit<NewRecord, "writes"> {
+interface MemoryCheckpoint extends Omit<NewCheckpoint, "pendingWrites"> {
   readonly version: number
   /** Where the chain begins that leads to it. */
   readonly keyframeVersion: number
   readonly createdAt: number
-  readonly writes: Map<string, string>
+  readonly pendingWrites: Map<string, string>
   tags: string
   /** Whether its interrupt was resolved. */
   resolved: boolean
@@ -67,51 +68,41 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
   // Ids hold no U+0000, so two keys never meet.
   const keyOf = (key: ThreadKey): string => `${key.namespace}\u0000${key.threadId}`
 
-  const put = (record: NewRecord, expected: Expected, now: number): PutResult => {
-    const key = keyOf(record)
+  const put = (checkpoint: NewCheckpoint, condition: HeadCondition, now: number): Option.Option<SavedVersion> => {
+    const key = keyOf(checkpoint)
     const thread = threads.get(key)
     const head = thread?.records.at(-1)
-    if (visibleOf(thread).some((stored) => stored.checkpointId === record.checkpointId)) {
-      return { _tag: "Taken" }
-    }
-    const actual = thread?.version ?? 0
-    if (
-      expected._tag !== "Any" &&
-      (expected.version !== actual ||
-        (expected.revision !== undefined && expected.revision !== head?.revision) ||
-        (expected._tag === "Version" && expected.checkpointId !== undefined &&
-          expected.checkpointId !== head?.checkpointId))
-    ) {
-      return expected._tag === "Hint" ? { _tag: "Moved" } : { _tag: "Conflict", actual }
-    }
-    const saved: MemoryRecord = {
-      ...record,
-      parent: record.parent ?? (head === undefined ? undefined : refOf(head)),
-      version: actual + 1,
-      keyframeVersion: isDelta(record) && head !== undefined ? head.keyframeVersion : actual + 1,
+    if (!meets(condition, head) || has(thread, checkpoint.checkpointId)) return Option.none()
+    const { keepsPendingWrites, resolvesInterrupt, threadId, namespace } = checkpoint
+    const version = (head?.version ?? 0) + 1
+    const saved: MemoryCheckpoint = {
+      ...checkpoint,
+      parent: checkpoint.parent ?? (head === undefined ? undefined : refOf(head)),
+      version,
+      keyframeVersion: isDelta(checkpoint) && head !== undefined ? head.keyframeVersion : version,
       createdAt: Math.max(now, head?.createdAt ?? now),
-      writes: new Map([...(record.keepsWrites ? head?.writes ?? [] : []), ...entriesOf(record.writes)]),
+      pendingWrites: new Map([
+        ...(keepsPendingWrites ? head?.pendingWrites ?? [] : []),
+        ...entriesOf(checkpoint.pendingWrites)
+      ]),
       tags: "[]",
       resolved: false
     }
-    if (record.resolves && head !== undefined) head.resolved = true
+    if (resolvesInterrupt && head !== undefined) head.resolved = true
     if (thread === undefined) {
-      threads.set(key, {
-        threadId: record.threadId,
-        namespace: record.namespace,
-        createdAt: saved.createdAt,
-        version: 1,
-        floor: 0,
-        records: [saved]
-      })
+      threads.set(key, { threadId, namespace, createdAt: saved.createdAt, prunedThrough: 0, records: [saved] })
     } else {
-      thread.version = saved.version
       thread.records.push(saved)
     }
-    return { _tag: "Saved", version: saved.version, parent: saved.parent, createdAt: saved.createdAt }
+    return Option.some({ version, parent: saved.parent, createdAt: saved.createdAt })
   }
 
-  const recordOf = (key: ThreadKey, { checkpointId, version }: VersionId): MemoryRecord | undefined =>
+  const explainRefusal = (key: ThreadKey, checkpointId: string): Refusal => {
+    const thread = threads.get(keyOf(key))
+    return { head: thread?.records.at(-1), idTaken: has(thread, checkpointId) }
+  }
+
+  const recordOf = (key: ThreadKey, { checkpointId, version }: VersionId): MemoryCheckpoint | undefined =>
     visibleOf(threads.get(keyOf(key))).find((stored) =>
       stored.version === version && stored.checkpointId === checkpointId
     )
@@ -123,15 +114,15 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
       const head = thread.records.at(-1)!
       const idle = query.idleThreads !== undefined && head.createdAt < now - query.idleThreads
       const deleted = idle && !thread.records.some(isPinned)
-      const floor = Math.max(
-        thread.floor,
-        idle ? thread.version - 1 : 0,
-        query.maxVersions === undefined ? 0 : thread.version - query.maxVersions,
+      const prunedThrough = Math.max(
+        thread.prunedThrough,
+        idle ? newestOf(thread) - 1 : 0,
+        query.maxVersions === undefined ? 0 : newestOf(thread) - query.maxVersions,
         query.maxAge === undefined ? 0 : firstSince(thread, now - query.maxAge) - 1
       )
       const before = visibleOf(thread)
-      const after = before.filter((record) => !deleted && (record.version > floor || isPinned(record)))
-      const isNeeded = (record: MemoryRecord): boolean =>
+      const after = before.filter((record) => !deleted && (record.version > prunedThrough || isPinned(record)))
+      const isNeeded = (record: MemoryCheckpoint): boolean =>
         after.some((kept) => kept.keyframeVersion <= record.version && record.version <= kept.version)
       const kept = thread.records.filter(isNeeded)
       if (after.length < before.length) {
@@ -145,14 +136,15 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
       }
       if (query.dryRun) continue
       if (deleted) threads.delete(keyOf(thread))
-      thread.floor = floor
+      thread.prunedThrough = prunedThrough
       thread.records.splice(0, thread.records.length, ...kept)
     }
     return pruned
   }
 
   return CheckpointStore.of({
-    put: (record, expected) => Effect.map(Clock.currentTimeMillis, (now) => put(record, expected, now)),
+    put: (checkpoint, condition) => Effect.map(Clock.currentTimeMillis, (now) => put(checkpoint, condition, now)),
+    explainRefusal: (key, checkpointId) => Effect.sync(() => explainRefusal(key, checkpointId)),
     read: (key, selector, count) =>
       Effect.sync(() => {
         const thread = threads.get(keyOf(key))
@@ -196,20 +188,20 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
         record.tags = tags
         return Option.some(toInfo(record))
       }),
-    saveWrites: (key, version, writes) =>
+    savePendingWrites: (key, version, pendingWrites) =>
       Effect.sync(() => {
         const record = recordOf(key, version)
         if (record === undefined) return false
-        for (const [task, value] of entriesOf(writes)) {
-          if (!record.writes.has(task)) record.writes.set(task, value)
+        for (const [task, value] of entriesOf(pendingWrites)) {
+          if (!record.pendingWrites.has(task)) record.pendingWrites.set(task, value)
         }
         return true
       }),
-    readWrites: (key, version) =>
+    readPendingWrites: (key, version) =>
       Effect.sync(() =>
         Option.map(
           Option.fromUndefinedOr(recordOf(key, version)),
-          ({ writes }) => Array.from(writes, ([task, value]): StoredWrite => ({ task, value }))
+          ({ pendingWrites }) => Array.from(pendingWrites, ([task, value]): PendingWrite => ({ task, value }))
         )
       ),
     deleteThread: (key) =>
@@ -243,29 +235,34 @@ const newestFirst: Order.Order<ThreadCursor> = Order.combine(
 )
 
 /** Retention leaves these alone. */
-const isPinned = (record: MemoryRecord): boolean =>
+const isPinned = (record: MemoryCheckpoint): boolean =>
   record.tags !== "[]" || (record.pendingInterrupt !== "null" && !record.resolved)
 
-const entriesOf = (writes: string): ReadonlyArray<[task: string, value: string]> =>
-  Object.entries(Json.parse(writes) as Schema.JsonObject).map(([task, value]) => [task, JSON.stringify(value)])
+const entriesOf = (pendingWrites: string): ReadonlyArray<[task: string, value: string]> =>
+  Object.entries(Json.parse(pendingWrites) as Schema.JsonObject).map(([task, value]) => [task, JSON.stringify(value)])
 
-const bytesOf = (records: ReadonlyArray<{ readonly bytes: number }>): number =>
-  records.reduce((sum, record) => sum + record.bytes, 0)
+const bytesOf = (records: ReadonlyArray<MemoryCheckpoint>): number =>
+  records.reduce((sum, record) => sum + record.payload.bytes, 0)
 
-const isDelta = (record: Pick<NewRecord, "format">): boolean =>
-  record.format === Format.delta || record.format === Format.deltaEscaped
+const isDelta = ({ payload: { format } }: NewCheckpoint): boolean =>
+  format === Format.delta || format === Format.deltaEscaped
 
-const isVisible = (thread: MemoryThread, record: MemoryRecord): boolean =>
-  record.version > thread.floor || isPinned(record)
+const has = (thread: MemoryThread | undefined, checkpointId: string): boolean =>
+  visibleOf(thread).some((record) => record.checkpointId === checkpointId)
 
-const visibleOf = (thread: MemoryThread | undefined): ReadonlyArray<MemoryRecord> =>
+const newestOf = (thread: MemoryThread): number => thread.records.at(-1)!.version
+
+const isVisible = (thread: MemoryThread, record: MemoryCheckpoint): boolean =>
+  record.version > thread.prunedThrough || isPinned(record)
+
+const visibleOf = (thread: MemoryThread | undefined): ReadonlyArray<MemoryCheckpoint> =>
   thread?.records.filter((record) => isVisible(thread, record)) ?? []
 
 /** The first version that is not older than `since`; the head counts as one. */
 const firstSince = (thread: MemoryThread, since: number): number =>
-  thread.records.find((record) => record.createdAt >= since)?.version ?? thread.version
+  thread.records.find((record) => record.createdAt >= since)?.version ?? newestOf(thread)
 
-const fits = (record: MemoryRecord, selector: Selector): boolean => {
+const fits = (record: MemoryCheckpoint, selector: Selector): boolean => {
   switch (selector._tag) {
     case "Latest":
       return true
@@ -282,13 +279,13 @@ const fits = (record: MemoryRecord, selector: Selector): boolean => {
   }
 }
 
-const refOf = (record: MemoryRecord): ParentRef => ({
+const refOf = (record: MemoryCheckpoint): ParentRef => ({
   threadId: record.threadId,
   version: record.version,
   checkpointId: record.checkpointId
 })
 
-const toInfo = (record: MemoryRecord): StoredInfo => ({
+const toInfo = (record: MemoryCheckpoint): StoredInfo => ({
   threadId: record.threadId,
   namespace: record.namespace,
   version: record.version,
@@ -301,14 +298,12 @@ const toInfo = (record: MemoryRecord): StoredInfo => ({
   createdAt: record.createdAt
 })
 
-const toStored = (thread: MemoryThread, record: MemoryRecord): StoredRecord => ({
+const toStored = (thread: MemoryThread, record: MemoryCheckpoint): StoredCheckpoint => ({
   ...toInfo(record),
-  format: record.format,
-  state: record.state,
-  bytes: record.bytes,
+  payload: record.payload,
   stateBytes: record.stateBytes,
   visible: isVisible(thread, record),
-  revision: record.version === thread.version ? record.revision : undefined
+  writeId: record.version === newestOf(thread) ? record.writeId : undefined
 })
 
 const toThread = (thread: MemoryThread): StoredThread => ({

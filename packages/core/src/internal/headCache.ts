@@ -7,7 +7,7 @@ export interface Head {
   readonly version: number
   readonly checkpointId: string
   /** Of the write that it comes from. No caller chooses it, so the head that has it is this one. */
-  readonly revision: string
+  readonly writeId: string
   /** As JSON, which nobody else holds and nobody changes. */
   readonly json: Schema.Json
   readonly bytes: number

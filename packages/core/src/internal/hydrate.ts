@@ -4,7 +4,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { CheckpointInfo, ThreadInfo } from "../Checkpoint.ts"
 import { Damaged, StateDecodeError, type StateDecodeErrorReason, UnknownFormat } from "../CheckpointError.ts"
-import type { StoredInfo, StoredRecord, StoredThread } from "../CheckpointStore.ts"
+import type { StoredCheckpoint, StoredInfo, StoredThread } from "../CheckpointStore.ts"
 import * as Delta from "./delta.ts"
 import type { Chain } from "./delta.ts"
 import { Format } from "./format.ts"
@@ -83,16 +83,17 @@ export const toThread = (stored: StoredThread): Result.Result<ThreadInfo, StateD
       })
     }))
 
-/** A checkpoint whose state is JSON as it was put, not yet decoded by a schema. */
+/** A checkpoint whose state is JSON, not yet decoded by a schema. */
 export interface JsonCheckpoint {
   readonly info: CheckpointInfo
-  readonly state: Schema.Json
+  /** The state as JSON. */
+  readonly json: Schema.Json
   /** The size of the state, as `Json.encode` counts it. */
-  readonly bytes: number
+  readonly stateBytes: number
   /** The chain that it ends. */
   readonly chain: Chain
-  /** Of the write that it comes from, where it was the newest version. */
-  readonly revision: string | undefined
+  /** The id of the write that it comes from, if it was the newest version. */
+  readonly writeId: string | undefined
 }
 
 /**
@@ -100,39 +101,40 @@ export interface JsonCheckpoint {
  * be seen, or only the last one. Those share what they have in common.
  */
 export const fold = (
-  records: ReadonlyArray<StoredRecord>,
+  records: ReadonlyArray<StoredCheckpoint>,
   which: "all" | "last"
 ): Result.Result<ReadonlyArray<JsonCheckpoint>, StateDecodeError> => {
   const checkpoints: Array<JsonCheckpoint> = []
-  let state: Schema.Json = null
+  let json: Schema.Json = null
   let chain: Chain | undefined
   let owned = new WeakSet<object>()
   for (let i = 0; i < records.length; i++) {
     const record = records[i]!
-    const payload = isEscaped(record.format) ? Json.decode(record.state) : Json.parse(record.state)
-    switch (record.format) {
+    const { bytes, format, text } = record.payload
+    const payload = isEscaped(format) ? Json.decode(text) : Json.parse(text)
+    switch (format) {
       case Format.keyframe:
       case Format.keyframeEscaped: {
-        state = payload
-        chain = { keyframeVersion: record.version, keyframeBytes: record.bytes, deltaBytes: 0 }
+        json = payload
+        chain = { keyframeVersion: record.version, keyframeBytes: bytes, deltaBytes: 0 }
         break
       }
       case Format.delta:
       case Format.deltaEscaped: {
         if (chain === undefined || record.version - 1 !== records[i - 1]?.version) {
-          return damaged(record, "the versions that it is stored upon are missing")
+          return damaged(record, "the versions that it is stored as a change of are missing")
         }
-        const applied = Delta.apply(payload, state, owned)
+        const applied = Delta.apply(payload, json, owned)
         if (Result.isFailure(applied)) return damaged(record, applied.failure)
-        state = applied.success
-        chain = { ...chain, deltaBytes: chain.deltaBytes + record.bytes }
+        json = applied.success
+        chain = { ...chain, deltaBytes: chain.deltaBytes + bytes }
         break
       }
       default:
         return unreadable(
           record,
           new UnknownFormat({
-            message: `it is stored in format ${record.format}, which this version of the library does not know; ` +
+            message: `it is stored in format ${format}, which this version of the library does not know; ` +
               "upgrade the library"
           })
         )
@@ -140,7 +142,7 @@ export const fold = (
     if (i < records.length - 1 && (which === "last" || !record.visible)) continue
     const info = toInfo(record)
     if (Result.isFailure(info)) return Result.fail(info.failure)
-    checkpoints.push({ info: info.success, state, bytes: record.stateBytes, chain, revision: record.revision })
+    checkpoints.push({ info: info.success, json, stateBytes: record.stateBytes, chain, writeId: record.writeId })
     // What has been handed out is not changed any more.
     owned = new WeakSet()
   }
@@ -148,20 +150,20 @@ export const fold = (
 }
 
 /** What was read as the newest version has the mark of one: its row may have been deleted by something else. */
-export const hasNewest = (records: ReadonlyArray<StoredRecord>): Result.Result<void, StateDecodeError> => {
+export const hasNewest = (records: ReadonlyArray<StoredCheckpoint>): Result.Result<void, StateDecodeError> => {
   const last = records[records.length - 1]
-  return last !== undefined && last.revision === undefined
+  return last !== undefined && last.writeId === undefined
     ? damaged(last, "it is the newest version that there is, and not the one that was saved last")
     : Result.void
 }
 
 const isEscaped = (format: number): boolean => format === Format.keyframeEscaped || format === Format.deltaEscaped
 
-export const damaged = (record: StoredRecord, message: string): Result.Result<never, StateDecodeError> =>
+export const damaged = (record: StoredCheckpoint, message: string): Result.Result<never, StateDecodeError> =>
   unreadable(record, new Damaged({ message }))
 
 const unreadable = (
-  record: StoredRecord,
+  record: StoredCheckpoint,
   reason: StateDecodeErrorReason
 ): Result.Result<never, StateDecodeError> =>
   Result.fail(
@@ -170,6 +172,6 @@ const unreadable = (
       namespace: record.namespace,
       version: record.version,
       reason,
-      raw: Json.parse(record.state)
+      raw: Json.parse(record.payload.text)
     })
   )

@@ -2,17 +2,18 @@ import { Contention, PruneRunning, StoreError } from "@effect-checkpoint/core/Ch
 import { Format } from "@effect-checkpoint/core/CheckpointStore"
 import type {
   CheckpointStore,
-  Expected,
-  NewRecord,
+  HeadCondition,
+  NewCheckpoint,
   ParentRef,
+  PendingWrite,
   PrunedThread,
   PruneQuery,
-  PutResult,
+  Refusal,
+  SavedVersion,
   Selector,
+  StoredCheckpoint,
   StoredInfo,
-  StoredRecord,
   StoredThread,
-  StoredWrite,
   ThreadKey,
   ThreadQuery,
   VersionId
@@ -238,80 +239,103 @@ export const make = (
     readonly created_at: number
   }
 
-  const insertion = (record: NewRecord, expected: Expected) => {
+  const insertion = (record: NewCheckpoint, condition: HeadCondition) => {
     const { parent } = record
     const parameters = [
       record.threadId,
       record.namespace,
       record.checkpointId,
-      String(record.bytes),
+      String(record.payload.bytes),
       String(record.stateBytes),
-      String(record.format),
+      String(record.payload.format),
       record.nextNodes,
       record.pendingInterrupt,
       record.metadata,
-      record.state,
+      record.payload.text,
       parent === undefined || parent.threadId === record.threadId ? "" : parent.threadId,
       String(parent?.version ?? 0),
       parent?.checkpointId ?? "",
-      record.revision
+      record.writeId
     ]
-    const isPlain = record.writes === "{}" && !record.resolves && !record.keepsWrites
+    const isPlain = record.pendingWrites === "{}" && !record.resolvesInterrupt && !record.keepsPendingWrites
     const texts = isPlain ? plainPuts : fullPuts
-    const besides = isPlain ? [] : [record.writes, String(record.resolves), String(record.keepsWrites)]
-    if (expected._tag === "Any") return sql.unsafe<SavedRow>(texts.append, [...parameters, ...besides])
-    if (expected.version === 0) return sql.unsafe<SavedRow>(texts.create, [...parameters, ...besides])
-    const { checkpointId, revision } = expected._tag === "Hint" ? { ...expected, checkpointId: undefined } : expected
-    return sql.unsafe<SavedRow>(
-      isDelta(record) ? texts.delta : texts.keyframe,
-      [...parameters, String(expected.version), checkpointId ?? "", revision ?? "", ...besides]
-    )
+    const besides = isPlain ? [] : [
+      record.pendingWrites,
+      String(record.resolvesInterrupt),
+      String(record.keepsPendingWrites)
+    ]
+    switch (condition._tag) {
+      case "Any":
+        return sql.unsafe<SavedRow>(texts.append, [...parameters, ...besides])
+      case "NoThread":
+        return sql.unsafe<SavedRow>(texts.create, [...parameters, ...besides])
+      case "At":
+        return sql.unsafe<SavedRow>(
+          isDelta(record) ? texts.delta : texts.keyframe,
+          [
+            ...parameters,
+            String(condition.version),
+            condition.checkpointId ?? "",
+            condition.writeId ?? "",
+            ...besides
+          ]
+        )
+    }
   }
 
   /**
    * Why a put moved no head. A version that was removed and whose row is still needed by others gives its id away, so
    * that it is as if it had never been.
    */
-  const whyNot = (record: NewRecord) =>
-    sql<{ readonly actual: number; readonly taken: boolean; readonly freed: boolean }>`
-      ${withHead(record)}, freed AS (
+  const explainRefusal = (key: ThreadKey, checkpointId: string): Effect.Effect<Refusal, StoreError> =>
+    session.run(
+      "put",
+      sql<
+        {
+          readonly version: number | null
+          readonly checkpoint_id: string
+          readonly revision: string
+          readonly taken: boolean
+        }
+      >`
+      ${withHead(key)}, freed AS (
         UPDATE ${checkpoints} c SET checkpoint_id = NULL
-         WHERE ${thread(c, record)} AND c.checkpoint_id = ${record.checkpointId} AND NOT ${isVisible}
+         WHERE ${thread(c, key)} AND c.checkpoint_id = ${checkpointId} AND NOT ${isVisible}
         RETURNING c.version
       )
-      SELECT COALESCE((SELECT version FROM head), 0)::float8 AS actual,
+      SELECT head.version::float8 AS version, head.checkpoint_id, head.revision::text AS revision,
              EXISTS (
                SELECT FROM ${checkpoints} c
-                WHERE ${thread(c, record)} AND c.checkpoint_id = ${record.checkpointId}
-             ) AS taken,
-             EXISTS (SELECT FROM freed) AS freed`
+                WHERE ${thread(c, key)} AND c.checkpoint_id = ${checkpointId}
+             ) AND NOT EXISTS (SELECT FROM freed) AS taken
+        FROM (SELECT) AS one LEFT JOIN head ON TRUE`
+    ).pipe(
+      Effect.map(([row]) => ({
+        head: row!.version === null
+          ? undefined
+          : { version: row!.version, checkpointId: row!.checkpoint_id, writeId: row!.revision },
+        idTaken: row!.taken
+      }))
+    )
 
-  const put = (record: NewRecord, expected: Expected): Effect.Effect<PutResult, StoreError> =>
+  const put = (
+    record: NewCheckpoint,
+    condition: HeadCondition
+  ): Effect.Effect<Option.Option<SavedVersion>, StoreError> =>
     session.run(
       "put",
       // The same id put by two at the same time passes both checks; one of them meets the index.
-      Effect.catchIf(insertion(record, expected), isIdViolation, (error) =>
+      Effect.catchIf(insertion(record, condition), isIdViolation, (error) =>
         Effect.flatMap(session.inTransaction, (nested) =>
           nested ? Effect.fail(sameId(error)) : Effect.succeed([])))
     ).pipe(
-      Effect.flatMap(([saved]) => {
-        if (saved !== undefined) {
-          return Effect.succeed<PutResult>({
-            _tag: "Saved",
-            version: saved.version,
-            parent: toParent(record.threadId, saved),
-            createdAt: saved.created_at
-          })
-        }
-        if (expected._tag === "Hint") {
-          return Effect.succeed<PutResult>({ _tag: "Moved" })
-        }
-        return Effect.flatMap(
-          session.run("put", whyNot(record)),
-          ([row]) =>
-            row!.freed ? put(record, expected) : refusal(row!, expected)
-        )
-      })
+      Effect.map(([saved]) =>
+        Option.map(Option.fromUndefinedOr(saved), (saved) => ({
+          version: saved.version,
+          parent: toParent(record.threadId, saved),
+          createdAt: saved.created_at
+        }))
+      )
     )
 
   // ---------------------------------------------------------------------------
@@ -457,7 +481,7 @@ export const make = (
     ).pipe(Effect.map(([row]) => Option.map(Option.fromUndefinedOr(row), toInfo)))
 
   // The key of the head is locked, so that nobody removes the thread meanwhile; puts go on.
-  const saveWrites = (key: ThreadKey, ref: VersionId, values: string) =>
+  const savePendingWrites = (key: ThreadKey, ref: VersionId, values: string) =>
     session.run(
       "saveWrites",
       sql<{ readonly present: boolean }>`
@@ -476,7 +500,7 @@ export const make = (
         SELECT EXISTS (SELECT FROM target) AS present`
     ).pipe(Effect.map(([row]) => row!.present))
 
-  const readWrites = (key: ThreadKey, ref: VersionId) =>
+  const readPendingWrites = (key: ThreadKey, ref: VersionId) =>
     session.run(
       "readWrites",
       sql<{ readonly task: string | null; readonly value: string | null }>`
@@ -490,7 +514,7 @@ export const make = (
       rows.length === 0
         ? Option.none()
         : Option.some(
-          rows.flatMap(({ task, value }): ReadonlyArray<StoredWrite> =>
+          rows.flatMap(({ task, value }): ReadonlyArray<PendingWrite> =>
             task === null || value === null ? [] : [{ task, value }]
           )
         )
@@ -738,7 +762,7 @@ export const make = (
         // With its id and time: it may be a row of another thread, begun anew under the name.
         sql`
         UPDATE ${checkpoints} c
-           SET state = ${keyframe.state}::jsonb, format = ${String(keyframe.format)}::smallint,
+           SET state = ${keyframe.text}::jsonb, format = ${String(keyframe.format)}::smallint,
                bytes = ${String(keyframe.bytes)}::integer, keyframe_version = c.version
          WHERE ${thread(c, key)} AND c.version = ${String(version)}::bigint AND c.format IN (3, 4)
            AND c.checkpoint_id = ${checkpointId} AND ${millis("c.created_at")} = ${String(createdAt)}::float8
@@ -881,12 +905,13 @@ export const make = (
 
   return {
     put,
+    explainRefusal,
     read,
     list,
     threads: listThreads,
     setTags,
-    saveWrites,
-    readWrites,
+    savePendingWrites,
+    readPendingWrites,
     deleteThread,
     prune,
     health: session.run("health", Migrations.check(sql, tables)),
@@ -917,23 +942,6 @@ const sameId = (cause: SqlError): StoreError =>
 
 const isIdViolation = (error: SqlError): boolean =>
   error.reason._tag === "UniqueViolation" && error.reason.constraint === "checkpoints_by_id"
-
-/** Why a put moved no head. */
-const refusal = (
-  row: { readonly actual: number; readonly taken: boolean },
-  expected: Expected
-): Effect.Effect<PutResult, StoreError> => {
-  if (row.taken) return Effect.succeed({ _tag: "Taken" })
-  if (expected._tag === "Version") return Effect.succeed({ _tag: "Conflict", actual: row.actual })
-  // The checkpoint that stood in the way has been deleted since.
-  return Effect.fail(
-    new StoreError({
-      operation: "put",
-      reason: new Contention({ message: "the thread was deleted at the same moment; try again" }),
-      outcome: "NotApplied"
-    })
-  )
-}
 
 const toKey = (row: Pick<DueRow, "thread_id" | "namespace">): ThreadKey => ({
   threadId: row.thread_id,
@@ -976,14 +984,13 @@ const toInfo = (row: InfoRow): StoredInfo => ({
   createdAt: row.created_at
 })
 
-const toRecord = (row: RecordRow): StoredRecord => ({
+const toRecord = (row: RecordRow): StoredCheckpoint => ({
   ...toInfo(row),
-  format: row.format,
-  state: row.state,
-  bytes: row.bytes,
+  payload: { format: row.format, text: row.state, bytes: row.bytes },
   stateBytes: row.state_bytes,
   visible: row.visible,
-  revision: row.revision ?? undefined
+  writeId: row.revision ?? undefined
 })
 
-const isDelta = (record: NewRecord): boolean => record.format === Format.delta || record.format === Format.deltaEscaped
+const isDelta = ({ payload: { format } }: NewCheckpoint): boolean =>
+  format === Format.delta || format === Format.deltaEscaped

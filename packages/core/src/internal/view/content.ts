@@ -3,7 +3,7 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { Interrupt } from "../../Checkpoint.ts"
 import { type InvalidInput, StateTooLarge } from "../../CheckpointError.ts"
-import type { NewRecord, ThreadKey } from "../../CheckpointStore.ts"
+import type { NewCheckpoint, ThreadKey } from "../../CheckpointStore.ts"
 import type { Content } from "../../View.ts"
 import type * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
@@ -14,8 +14,8 @@ import type { Snapshot } from "./snapshot.ts"
 export interface Encoded {
   readonly state: Snapshot
   readonly stored: Pick<
-    NewRecord,
-    "nextNodes" | "pendingInterrupt" | "metadata" | "writes" | "resolves" | "keepsWrites"
+    NewCheckpoint,
+    "nextNodes" | "pendingInterrupt" | "metadata" | "pendingWrites" | "resolvesInterrupt" | "keepsPendingWrites"
   >
   readonly nextNodes: ReadonlyArray<string>
   readonly pendingInterrupt: Option.Option<Interrupt>
@@ -27,16 +27,16 @@ export const encode = Effect.fnUntraced(function*(
   maxStateBytes: number,
   state: Snapshot,
   content: Pick<Encoded, "nextNodes" | "pendingInterrupt" | "metadata">,
-  besides?: Pick<Content<unknown>, "writes" | "resolvesInterrupt" | "keepsWrites">
+  step?: Pick<Content<unknown>, "writes" | "resolvesInterrupt" | "keepsWrites">
 ): Effect.fn.Return<Encoded, InvalidInput | StateTooLarge> {
   const { metadata, nextNodes, pendingInterrupt } = content
   const stored = {
     nextNodes: yield* Input.nodes(nextNodes),
     pendingInterrupt: yield* Input.interrupt(pendingInterrupt),
     metadata: yield* Input.jsonObject("metadata", metadata),
-    writes: besides?.writes === undefined ? "{}" : yield* encodeWrites(thread, maxStateBytes, besides.writes),
-    resolves: besides?.resolvesInterrupt ?? false,
-    keepsWrites: besides?.keepsWrites ?? false
+    pendingWrites: step?.writes === undefined ? "{}" : yield* encodeWrites(thread, maxStateBytes, step.writes),
+    resolvesInterrupt: step?.resolvesInterrupt ?? false,
+    keepsPendingWrites: step?.keepsWrites ?? false
   }
   return { state, stored, nextNodes, pendingInterrupt, metadata }
 })
@@ -53,8 +53,8 @@ export const encodeWrites = Effect.fnUntraced(function*(
 })
 
 /** Whether a saved checkpoint is what was to be saved. Tags do not count: they may change afterwards. */
-export const isSame = ({ state, stored }: Encoded, { info, state: saved }: Hydrate.JsonCheckpoint): boolean =>
-  Json.equals(state.json, saved) &&
+export const isSame = ({ state, stored }: Encoded, { info, json }: Hydrate.JsonCheckpoint): boolean =>
+  Json.equals(state.json, json) &&
   Json.equals(Json.decode(stored.nextNodes), info.nextNodes) &&
   Json.equals(Json.decode(stored.metadata), info.metadata) &&
   Json.equals(Json.decode(stored.pendingInterrupt), Option.getOrNull(info.pendingInterrupt))

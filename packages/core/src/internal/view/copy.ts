@@ -1,7 +1,7 @@
 import type * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import type { Checkpoint } from "../../Checkpoint.ts"
-import { type StateDecodeError, StateTooLarge, type VersionConflict } from "../../CheckpointError.ts"
+import { type StateDecodeError, StateTooLarge, VersionConflict } from "../../CheckpointError.ts"
 import type { PutError, View } from "../../View.ts"
 import type * as HeadCache from "../headCache.ts"
 import type * as Hydrate from "../hydrate.ts"
@@ -10,7 +10,7 @@ import type { InTurn } from "../threadQueue.ts"
 import * as Content from "./content.ts"
 import { newIds } from "./put.ts"
 import type { Reader } from "./read.ts"
-import { atVersion, type Save, withState, type Write } from "./save.ts"
+import { type HeadMismatch, type Save, withState, type Write } from "./save.ts"
 import { selectorOf } from "./selector.ts"
 import * as Snapshot from "./snapshot.ts"
 import * as Thread from "./thread.ts"
@@ -31,17 +31,17 @@ export const make = <S>(
 
   const copy = Effect.fnUntraced(function*(
     raw: Hydrate.JsonCheckpoint,
-    target: Pick<Write, "threadId" | "expected">,
+    target: Pick<Write, "threadId" | "condition">,
     options: Parameters<View<S>["restore"]>[2]
-  ): Effect.fn.Return<Checkpoint<S>, PutError | StateDecodeError | VersionConflict> {
+  ): Effect.fn.Return<Checkpoint<S>, PutError | StateDecodeError | HeadMismatch> {
     const key = { threadId: target.threadId, namespace }
     const ids = yield* newIds(random, key, options?.checkpointId)
-    if (raw.bytes > maxStateBytes) {
-      return yield* new StateTooLarge({ ...key, bytes: raw.bytes, limit: maxStateBytes })
+    if (raw.stateBytes > maxStateBytes) {
+      return yield* new StateTooLarge({ ...key, bytes: raw.stateBytes, limit: maxStateBytes })
     }
     const { state } = yield* reader.decode(raw)
     const parts = { ...raw.info, metadata: options?.metadata ?? raw.info.metadata }
-    const content = yield* Content.encode(key, maxStateBytes, Snapshot.ofRead(raw.state), parts, {
+    const content = yield* Content.encode(key, maxStateBytes, Snapshot.ofRead(raw.json), parts, {
       writes: options?.writes
     })
     const parent = { threadId: raw.info.threadId, version: raw.info.version, checkpointId: raw.info.checkpointId }
@@ -53,17 +53,23 @@ export const make = <S>(
     restore: Effect.fn("Checkpointer.restore")(function*(threadId, selector, options) {
       yield* Thread.checkId(threadId)
       const raw = yield* reader.required(threadId, yield* selectorOf(selector))
-      return yield* copy(raw, { threadId, expected: { _tag: "Any" } }, options).pipe(
-        Effect.catchTag("VersionConflict", Effect.die)
+      return yield* copy(raw, { threadId, condition: { _tag: "Any" } }, options).pipe(
+        Effect.catchTag("HeadMismatch", Effect.die)
       )
     }, about),
     fork: Effect.fn("Checkpointer.fork")(function*(source, target) {
       yield* Thread.checkRef(namespace, "source", source)
       yield* Input.id("target.threadId", target.threadId)
       const raw = yield* reader.required(source.threadId, { _tag: "Version", version: source.version })
-      return yield* copy(raw, { threadId: target.threadId, expected: atVersion(0) }, {
+      return yield* copy(raw, { threadId: target.threadId, condition: { _tag: "NoThread" } }, {
         checkpointId: target.checkpointId
-      })
+      }).pipe(
+        Effect.catchTag(
+          "HeadMismatch",
+          ({ version }) =>
+            Effect.fail(new VersionConflict({ threadId: target.threadId, namespace, expected: 0, actual: version }))
+        )
+      )
     }, (effect, source) => about(effect, source.threadId))
   }
 }

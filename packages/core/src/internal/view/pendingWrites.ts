@@ -36,12 +36,12 @@ export const make = (
     saveWrites: Effect.fn("Checkpointer.saveWrites")(function*(target, writes) {
       const { key, version } = yield* checkTarget(target)
       const text = yield* encodeWrites(key, maxStateBytes, writes)
-      const isThere = yield* retry(store.saveWrites(key, version, text))
+      const isThere = yield* retry(store.savePendingWrites(key, version, text))
       if (!isThere) return yield* notFound(target)
     }, (effect, target) => about(effect, target.threadId)),
     writes: Effect.fn("Checkpointer.writes")(function*(target) {
       const { key, version } = yield* checkTarget(target)
-      const stored = yield* retry(store.readWrites(key, version))
+      const stored = yield* retry(store.readPendingWrites(key, version))
       if (Option.isNone(stored)) return yield* notFound(target)
       return Json.unescape(
         Object.fromEntries(stored.value.map(({ task, value }) => [task, Json.parse(value)]))

@@ -47,7 +47,7 @@ export const makeReader = <S>(
     threadId: string,
     selector: CheckpointStore.Selector,
     count: number
-  ): Effect.Effect<ReadonlyArray<CheckpointStore.StoredRecord>, StateDecodeError | StoreError> =>
+  ): Effect.Effect<ReadonlyArray<CheckpointStore.StoredCheckpoint>, StateDecodeError | StoreError> =>
     Effect.tap(
       retry(store.read({ threadId, namespace }, selector, count)),
       (records) => selector._tag === "Latest" ? Effect.fromResult(Hydrate.hasNewest(records)) : Effect.void
@@ -69,14 +69,14 @@ export const makeReader = <S>(
           : Effect.succeed(raw)),
     decode: (raw) =>
       // A copy: the original is what the next state is compared with, and is shared by the versions of a history.
-      Effect.mapBoth(codec.decode(Json.clone(raw.state)), {
+      Effect.mapBoth(codec.decode(Json.clone(raw.json)), {
         onFailure: (cause) =>
           new StateDecodeError({
             threadId: raw.info.threadId,
             namespace,
             version: raw.info.version,
             reason: new SchemaMismatch({ message: cause.message, cause }),
-            raw: raw.state
+            raw: raw.json
           }),
         onSuccess: (state) => ({ ...raw.info, state })
       })
@@ -85,12 +85,12 @@ export const makeReader = <S>(
 
 /** The newest version of a thread, to compare the next one with. */
 export const headOf = (raw: Hydrate.JsonCheckpoint): HeadCache.Head | undefined =>
-  raw.revision === undefined ? undefined : {
+  raw.writeId === undefined ? undefined : {
     version: raw.info.version,
     checkpointId: raw.info.checkpointId,
-    revision: raw.revision,
-    json: raw.state,
-    bytes: raw.bytes,
+    writeId: raw.writeId,
+    json: raw.json,
+    bytes: raw.stateBytes,
     chain: raw.chain
   }
 

@@ -1,10 +1,18 @@
+import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
-import { CheckpointIdTaken, StoreError, Unknown, VersionConflict } from "../../CheckpointError.ts"
-import type * as CheckpointStore from "../../CheckpointStore.ts"
+import { CheckpointIdTaken, Contention, StoreError, Unknown } from "../../CheckpointError.ts"
+import {
+  type CheckpointStore,
+  type HeadCondition,
+  meets,
+  type ParentRef,
+  type SavedVersion,
+  type ThreadKey
+} from "../../CheckpointStore.ts"
 import type * as HeadCache from "../headCache.ts"
 import * as Metrics from "../metrics.ts"
 import * as Content from "./content.ts"
@@ -12,96 +20,96 @@ import { type Reader, remember } from "./read.ts"
 import { type Attempt, inDoubt, type Retry } from "./retry.ts"
 import * as Snapshot from "./snapshot.ts"
 
-/** How a write is known: by its checkpoint's id, and by what nobody chooses. */
+/** What identifies a write: the id of its checkpoint, which callers may choose, and one that they may not. */
 export interface Ids {
   readonly checkpointId: string
-  readonly revision: string
+  readonly writeId: string
 }
 
 /** A version that is to be saved. */
 export interface Write extends Ids {
   readonly threadId: string
-  readonly expected: CheckpointStore.Expected
-  readonly parent?: CheckpointStore.ParentRef | undefined
+  readonly condition: HeadCondition
+  readonly parent?: ParentRef | undefined
   readonly content: Content.Encoded
-  /** The checkpoint that is taken for the newest, where its state is at hand. */
+  /** The newest version as the writer has read it. Otherwise the cache is consulted. */
   readonly head: HeadCache.Head | undefined
 }
 
-/** A version that was saved, and the head that it is, where its state is at hand. */
+/** A version that was saved, and what the next one can be compared with. */
 export interface Saved {
   readonly info: CheckpointInfo
   readonly head: HeadCache.Head | undefined
 }
 
-export type Save = (
-  write: Write
-) => Effect.Effect<Saved, VersionConflict | CheckpointIdTaken | StoreError>
+/** The newest version does not meet the condition of a write. */
+export class HeadMismatch extends Data.TaggedError("HeadMismatch")<{
+  /** The newest version; 0 if the thread does not exist. */
+  readonly version: number
+}> {}
 
-/** Saves a version: as a change where that is possible, whole otherwise, and once however often it is tried. */
+export type Save = (write: Write) => Effect.Effect<Saved, HeadMismatch | CheckpointIdTaken | StoreError>
+
+/** How often a put is sent again because what was in its way has gone. */
+const maxAttempts = 3
+
+/** Saves a version once, however often it is sent: as a change where that is possible, and whole otherwise. */
 export const make = (
   { headCache, namespace, reader, retry, store }: {
-    readonly store: CheckpointStore.CheckpointStore["Service"]
+    readonly store: CheckpointStore["Service"]
     readonly retry: Retry
     readonly headCache: HeadCache.HeadCache
     readonly namespace: string
     readonly reader: Pick<Reader<unknown>, "raw">
   }
 ): Save => {
-  const send = (
-    { checkpointId, content, parent, revision, threadId }: Write,
-    expected: CheckpointStore.Expected,
+  const send = Effect.fnUntraced(function*(
+    { checkpointId, content, parent, threadId, writeId }: Write,
+    condition: HeadCondition,
     state: Snapshot.StoredState,
     attempt: Attempt
-  ): Effect.Effect<CheckpointStore.PutResult, StoreError> =>
-    retry(
-      attempt(
-        store.put(
-          { threadId, namespace, checkpointId, revision, parent, ...state.record, ...content.stored },
-          expected
-        )
-      )
-    )
-
-  /** The version as it was saved. */
-  const savedAs = Effect.fnUntraced(function*(
-    { checkpointId, content, revision, threadId }: Write,
-    state: Snapshot.StoredState,
-    result: Extract<CheckpointStore.PutResult, { readonly _tag: "Saved" }>
-  ): Effect.fn.Return<Saved, StoreError> {
-    const createdAt = DateTime.make(result.createdAt)
-    if (Option.isNone(createdAt)) return yield* timeless(threadId)
+  ): Effect.fn.Return<Saved | undefined, StoreError> {
+    const checkpoint = { threadId, namespace, checkpointId, writeId, parent, ...state.stored, ...content.stored }
+    const version = yield* retry(attempt(store.put(checkpoint, condition)))
+    if (Option.isNone(version)) return undefined
     yield* Metric.update(Metrics.puts, 1)
-    yield* Metric.update(Metrics.bytesWritten, state.record.bytes)
-    const info: CheckpointInfo = {
-      threadId,
-      namespace,
-      version: result.version,
-      checkpointId,
-      parent: Option.map(Option.fromUndefinedOr(result.parent), (ref) => ({ ...ref, namespace })),
-      nextNodes: content.nextNodes,
-      pendingInterrupt: content.pendingInterrupt,
-      metadata: content.metadata,
-      tags: [],
-      createdAt: createdAt.value
-    }
+    yield* Metric.update(Metrics.bytesWritten, state.stored.payload.bytes)
+    const info = yield* infoOf({ threadId, namespace }, checkpointId, content, version.value)
     const head: HeadCache.Head = {
-      version: result.version,
+      version: info.version,
       checkpointId,
-      revision,
+      writeId,
       json: content.state.json,
-      bytes: state.record.stateBytes,
-      chain: state.chain(result.version)
+      bytes: state.stored.stateBytes,
+      chain: state.chain(info.version)
     }
     headCache.set(info, head)
     return { info, head }
   })
 
-  /** An earlier attempt of this put, or of one with the same id, was applied. What cannot be read is not the same. */
+  /** Sends what changed, if that is worth it, and the whole state if the change could not be applied. */
+  const sendOnce = Effect.fnUntraced(function*(
+    write: Write,
+    attempt: Attempt
+  ): Effect.fn.Return<Saved | undefined, StoreError> {
+    const { condition, content, threadId } = write
+    const head = headFor(headCache, { threadId, namespace }, condition, write.head)
+    const change = head === undefined ? undefined : Snapshot.toDelta(content.state, head)
+    if (head !== undefined && change !== undefined) {
+      const saved = yield* send(write, { ...head, _tag: "At" }, change, attempt)
+      // A condition that names the write of the head is no better met by the whole state.
+      const isDecided = condition._tag === "At" && condition.writeId !== undefined
+      if (saved !== undefined || isDecided) return saved
+    }
+    return yield* send(write, condition, Snapshot.toKeyframe(content.state), attempt)
+  })
+
+  /** The checkpoint with the id of a write, if it has the same content: an earlier attempt was applied. */
   const existing = Effect.fnUntraced(function*(
     { checkpointId, content, threadId }: Write
   ): Effect.fn.Return<Saved, CheckpointIdTaken | StoreError> {
     const raw = yield* reader.raw(threadId, { _tag: "Id", checkpointId }).pipe(
+      // What cannot be read is not the same.
       Effect.catchTag("StateDecodeError", () => Effect.undefined),
       Effect.mapError((error) => new StoreError({ ...error, outcome: "Unknown" }))
     )
@@ -110,49 +118,53 @@ export const make = (
       : yield* new CheckpointIdTaken({ threadId, namespace, checkpointId })
   })
 
-  const saveBy = Effect.fnUntraced(function*(
-    attempt: Attempt,
-    input: Write
-  ): Effect.fn.Return<Saved, VersionConflict | CheckpointIdTaken | StoreError> {
-    const { content, expected, threadId } = input
-    const head = headFor(headCache, { threadId, namespace }, expected, input.head)
-    let state = head === undefined ? undefined : Snapshot.toDelta(content.state, head)
-    let result: CheckpointStore.PutResult = { _tag: "Moved" }
-    if (head !== undefined && state !== undefined) {
-      // Who named no certain write is not told that the one we took for it was not the newest.
-      const isCertain = expected._tag === "Version" && expected.revision !== undefined
-      result = yield* send(
-        input,
-        isCertain ? expected : { _tag: "Hint", version: head.version, revision: head.revision },
-        state,
-        attempt
-      )
-    }
-    if (result._tag === "Moved" || state === undefined) {
-      state = Snapshot.toKeyframe(content.state)
-      result = yield* send(input, expected, state, attempt)
-    }
-    switch (result._tag) {
-      case "Saved":
-        return yield* savedAs(input, state, result)
-      case "Taken":
-        return yield* existing(input)
-      case "Conflict":
-      case "Moved": {
-        const actual = result._tag === "Conflict" ? result.actual : 0
+  return (write) =>
+    inDoubt(Effect.fnUntraced(function*(attempt) {
+      const { checkpointId, condition, threadId } = write
+      for (let attempts = 0; attempts < maxAttempts; attempts++) {
+        const saved = yield* sendOnce(write, attempt)
+        if (saved !== undefined) return saved
+        const refusal = yield* retry(store.explainRefusal({ threadId, namespace }, checkpointId))
+        if (refusal.idTaken) return yield* existing(write)
+        // What was in the way a moment ago has gone.
+        if (meets(condition, refusal.head)) continue
         yield* Metric.update(Metrics.conflicts, 1)
-        return yield* new VersionConflict({
-          threadId,
-          namespace,
-          expected: expected._tag === "Any" ? actual : expected.version,
-          actual
-        })
+        return yield* new HeadMismatch({ version: refusal.head?.version ?? 0 })
       }
-    }
-  })
-
-  return (write) => inDoubt((attempt) => saveBy(attempt, write))
+      return yield* contention
+    }))
 }
+
+const contention = new StoreError({
+  operation: "put",
+  reason: new Contention({ message: "the thread was created and deleted at the same moment; try again" }),
+  outcome: "NotApplied"
+})
+
+const infoOf = Effect.fnUntraced(function*(
+  { namespace, threadId }: ThreadKey,
+  checkpointId: string,
+  { metadata, nextNodes, pendingInterrupt }: Content.Encoded,
+  { createdAt, parent, version }: SavedVersion
+): Effect.fn.Return<CheckpointInfo, StoreError> {
+  const time = DateTime.make(createdAt)
+  if (Option.isNone(time)) {
+    const message = `something else changed the time of thread "${threadId}" to one that is invalid`
+    return yield* new StoreError({ operation: "put", reason: new Unknown({ message }), outcome: "Unknown" })
+  }
+  return {
+    threadId,
+    namespace,
+    version,
+    checkpointId,
+    parent: Option.map(Option.fromUndefinedOr(parent), (ref) => ({ ...ref, namespace })),
+    nextNodes,
+    pendingInterrupt,
+    metadata,
+    tags: [],
+    createdAt: time.value
+  }
+})
 
 /** The checkpoint that was saved, with the state that its caller gave. */
 export const withState = <S>(headCache: HeadCache.HeadCache, { head, info }: Saved, state: S): Checkpoint<S> => {
@@ -161,37 +173,13 @@ export const withState = <S>(headCache: HeadCache.HeadCache, { head, info }: Sav
   return checkpoint
 }
 
-/** What may turn out to be the newest version. */
+/** The newest version, if it is known and may meet the condition. */
 export const headFor = (
   headCache: HeadCache.HeadCache,
-  key: CheckpointStore.ThreadKey,
-  expected: CheckpointStore.Expected,
-  attached: HeadCache.Head | undefined
+  key: ThreadKey,
+  condition: HeadCondition,
+  given: HeadCache.Head | undefined
 ): HeadCache.Head | undefined => {
-  const head = attached ?? headCache.get(key)
-  return head !== undefined && mayFollow(head, expected) ? head : undefined
+  const head = given ?? headCache.get(key)
+  return head !== undefined && meets(condition, head) ? head : undefined
 }
-
-/** Whether what is put may turn out to follow this checkpoint. */
-const mayFollow = (head: HeadCache.Head, expected: CheckpointStore.Expected): boolean =>
-  expected._tag === "Any" || (
-    expected.version === head.version && (
-      expected._tag === "Hint" ||
-      (expected.checkpointId ?? head.checkpointId) === head.checkpointId
-    ) && (expected.revision ?? head.revision) === head.revision
-  )
-
-/** Expects a number only. */
-export const atVersion = (version: number): CheckpointStore.Expected => ({
-  _tag: "Version",
-  version,
-  checkpointId: undefined,
-  revision: undefined
-})
-
-const timeless = (threadId: string): StoreError =>
-  new StoreError({
-    operation: "put",
-    reason: new Unknown({ message: `something else changed the time of thread "${threadId}" to one that is invalid` }),
-    outcome: "Unknown"
-  })

@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import { StateEncodeError, StateTooLarge } from "../../CheckpointError.ts"
-import { Format, type NewRecord, type ThreadKey } from "../../CheckpointStore.ts"
+import { Format, type NewCheckpoint, type ThreadKey } from "../../CheckpointStore.ts"
 import type * as Codec from "../codec.ts"
 import * as Delta from "../delta.ts"
 import type * as HeadCache from "../headCache.ts"
@@ -21,7 +21,7 @@ export interface Snapshot {
 
 /** How a state is stored, and what the next one can be compared with once it is. */
 export interface StoredState {
-  readonly record: Pick<NewRecord, "format" | "state" | "bytes" | "stateBytes">
+  readonly stored: Pick<NewCheckpoint, "payload" | "stateBytes">
   readonly chain: (version: number) => Delta.Chain
 }
 
@@ -76,7 +76,7 @@ export const toDelta = (state: Snapshot, head: HeadCache.Head): StoredState | un
   const stateBytes = head.bytes + delta.growth
   if (!Delta.continues(head.chain, head.version, bytes, stateBytes)) return undefined
   return {
-    record: { format: escaped ? Format.deltaEscaped : Format.delta, state: text, bytes, stateBytes },
+    stored: { payload: { format: escaped ? Format.deltaEscaped : Format.delta, text, bytes }, stateBytes },
     chain: () => ({ ...head.chain, deltaBytes: head.chain.deltaBytes + bytes })
   }
 }
@@ -84,7 +84,10 @@ export const toDelta = (state: Snapshot, head: HeadCache.Head): StoredState | un
 export const toKeyframe = (state: Snapshot): StoredState => {
   const { bytes, escaped, text } = state.whole ?? Json.encodeUnsafe(state.json)
   return {
-    record: { format: escaped ? Format.keyframeEscaped : Format.keyframe, state: text, bytes, stateBytes: bytes },
+    stored: {
+      payload: { format: escaped ? Format.keyframeEscaped : Format.keyframe, text, bytes },
+      stateBytes: bytes
+    },
     chain: (keyframeVersion) => ({ keyframeVersion, keyframeBytes: bytes, deltaBytes: 0 })
   }
 }

@@ -48,10 +48,15 @@ export const make = <S>(
     const keepsWrites = resolvesInterrupt || raw.info.nextNodes.length > 0
     const content = yield* Content.encode(key, maxStateBytes, snapshot, raw.info, { resolvesInterrupt, keepsWrites })
     const { checkpointId, version } = raw.info
-    const expected = { _tag: "Version", version, checkpointId, revision: raw.revision } as const
+    const condition = { _tag: "At", version, checkpointId, writeId: raw.writeId } as const
     return Effect.map(
-      save({ threadId, ...ids, expected, content, head }),
+      save({ threadId, ...ids, condition, content, head }),
       (saved) => withState(headCache, saved, state)
+    ).pipe(
+      Effect.catchTag(
+        "HeadMismatch",
+        ({ version: actual }) => Effect.fail(new VersionConflict({ ...key, expected: version, actual }))
+      )
     )
   })
 

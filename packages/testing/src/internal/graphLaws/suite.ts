@@ -122,7 +122,7 @@ export const storeError = new CheckpointError.StoreError({
 
 /** What a law does to a store: an error in place of a write, or nothing. */
 export interface Faults {
-  readonly put?: (record: CheckpointStore.NewRecord) => CheckpointError.StoreError | undefined
+  readonly put?: (record: CheckpointStore.NewCheckpoint) => CheckpointError.StoreError | undefined
   readonly saveWrites?: () => CheckpointError.StoreError | undefined
   /** What follows upon writes that were saved. */
   readonly savedWrites?: Effect.Effect<unknown>
@@ -139,10 +139,10 @@ export const withFaults = (faults: Faults) => <A, E, R>(effect: Effect.Effect<A,
     const faulty = CheckpointStore.CheckpointStore.of({
       ...store,
       put: (record, expected) => Effect.suspend(() => orFail(faults.put?.(record), store.put(record, expected))),
-      saveWrites: (key, version, writes) =>
+      savePendingWrites: (key, version, writes) =>
         Effect.suspend(() =>
           Effect.tap(
-            orFail(faults.saveWrites?.(), store.saveWrites(key, version, writes)),
+            orFail(faults.saveWrites?.(), store.savePendingWrites(key, version, writes)),
             () => faults.savedWrites ?? Effect.void
           )
         )

@@ -193,7 +193,7 @@ const storedBytes = Effect.fnUntraced(function*(view: JsonView, threadId: string
   const key = { threadId, namespace: view.namespace }
   const [head] = yield* view.listVersions(threadId, { limit: 1 })
   const records = yield* store.read(key, { _tag: "Latest" }, head!.version)
-  return records.reduce((sum, record) => sum + record.bytes, 0)
+  return records.reduce((sum, record) => sum + record.payload.bytes, 0)
 })
 
 // -----------------------------------------------------------------------------
@@ -254,7 +254,7 @@ export const changes: Group = (it, properties) => {
         }
         for (const version of range(1, sizes.length).filter((version) => version % 5 === 0)) {
           const chain = yield* store.read({ threadId, namespace: view.namespace }, { _tag: "Version", version }, 1)
-          const read = chain.reduce((sum, record) => sum + record.bytes, 0)
+          const read = chain.reduce((sum, record) => sum + record.payload.bytes, 0)
           assert.isBelow(read, 2 * Math.max(4096, chain.at(-1)!.stateBytes), `version ${version}`)
           assert.isBelow(chain.length * 200, Math.max(4096, chain.at(-1)!.stateBytes) + 400, `version ${version}`)
         }

@@ -337,17 +337,18 @@ const breaking = (
   const onItsClock = Effect.provideService(Clock.Clock, clock)
   return {
     ...store,
-    put: (record, expected) => {
-      breaker.checkpointId = record.checkpointId
-      return breaker.wrap("put", onItsClock(store.put(record, expected)), (result) => result._tag === "Saved")
+    put: (checkpoint, condition) => {
+      breaker.checkpointId = checkpoint.checkpointId
+      return breaker.wrap("put", onItsClock(store.put(checkpoint, condition)), Option.isSome)
     },
+    explainRefusal: (key, checkpointId) => breaker.wrap("explainRefusal", store.explainRefusal(key, checkpointId)),
     read: (key, selector, count) => breaker.wrap("read", store.read(key, selector, count)),
     list: (key, options) => breaker.wrap("list", store.list(key, options)),
     threads: (query) => breaker.wrap("threads", store.threads(query)),
     setTags: (key, version, tags) => breaker.wrap("setTags", store.setTags(key, version, tags), Option.isSome),
-    saveWrites: (key, version, writes) =>
-      breaker.wrap("saveWrites", store.saveWrites(key, version, writes), (is) => is),
-    readWrites: (key, version) => breaker.wrap("readWrites", store.readWrites(key, version)),
+    savePendingWrites: (key, version, pendingWrites) =>
+      breaker.wrap("savePendingWrites", store.savePendingWrites(key, version, pendingWrites), (is) => is),
+    readPendingWrites: (key, version) => breaker.wrap("readPendingWrites", store.readPendingWrites(key, version)),
     deleteThread: (key) => breaker.wrap("deleteThread", store.deleteThread(key), (versions) => versions > 0),
     prune: (query) =>
       Stream.fromIterableEffect(

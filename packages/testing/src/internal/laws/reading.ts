@@ -359,18 +359,16 @@ const unreadable: Group = (it) => {
           threadId,
           namespace: view.namespace,
           checkpointId: "from the future",
-          revision: "019cb5a0-0000-7000-8000-000000000000",
+          writeId: "019cb5a0-0000-7000-8000-000000000000",
           parent: undefined,
-          format: 9999,
-          state: `{"compressed":"x"}`,
-          bytes: 18,
+          payload: { format: 9999, text: `{"compressed":"x"}`, bytes: 18 },
           stateBytes: 18,
           nextNodes: "[]",
           pendingInterrupt: "null",
           metadata: `{"a":1}`,
-          writes: "{}",
-          resolves: false,
-          keepsWrites: false
+          pendingWrites: "{}",
+          resolvesInterrupt: false,
+          keepsPendingWrites: false
         }, { _tag: "Any" })
         yield* view.put({ threadId, state: "after" })
         for (const selector of [{ version: 2 }, { checkpointId: "from the future" }]) {
