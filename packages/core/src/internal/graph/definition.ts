@@ -3,9 +3,9 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Record from "effect/Record"
 import * as Schema from "effect/Schema"
-import type { InvalidInput } from "../../CheckpointError.ts"
-import type { AnyInterrupt, Edge, NodeContext, Plain, Settings } from "../../StateGraph.ts"
 import * as Codec from "../codec.ts"
+import type { AnyInterrupt, Edge, NodeContext, Plain } from "./model.ts"
+import { type Kind, pause } from "./question.ts"
 
 /** A graph as it is run, its types left to the module that people see. */
 export interface Definition<S, Input, U> {
@@ -21,71 +21,11 @@ export interface Definition<S, Input, U> {
   readonly begin: (input: Input, saved: S | undefined) => S
 }
 
-/** A kind of question. */
-export interface Kind {
-  /** What nodes ask through; a pause has none. */
-  readonly service: Context.Key<unknown, Ask<unknown, unknown>> | undefined
-  readonly name: string
-  readonly request: Codec.Codec<unknown>
-  readonly response: Codec.Codec<unknown>
-}
-
-export interface Ask<Request, Response> {
-  readonly ask: (request: Request) => Effect.Effect<Response>
-}
-
-/** The key of what a graph, and a node's context, have for this library alone. */
-export const inner = Symbol.for("@effect-checkpoint/core/StateGraph/inner")
-
-/** What a graph within a node has to know of the one around it. */
-export interface Inner {
-  /** Names the step and the node, so that the graph knows whether it was begun for it. */
-  readonly invocation: string
-  /** What was answered of the questions of the graph within. */
-  readonly answers: ReadonlyArray<Answer>
-  /** Makes the graph around it wait for what the one within waits for. */
-  readonly suspend: (question: Asked) => Effect.Effect<never>
-  readonly nested: (event: unknown) => Effect.Effect<void>
-  readonly settings: Settings<string>
-  /** The kinds of questions that the graph around it knows, and the one within may ask too. */
-  readonly interrupts: ReadonlyMap<string, Kind>
-  /** Lets one graph within the node through, again if it failed. */
-  readonly once: <A, E, R>(graph: Effect.Effect<A, E, R>) => Effect.Effect<A, E | InvalidInput, R>
-}
-
-/** A version of a graph within, which waits. */
-export const Within = Schema.Struct({ version: Schema.Int, checkpointId: Schema.String })
-
-/** A question of a node. */
-export interface Asked {
-  readonly kind: string
-  readonly interruptId: string
-  readonly request: Schema.Json
-  /** The task under which the answer is kept. */
-  readonly key: string
-  /** Where a graph within asks. */
-  readonly within?: typeof Within.Type | undefined
-}
-
-/** What was answered, as it is kept in the pending writes of the step. */
-export const Answer = Schema.Struct({
-  interruptId: Schema.String,
-  kind: Schema.String,
-  node: Schema.String,
-  response: Schema.Json,
-  within: Schema.optionalKey(Within)
-})
-
-export type Answer = typeof Answer.Type
-
 export type UpdateOf<S extends Plain, Update> = Update extends Plain ? Update["Type"]
   : S extends { readonly fields: Schema.Struct.Fields } ? { readonly [K in keyof S["Type"]]?: S["Type"][K] }
   : S["Type"]
 
 export type SelfOf<I> = I extends Context.Key<infer Self, infer _Shape> ? Self : never
-
-/** The name of what `interruptBefore` and `interruptAfter` ask. */
-export const pause = "Pause"
 
 /** Of values that only its schema knows. */
 const codec = <A>(schema: Plain): Codec.Codec<A> => Codec.pure(schema) as Codec.Codec<A>

@@ -4,19 +4,20 @@ import * as Stream from "effect/Stream"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import { Checkpointer, type ReadError, type View } from "../../Checkpointer.ts"
 import { InvalidInput, ThreadUnfinished } from "../../CheckpointError.ts"
-import type {
-  NodeContext,
-  PendingInterrupt,
-  ResumeOptions,
-  RunOptions,
-  RunResult,
-  Settings,
-  Strategy
-} from "../../StateGraph.ts"
 import * as Input from "../input.ts"
-import { type Definition, inner } from "./definition.ts"
+import type { Definition } from "./definition.ts"
 import * as Machine from "./machine.ts"
 import { anyMeta, ownMeta, pendingOf } from "./meta.ts"
+import {
+  inner,
+  type NodeContext,
+  type PendingInterrupt,
+  type ResumeOptions,
+  type RunOptions,
+  type RunResult,
+  type Settings,
+  type Strategy
+} from "./model.ts"
 import type { Tell } from "./node.ts"
 
 /** The ways into a graph. */

@@ -16,11 +16,12 @@ import {
   StepLimitExceeded,
   type VersionConflict
 } from "../../CheckpointError.ts"
-import type { Event, ResumeOptions, RunResult } from "../../StateGraph.ts"
 import * as Metrics from "../metrics.ts"
-import { type Answer, type Asked, type Definition, pause } from "./definition.ts"
+import type { Definition } from "./definition.ts"
 import { baseOf, damaged, type Meta, ownMeta, pendingOf } from "./meta.ts"
+import type { Event, ResumeOptions, RunResult } from "./model.ts"
 import * as Node from "./node.ts"
+import { type Answer, type Asked, pause } from "./question.ts"
 
 /*
  * All that one run does on one thread. The thread's newest checkpoint says all there is to know: the state, what is to

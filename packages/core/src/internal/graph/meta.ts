@@ -3,8 +3,8 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { CheckpointInfo } from "../../Checkpoint.ts"
 import { StateDecodeError } from "../../CheckpointError.ts"
-import type { PendingInterrupt } from "../../StateGraph.ts"
-import { Within } from "./definition.ts"
+import type { PendingInterrupt } from "./model.ts"
+import { Within } from "./question.ts"
 
 /** What a graph keeps in the metadata of its checkpoints, under `graph`. */
 export const Meta = Schema.Struct({

@@ -5,8 +5,9 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { InvalidInput, StateDecodeError, StateEncodeError } from "../../CheckpointError.ts"
-import type { Event, NodeContext, Settings } from "../../StateGraph.ts"
-import { Answer, type Asked, type Definition, inner, type Kind } from "./definition.ts"
+import type { Definition } from "./definition.ts"
+import { type Event, inner, type NodeContext, type Settings } from "./model.ts"
+import { Answer, type Asked, type Kind } from "./question.ts"
 
 /** One node of a step, and what is kept of it in the pending writes. */
 
