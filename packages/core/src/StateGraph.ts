@@ -53,7 +53,6 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import { type Pipeable, Prototype } from "effect/Pipeable"
-import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import type * as Types from "effect/Types"
@@ -201,7 +200,7 @@ export interface StateGraph<
   readonly namespace: string
   readonly start: Node
   readonly nodes: ReadonlyArray<Node>
-  readonly [inner]: Definition.Definition<S, Input, U>
+  readonly [inner]: Definition.Definition<S, Input, U, E, R>
 }
 
 const TypeId = "~@effect-checkpoint/core/StateGraph"
@@ -296,16 +295,27 @@ export const make = <
   Exclude<Effect.Services<ReturnType<Nodes[keyof Nodes]>>, Definition.SelfOf<Interrupts[number]>>,
   Definition.SelfOf<Interrupts[number]>
 > => {
-  const definition = Definition.make<S["Type"], Input, Definition.UpdateOf<S, Update>>(options as never)
+  // The compiler knows of `Nodes` only that errors and services are something, and of `Update` that it is some schema. What
+  // they are is stated here, and nowhere else: the errors are those of all nodes, the services those that are left when the
+  // questions named in `interrupts` are provided, which `runNode` does, and updates are `UpdateOf`.
+  const definition = Definition.make(
+    options as Definition.Options<
+      S["Type"],
+      Input,
+      Definition.UpdateOf<S, Update>,
+      Effect.Error<ReturnType<Nodes[keyof Nodes]>>,
+      Exclude<Effect.Services<ReturnType<Nodes[keyof Nodes]>>, Definition.SelfOf<Interrupts[number]>>
+    >
+  )
   return {
     ...Prototype,
     [TypeId]: variance,
     name: definition.name,
     namespace: definition.namespace,
     start: options.start,
-    nodes: Array.from(definition.nodes.keys()),
+    nodes: Object.keys(options.nodes),
     [inner]: definition
-  } as never
+  }
 }
 
 /**
@@ -333,12 +343,12 @@ export const subgraph = <S, Input, U, Node extends string, Answer, E, R, Asks, O
 ): (
   state: OuterS,
   context: NodeContext
-) => Effect.Effect<OuterU, E | RunError, R | Asks | Checkpointer> =>
+) => Effect.Effect<OuterU, E | RunError | InterruptAlreadyResolved, R | Asks | Checkpointer> =>
 (state, context) =>
   Effect.map(
     Engine.nested(graph[inner], context, options.input(state), options),
     (inner) => options.output(inner, state)
-  ) as never
+  )
 
 // -----------------------------------------------------------------------------
 // running
@@ -364,7 +374,10 @@ export const run = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
   options: RunOptions<NoInfer<Input>, NoInfer<Node>>
 ): Effect.Effect<RunResult<S, Node>, E | RunError | ThreadUnfinished, R | Checkpointer> =>
-  Engine.run(graph[inner], options, () => Effect.void) as never
+  Effect.map(Engine.run(graph[inner], options, () => Effect.void), ofNodes<S, Node>)
+
+/** Nodes are strings to the implementation, and it names none but those of the graph. */
+const ofNodes = <S, Node extends string>(result: RunResult<S, string>) => result as RunResult<S, Node>
 
 /**
  * Goes on with a run: after a crash or an error, with an answer to what it waits for,
@@ -388,7 +401,7 @@ export const resume = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   RunResult<S, Node>,
   E | RunError | InterruptAlreadyResolved | InvalidResponse,
   R | Checkpointer
-> => Engine.resume(graph[inner], options, () => Effect.void) as never
+> => Effect.map(Engine.resume(graph[inner], options, () => Effect.void), ofNodes<S, Node>)
 
 /**
  * Runs a graph, or goes on with a run, as a stream of what happens. The last event is
@@ -410,16 +423,20 @@ export const stream = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   E | RunError | ThreadUnfinished | InterruptAlreadyResolved | InvalidResponse,
   R | Checkpointer
 > =>
-  Stream.callback<Event<S, U, Node>, unknown, unknown>((queue) => {
+  Stream.callback((queue) => {
     const emit = (event: Event<S, U, string>) => Queue.offer(queue, event as Event<S, U, Node>)
-    const result = Predicate.hasProperty(options, "input")
-      ? Engine.run(graph[inner], options as RunOptions<Input, Node>, emit)
+    const result: Effect.Effect<
+      RunResult<S, string>,
+      E | RunError | ThreadUnfinished | InterruptAlreadyResolved | InvalidResponse,
+      R | Checkpointer
+    > = "input" in options
+      ? Engine.run(graph[inner], options, emit)
       : Engine.resume(graph[inner], options, emit)
     return Effect.andThen(
       Effect.flatMap(result, (result) => emit({ _tag: "Ended", result })),
       Queue.end(queue)
     )
-  }, { bufferSize: 64, strategy: "suspend" }) as never
+  }, { bufferSize: 64, strategy: "suspend" })
 
 // -----------------------------------------------------------------------------
 // looking

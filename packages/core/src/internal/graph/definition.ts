@@ -7,18 +7,28 @@ import * as Codec from "../codec.ts"
 import type { AnyInterrupt, Edge, NodeContext, Plain } from "./model.ts"
 import { type Kind, pause } from "./question.ts"
 
-/** A graph as it is run, its types left to the module that people see. */
-export interface Definition<S, Input, U> {
+/**
+ * A graph as it is run: `E` are the errors of its nodes, and `R` the services that they need beside the questions, which
+ * the run provides.
+ */
+export interface Definition<in out S, in out Input, in out U, out E, out R> {
   readonly name: string
   readonly namespace: string
   readonly start: string
-  readonly state: Plain
+  readonly state: SchemaOf<S>
   readonly update: Codec.Codec<U>
-  readonly nodes: ReadonlyMap<string, (state: S, context: NodeContext) => Effect.Effect<U | void, unknown, unknown>>
+  readonly nodes: ReadonlyMap<string, Node<S, U, E, R>>
   readonly edges: ReadonlyMap<string, Edge<S, string>>
   readonly interrupts: ReadonlyMap<string, Kind>
   readonly reduce: (state: S, update: U) => S
   readonly begin: (input: Input, saved: S | undefined) => S
+}
+
+export type Node<S, U, E, R> = (state: S, context: NodeContext) => Effect.Effect<U | void, E, R>
+
+/** A schema of a type. */
+export interface SchemaOf<A> extends Plain {
+  readonly Type: A
 }
 
 export type UpdateOf<S extends Plain, Update> = Update extends Plain ? Update["Type"]
@@ -27,38 +37,35 @@ export type UpdateOf<S extends Plain, Update> = Update extends Plain ? Update["T
 
 export type SelfOf<I> = I extends Context.Key<infer Self, infer _Shape> ? Self : never
 
-/** Of values that only its schema knows. */
-const codec = <A>(schema: Plain): Codec.Codec<A> => Codec.pure(schema) as Codec.Codec<A>
-
 const kindOf = (kind: AnyInterrupt): Kind => ({
-  service: kind as never,
+  service: kind,
   name: kind.key,
-  request: codec(kind.request),
-  response: codec(kind.response)
+  request: Codec.pure(kind.request),
+  response: Codec.pure(kind.response)
 })
 
 const pauseKind: Kind = {
   service: undefined,
   name: pause,
-  request: codec(Schema.Json),
-  response: codec(Schema.Literal("continue"))
+  request: Codec.pure<Plain>(Schema.Json),
+  response: Codec.pure<Plain>(Schema.Literal("continue"))
 }
 
 /** What `make` is given. */
-export interface Options<S, Input, U> {
+export interface Options<S, Input, U, E, R> {
   readonly name: string
   readonly namespace?: string | undefined
-  readonly state: Plain
+  readonly state: SchemaOf<S>
   readonly interrupts?: ReadonlyArray<AnyInterrupt> | undefined
   readonly start: string
-  readonly nodes: { readonly [name: string]: (state: S, context: NodeContext) => Effect.Effect<U | void> }
+  readonly nodes: { readonly [name: string]: Node<S, U, E, R> }
   readonly edges: { readonly [name: string]: Edge<S, string> }
-  readonly update?: Plain | undefined
+  readonly update?: SchemaOf<U> | undefined
   readonly reduce?: ((state: S, update: U) => S) | undefined
   readonly begin?: ((input: Input, saved: S | undefined) => S) | undefined
 }
 
-export const make = <S, Input, U>(options: Options<S, Input, U>): Definition<S, Input, U> => {
+export const make = <S, Input, U, E, R>(options: Options<S, Input, U, E, R>): Definition<S, Input, U, E, R> => {
   const { state } = options
   const merge = isStruct(state) ? mergeInto(state) : <A>(_: A, update: unknown): A => update as A
   return {
@@ -66,16 +73,24 @@ export const make = <S, Input, U>(options: Options<S, Input, U>): Definition<S, 
     namespace: options.namespace ?? options.name,
     start: options.start,
     state,
-    update: options.update !== undefined ? codec(options.update) : isStruct(state) ? someOf<U>(state) : codec(state),
+    update: options.update !== undefined
+      ? Codec.pure(options.update)
+      : isStruct(state)
+      ? someOf<U>(state)
+      : wholeOf<U>(state),
     nodes: new Map(Object.entries(options.nodes)),
     edges: new Map(Object.entries(options.edges)),
     interrupts: new Map([...(options.interrupts ?? []).map(kindOf), pauseKind].map((kind) => [kind.name, kind])),
     reduce: options.reduce ?? merge,
-    begin: options.begin ?? ((input, saved) => saved === undefined ? input as never : merge(saved, input))
+    begin: options.begin ?? ((input, saved) => saved === undefined ? input as S & Input : merge(saved, input))
   }
 }
 
 type Struct = Plain & { readonly fields: Record<string, Plain> }
+
+interface Fields {
+  readonly [name: string]: unknown
+}
 
 interface Makes<S> {
   readonly make: (fields: S, options: Schema.MakeOptions) => S
@@ -87,18 +102,21 @@ const isStruct = (schema: Plain): schema is Struct =>
 /** Puts fields in place of others. A state of a class stays one. */
 const mergeInto = (struct: Struct) => <S>(state: S, update: unknown): S => {
   const merged = { ...state, ...update as object } as S
-  return typeof struct === "function" ? (struct as unknown as Makes<S>).make(merged, { disableChecks: true }) : merged
+  return typeof struct === "function" ? (struct as Struct & Makes<S>).make(merged, { disableChecks: true }) : merged
 }
+
+/** Updates that are whole states. */
+const wholeOf = <U>(state: Plain): Codec.Codec<U> => Codec.pure(state) as Codec.Codec<U>
 
 /**
  * Some of a struct's fields, each in a struct of its own: a field that is missing here is not there, whatever its schema
  * makes of that.
  */
 const someOf = <U>({ fields }: Struct): Codec.Codec<U> => {
-  const codecs = Record.map(fields, (field, name) => codec<object>(Schema.Struct({ [name]: field }) as never))
+  const codecs = Record.map(fields, (field, name): Codec.Codec<Fields> => Codec.pure(Schema.Struct({ [name]: field })))
   const each = <A>(
-    parts: object,
-    f: (codec: Codec.Codec<object>, part: unknown, name: string) => Effect.Effect<A, Schema.SchemaError | RangeError>
+    parts: Fields,
+    f: (codec: Codec.Codec<Fields>, part: unknown, name: string) => Effect.Effect<A, Schema.SchemaError | RangeError>
   ) =>
     Effect.forEach(
       Object.entries(parts).filter(([name]) => Object.hasOwn(codecs, name)),
@@ -106,10 +124,10 @@ const someOf = <U>({ fields }: Struct): Codec.Codec<U> => {
     )
   return {
     encode: (update) =>
-      Effect.map(each(update as object, (codec, value, name) => codec.encode({ [name]: value })), Object.fromEntries),
+      Effect.map(each(update as Fields, (codec, value, name) => codec.encode({ [name]: value })), Object.fromEntries),
     decode: (json) =>
       Effect.map(
-        each(json as object, (codec, part) => codec.decode(part as Schema.Json)),
+        each(json as Fields, (codec, part) => codec.decode(part as Schema.Json)),
         (parts) => Object.assign({}, ...parts.map(([, part]) => part)) as U
       )
   }

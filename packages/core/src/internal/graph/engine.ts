@@ -3,7 +3,12 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import { Checkpointer, type ReadError, type View } from "../../Checkpointer.ts"
-import { InvalidInput, ThreadUnfinished } from "../../CheckpointError.ts"
+import {
+  type InterruptAlreadyResolved,
+  InvalidInput,
+  type InvalidResponse,
+  ThreadUnfinished
+} from "../../CheckpointError.ts"
 import * as Input from "../input.ts"
 import type { Definition } from "./definition.ts"
 import * as Machine from "./machine.ts"
@@ -13,6 +18,7 @@ import {
   type NodeContext,
   type PendingInterrupt,
   type ResumeOptions,
+  type RunError,
   type RunOptions,
   type RunResult,
   type Settings,
@@ -22,18 +28,14 @@ import type { Tell } from "./node.ts"
 
 /** The ways into a graph. */
 
-export const viewOf = <S, Input, U>(
-  graph: Definition<S, Input, U>,
+export const viewOf = <S, Input, U, E, R>(
+  graph: Definition<S, Input, U, E, R>,
   namespace = graph.namespace
 ): Effect.Effect<View<S>, InvalidInput, Checkpointer> =>
-  Checkpointer.use((checkpointer) => checkpointer.view({ state: graph.state, namespace })) as Effect.Effect<
-    View<S>,
-    InvalidInput,
-    Checkpointer
-  >
+  Checkpointer.use((checkpointer) => checkpointer.view({ state: graph.state, namespace }))
 
-const machineFor = Effect.fnUntraced(function*<S, Input, U>(
-  graph: Definition<S, Input, U>,
+const machineFor = Effect.fnUntraced(function*<S, Input, U, E, R>(
+  graph: Definition<S, Input, U, E, R>,
   view: View<S>,
   settings: Settings<string> & { readonly threadId: string },
   tell: Tell<S, U>
@@ -43,11 +45,11 @@ const machineFor = Effect.fnUntraced(function*<S, Input, U>(
   return Machine.make(view, { graph, threadId: settings.threadId, namespace, settings, tell })
 })
 
-export const run = Effect.fn("StateGraph.run")(function*<S, Input, U>(
-  graph: Definition<S, Input, U>,
+export const run = Effect.fn("StateGraph.run")(function*<S, Input, U, E, R>(
+  graph: Definition<S, Input, U, E, R>,
   options: RunOptions<Input, string>,
   tell: Tell<S, U>
-): Effect.fn.Return<RunResult<S, string>, unknown, unknown> {
+): Effect.fn.Return<RunResult<S, string>, E | RunError | ThreadUnfinished, R | Checkpointer> {
   yield* annotate(graph, options.threadId)
   const view = yield* viewOf(graph)
   const machine = yield* machineFor(graph, view, options, tell)
@@ -68,11 +70,15 @@ export const run = Effect.fn("StateGraph.run")(function*<S, Input, U>(
 const isUnfinished = (head: Checkpoint<unknown>): boolean =>
   head.nextNodes.length > 0 || Option.isSome(head.pendingInterrupt)
 
-export const resume = Effect.fn("StateGraph.resume")(function*<S, Input, U>(
-  graph: Definition<S, Input, U>,
+export const resume = Effect.fn("StateGraph.resume")(function*<S, Input, U, E, R>(
+  graph: Definition<S, Input, U, E, R>,
   options: ResumeOptions<U, string, unknown>,
   tell: Tell<S, U>
-): Effect.fn.Return<RunResult<S, string>, unknown, unknown> {
+): Effect.fn.Return<
+  RunResult<S, string>,
+  E | RunError | InterruptAlreadyResolved | InvalidResponse,
+  R | Checkpointer
+> {
   const { checkpointId, next, response, threadId, update, version } = options
   yield* annotate(graph, threadId)
   const machine = yield* machineFor(graph, yield* viewOf(graph), options, tell)
@@ -92,12 +98,12 @@ export const resume = Effect.fn("StateGraph.resume")(function*<S, Input, U>(
 })
 
 /** Runs a graph as a node of another, to its end. */
-export const nested = Effect.fnUntraced(function*<S, Input, U>(
-  definition: Definition<S, Input, U>,
+export const nested = Effect.fnUntraced(function*<S, Input, U, E, R>(
+  definition: Definition<S, Input, U, E, R>,
   outer: NodeContext,
   input: Input,
   settings: Settings<string>
-): Effect.fn.Return<S, unknown, unknown> {
+): Effect.fn.Return<S, E | RunError | InterruptAlreadyResolved, R | Checkpointer> {
   const around = outer[inner]
   const { threadId } = outer
   const graph = { ...definition, interrupts: new Map([...around.interrupts, ...definition.interrupts]) }
@@ -137,8 +143,8 @@ export const nested = Effect.fnUntraced(function*<S, Input, U>(
   })
 }, (effect, _, outer) => outer[inner].once(effect))
 
-export const interrupts = <S, Input, U>(
-  graph: Definition<S, Input, U>
+export const interrupts = <S, Input, U, E, R>(
+  graph: Definition<S, Input, U, E, R>
 ): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> =>
   Stream.unwrap(Effect.map(viewOf(graph), (view) =>
     Stream.flatMap(
@@ -155,8 +161,8 @@ const annotate = (graph: { readonly name: string; readonly namespace: string }, 
 
 const strategies: ReadonlyArray<Strategy> = ["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"]
 
-const checkSettings = Effect.fnUntraced(function*<S, Input, U>(
-  graph: Definition<S, Input, U>,
+const checkSettings = Effect.fnUntraced(function*<S, Input, U, E, R>(
+  graph: Definition<S, Input, U, E, R>,
   settings: Settings<string>
 ): Effect.fn.Return<void, InvalidInput> {
   const { concurrency, interruptAfter = [], interruptBefore = [], maxSteps, strategy } = settings

@@ -19,7 +19,7 @@ import {
 import * as Metrics from "../metrics.ts"
 import type { Definition } from "./definition.ts"
 import { baseOf, damaged, type Meta, ownMeta, pendingOf } from "./meta.ts"
-import type { Event, ResumeOptions, RunResult } from "./model.ts"
+import type { Event, ResumeOptions, RunError, RunResult } from "./model.ts"
 import * as Node from "./node.ts"
 import { type Answer, type Asked, pause } from "./question.ts"
 
@@ -54,8 +54,8 @@ type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, 
 const maxConflicts = 20
 
 /** Fails if one of the nodes is not the graph's. */
-export const checkNodes = <S, Input, U>(
-  graph: Definition<S, Input, U>,
+export const checkNodes = <S, Input, U, E, R>(
+  graph: Definition<S, Input, U, E, R>,
   field: string,
   nodes: ReadonlyArray<string>
 ): Effect.Effect<void, InvalidInput> => {
@@ -65,7 +65,7 @@ export const checkNodes = <S, Input, U>(
   )
 }
 
-export const make = <S, Input, U>(view: View<S>, running: Node.Running<S, Input, U>) => {
+export const make = <S, Input, U, E, R>(view: View<S>, running: Node.Running<S, Input, U, E, R>) => {
   const { graph, settings, tell, threadId } = running
   const { namespace } = view
   const { durability = "step", maxSteps = 100, strategy = "StopAtNonLinear" } = settings
@@ -290,7 +290,7 @@ export const make = <S, Input, U>(view: View<S>, running: Node.Running<S, Input,
   // ---- running
 
   /** Interrupted is a run only while its nodes run and while somebody is told. */
-  const drive = (from: Position<S>): Effect.Effect<RunResult<S, string>, unknown, unknown> =>
+  const drive = (from: Position<S>): Effect.Effect<RunResult<S, string>, E | RunError, R> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
         let position = from
@@ -376,7 +376,7 @@ export const make = <S, Input, U>(view: View<S>, running: Node.Running<S, Input,
     position: Position<S>,
     restore: Restore,
     untold: Array<Event<S, U, string>>
-  ): Effect.Effect<ReadonlyArray<Node.Outcome<U>>, unknown, unknown> => {
+  ): Effect.Effect<ReadonlyArray<Node.Outcome<U>>, E | RunError, R> => {
     const { base, done, head, isSaved, meta, next, state } = position
     const step: Node.Step<S> = { base, number: meta.step + 1, state, version: head?.version ?? 0 }
     const finished = ({ node, update }: Node.Returned<U>): Event<S, U, string> => ({
@@ -410,7 +410,7 @@ export const make = <S, Input, U>(view: View<S>, running: Node.Running<S, Input,
       if (isKept) yield* restore(tell(finished(outcome)))
       else untold.push(finished(outcome))
     })
-    const runOrRead = (node: string): Effect.Effect<unknown, unknown, unknown> => {
+    const runOrRead = (node: string): Effect.Effect<unknown, E | RunError, R> => {
       const write = done[Node.updateKey(node)]
       return write === undefined
         ? Effect.uninterruptibleMask((restore) =>

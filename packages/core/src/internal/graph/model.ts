@@ -1,3 +1,4 @@
+import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
@@ -9,7 +10,7 @@ import type {
   StepLimitExceeded,
   VersionConflict
 } from "../../CheckpointError.ts"
-import type { Answer, Asked, Kind } from "./question.ts"
+import type { Answer, Ask, Asked, Kind } from "./question.ts"
 
 /** What people see of a graph, and its implementation uses too. `StateGraph` exports it. */
 
@@ -30,8 +31,7 @@ export interface Plain extends Schema.Constraint {
  * @category models
  * @since 0.1.0
  */
-export interface AnyInterrupt {
-  readonly key: string
+export interface AnyInterrupt extends Context.Key<unknown, Ask<never, unknown>> {
   readonly request: Plain
   readonly response: Plain
 }
@@ -239,7 +239,7 @@ export interface Inner {
   readonly answers: ReadonlyArray<Answer>
   /** Makes the graph around it wait for what the one within waits for. */
   readonly suspend: (question: Asked) => Effect.Effect<never>
-  readonly nested: (event: unknown) => Effect.Effect<void>
+  readonly nested: (event: Event<unknown, unknown, string>) => Effect.Effect<void>
   readonly settings: Settings<string>
   /** The kinds of questions that the graph around it knows, and the one within may ask too. */
   readonly interrupts: ReadonlyMap<string, Kind>

@@ -15,8 +15,8 @@ import { Answer, type Asked, type Kind } from "./question.ts"
 export type Tell<S, U> = (event: Event<S, U, string>) => Effect.Effect<unknown>
 
 /** The thread that a graph is run on, and how. */
-export interface Running<S, Input, U> {
-  readonly graph: Definition<S, Input, U>
+export interface Running<S, Input, U, E, R> {
+  readonly graph: Definition<S, Input, U, E, R>
   readonly threadId: string
   readonly namespace: string
   readonly settings: Settings<string>
@@ -52,8 +52,8 @@ const answerKey = (node: string, index: number): string => `answer:${node}:${ind
 
 const decodeAnswer = Schema.decodeUnknownOption(Answer)
 
-export const encodeUpdate = <S, Input, U>(
-  { graph, namespace, threadId }: Running<S, Input, U>,
+export const encodeUpdate = <S, Input, U, E, R>(
+  { graph, namespace, threadId }: Running<S, Input, U, E, R>,
   { node, update }: Returned<U>
 ): Effect.Effect<Schema.Json, StateEncodeError> =>
   update === undefined ? Effect.succeed({}) : Effect.mapBoth(graph.update.encode(update), {
@@ -67,8 +67,8 @@ export const encodeUpdate = <S, Input, U>(
     onSuccess: (value) => ({ value })
   })
 
-export const decodeUpdate = <S, Input, U>(
-  { graph, namespace, threadId }: Running<S, Input, U>,
+export const decodeUpdate = <S, Input, U, E, R>(
+  { graph, namespace, threadId }: Running<S, Input, U, E, R>,
   { version }: Step<S>,
   node: string,
   write: Schema.Json
@@ -90,12 +90,12 @@ export const decodeUpdate = <S, Input, U>(
     : Effect.succeed({ _tag: "Returned", node, update: undefined })
 
 /** Runs a node until it returns, fails or asks what is not answered. */
-export const runNode = <S, Input, U>(
-  running: Running<S, Input, U>,
+export const runNode = <S, Input, U, E, R>(
+  running: Running<S, Input, U, E, R>,
   step: Step<S>,
   node: string,
   done: Schema.JsonObject
-): Effect.Effect<Outcome<U>, unknown, unknown> =>
+): Effect.Effect<Outcome<U>, E | StateEncodeError | StateDecodeError, R> =>
   Effect.suspend(() => {
     const { graph, namespace, tell, threadId } = running
     const suspended: Suspended = Deferred.makeUnsafe()
@@ -121,8 +121,8 @@ type Suspended = Deferred.Deferred<Asked, StateEncodeError | StateDecodeError>
 const suspend = (suspended: Suspended, asked: Effect.Effect<Asked, StateEncodeError | StateDecodeError>) =>
   Effect.andThen(Deferred.complete(suspended, asked), Effect.interruptible(Effect.never))
 
-const contextOf = <S, Input, U>(
-  { graph, namespace, settings, tell, threadId }: Running<S, Input, U>,
+const contextOf = <S, Input, U, E, R>(
+  { graph, namespace, settings, tell, threadId }: Running<S, Input, U, E, R>,
   { base, number }: Step<S>,
   node: string,
   done: Schema.JsonObject,
@@ -142,7 +142,7 @@ const contextOf = <S, Input, U>(
       answers: Object.values(done).flatMap((value) => Option.toArray(decodeAnswer(value)))
         .filter((answer) => answer.node === node && answer.within !== undefined),
       suspend: (asked) => suspend(suspended, Effect.succeed(asked)),
-      nested: (event) => Effect.asVoid(tell({ _tag: "Nested", node, event: event as Event<unknown, unknown, string> })),
+      nested: (event) => Effect.asVoid(tell({ _tag: "Nested", node, event })),
       settings,
       interrupts: graph.interrupts,
       once: <A, E, R>(graph: Effect.Effect<A, E, R>) =>
@@ -159,13 +159,13 @@ const contextOf = <S, Input, U>(
 }
 
 /** What the node asks through: answers that are there, and an end where there is none. */
-const questionsOf = <S, Input, U>(
-  { graph, namespace, threadId }: Running<S, Input, U>,
+const questionsOf = <S, Input, U, E, R>(
+  { graph, namespace, threadId }: Running<S, Input, U, E, R>,
   { base, version }: Step<S>,
   node: string,
   done: Schema.JsonObject,
   suspended: Suspended
-): Context.Context<unknown> => {
+): Context.Context<never> => {
   let questions = 0
 
   const unreadable = (given: Answer, cause: Error | undefined): StateDecodeError =>
@@ -213,8 +213,8 @@ const questionsOf = <S, Input, U>(
         : suspend(suspended, Effect.fail(unreadable(given, undefined)))
     })
 
-  return Array.from(graph.interrupts.values()).reduce(
+  return Array.from(graph.interrupts.values()).reduce<Context.Context<never>>(
     (context, kind) => kind.service === undefined ? context : Context.add(context, kind.service, { ask: askFor(kind) }),
-    Context.empty() as Context.Context<unknown>
+    Context.empty()
   )
 }

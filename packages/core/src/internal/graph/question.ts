@@ -8,7 +8,7 @@ import type * as Codec from "../codec.ts"
 /** A kind of question. */
 export interface Kind {
   /** What nodes ask through; a pause has none. */
-  readonly service: Context.Key<unknown, Ask<unknown, unknown>> | undefined
+  readonly service: Context.Key<unknown, Ask<never, unknown>> | undefined
   readonly name: string
   readonly request: Codec.Codec<unknown>
   readonly response: Codec.Codec<unknown>
