@@ -59,8 +59,7 @@ import type * as Types from "effect/Types"
 import type { Checkpointer, ReadError, View } from "./Checkpointer.ts"
 import type { InterruptAlreadyResolved, InvalidInput, InvalidResponse, ThreadUnfinished } from "./CheckpointError.ts"
 import * as Definition from "./internal/graph/definition.ts"
-import * as Engine from "./internal/graph/engine.ts"
-import { toMermaid as draw } from "./internal/graph/mermaid.ts"
+import * as Mermaid from "./internal/graph/mermaid.ts"
 import {
   type AnyInterrupt,
   type Continue,
@@ -76,7 +75,12 @@ import {
   type RunResult,
   type Settings
 } from "./internal/graph/model.ts"
+import * as Nested from "./internal/graph/nested.ts"
 import type { Ask } from "./internal/graph/question.ts"
+import * as Resume from "./internal/graph/resume.ts"
+import * as Run from "./internal/graph/run.ts"
+import * as Status from "./internal/graph/status.ts"
+import * as Thread from "./internal/graph/thread.ts"
 
 export type {
   AnyInterrupt,
@@ -346,7 +350,7 @@ export const subgraph = <S, Input, U, Node extends string, Answer, E, R, Asks, O
 ) => Effect.Effect<OuterU, E | RunError | InterruptAlreadyResolved, R | Asks | Checkpointer> =>
 (state, context) =>
   Effect.map(
-    Engine.nested(graph[inner], context, options.input(state), options),
+    Nested.nested(graph[inner], context, options.input(state), options),
     (inner) => options.output(inner, state)
   )
 
@@ -374,7 +378,7 @@ export const run = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
   options: RunOptions<NoInfer<Input>, NoInfer<Node>>
 ): Effect.Effect<RunResult<S, Node>, E | RunError | ThreadUnfinished, R | Checkpointer> =>
-  Effect.map(Engine.run(graph[inner], options, () => Effect.void), ofNodes<S, Node>)
+  Effect.map(Run.run(graph[inner], options, () => Effect.void), ofNodes<S, Node>)
 
 /** Nodes are strings to the implementation, and it names none but those of the graph. */
 const ofNodes = <S, Node extends string>(result: RunResult<S, string>) => result as RunResult<S, Node>
@@ -401,7 +405,7 @@ export const resume = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   RunResult<S, Node>,
   E | RunError | InterruptAlreadyResolved | InvalidResponse,
   R | Checkpointer
-> => Effect.map(Engine.resume(graph[inner], options, () => Effect.void), ofNodes<S, Node>)
+> => Effect.map(Resume.resume(graph[inner], options, () => Effect.void), ofNodes<S, Node>)
 
 /**
  * Runs a graph, or goes on with a run, as a stream of what happens. The last event is
@@ -430,8 +434,8 @@ export const stream = <S, Input, U, Node extends string, Answer, E, R, Asks>(
       E | RunError | ThreadUnfinished | InterruptAlreadyResolved | InvalidResponse,
       R | Checkpointer
     > = "input" in options
-      ? Engine.run(graph[inner], options, emit)
-      : Engine.resume(graph[inner], options, emit)
+      ? Run.run(graph[inner], options, emit)
+      : Resume.resume(graph[inner], options, emit)
     return Effect.andThen(
       Effect.flatMap(result, (result) => emit({ _tag: "Ended", result })),
       Queue.end(queue)
@@ -450,7 +454,7 @@ export const stream = <S, Input, U, Node extends string, Answer, E, R, Asks>(
  */
 export const view = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
-): Effect.Effect<View<S>, InvalidInput, Checkpointer> => Engine.viewOf(graph[inner])
+): Effect.Effect<View<S>, InvalidInput, Checkpointer> => Thread.viewOf(graph[inner])
 
 /**
  * What the graph's threads wait for, those that have moved last first.
@@ -460,7 +464,7 @@ export const view = <S, Input, U, Node extends string, Answer, E, R, Asks>(
  */
 export const interrupts = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
-): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> => Engine.interrupts(graph[inner])
+): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> => Status.interrupts(graph[inner])
 
 /**
  * The graph as a Mermaid flowchart. Edges that depend on the state are dotted; those
@@ -471,4 +475,4 @@ export const interrupts = <S, Input, U, Node extends string, Answer, E, R, Asks>
  */
 export const toMermaid = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
-): string => draw(graph[inner])
+): string => Mermaid.toMermaid(graph[inner])

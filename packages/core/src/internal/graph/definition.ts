@@ -1,17 +1,17 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Predicate from "effect/Predicate"
-import * as Record from "effect/Record"
 import * as Schema from "effect/Schema"
+import { InvalidInput } from "../../CheckpointError.ts"
 import * as Codec from "../codec.ts"
-import type { AnyInterrupt, Edge, NodeContext, Plain } from "./model.ts"
+import type { AnyInterrupt, Edge, NodeContext, Plain, SchemaOf } from "./model.ts"
 import { type Kind, pause } from "./question.ts"
+import * as Update from "./update.ts"
 
 /**
  * A graph as it is run: `E` are the errors of its nodes, and `R` the services that they need beside the questions, which
  * the run provides.
  */
-export interface Definition<in out S, in out Input, in out U, out E, out R> {
+export interface Graph<in out S, in out U, out E, out R> {
   readonly name: string
   readonly namespace: string
   readonly start: string
@@ -21,15 +21,14 @@ export interface Definition<in out S, in out Input, in out U, out E, out R> {
   readonly edges: ReadonlyMap<string, Edge<S, string>>
   readonly interrupts: ReadonlyMap<string, Kind>
   readonly reduce: (state: S, update: U) => S
+}
+
+/** A graph, and how a run of it begins. */
+export interface Definition<in out S, in out Input, in out U, out E, out R> extends Graph<S, U, E, R> {
   readonly begin: (input: Input, saved: S | undefined) => S
 }
 
 export type Node<S, U, E, R> = (state: S, context: NodeContext) => Effect.Effect<U | void, E, R>
-
-/** A schema of a type. */
-export interface SchemaOf<A> extends Plain {
-  readonly Type: A
-}
 
 export type UpdateOf<S extends Plain, Update> = Update extends Plain ? Update["Type"]
   : S extends { readonly fields: Schema.Struct.Fields } ? { readonly [K in keyof S["Type"]]?: S["Type"][K] }
@@ -66,18 +65,13 @@ export interface Options<S, Input, U, E, R> {
 }
 
 export const make = <S, Input, U, E, R>(options: Options<S, Input, U, E, R>): Definition<S, Input, U, E, R> => {
-  const { state } = options
-  const merge = isStruct(state) ? mergeInto(state) : <A>(_: A, update: unknown): A => update as A
+  const { codec, merge } = Update.ofState<S, U>(options.state)
   return {
     name: options.name,
     namespace: options.namespace ?? options.name,
     start: options.start,
-    state,
-    update: options.update !== undefined
-      ? Codec.pure(options.update)
-      : isStruct(state)
-      ? someOf<U>(state)
-      : wholeOf<U>(state),
+    state: options.state,
+    update: options.update === undefined ? codec : Codec.pure(options.update),
     nodes: new Map(Object.entries(options.nodes)),
     edges: new Map(Object.entries(options.edges)),
     interrupts: new Map([...(options.interrupts ?? []).map(kindOf), pauseKind].map((kind) => [kind.name, kind])),
@@ -86,49 +80,14 @@ export const make = <S, Input, U, E, R>(options: Options<S, Input, U, E, R>): De
   }
 }
 
-type Struct = Plain & { readonly fields: Record<string, Plain> }
-
-interface Fields {
-  readonly [name: string]: unknown
-}
-
-interface Makes<S> {
-  readonly make: (fields: S, options: Schema.MakeOptions) => S
-}
-
-const isStruct = (schema: Plain): schema is Struct =>
-  Predicate.hasProperty(schema, "fields") && Predicate.isObject(schema.fields)
-
-/** Puts fields in place of others. A state of a class stays one. */
-const mergeInto = (struct: Struct) => <S>(state: S, update: unknown): S => {
-  const merged = { ...state, ...update as object } as S
-  return typeof struct === "function" ? (struct as Struct & Makes<S>).make(merged, { disableChecks: true }) : merged
-}
-
-/** Updates that are whole states. */
-const wholeOf = <U>(state: Plain): Codec.Codec<U> => Codec.pure(state) as Codec.Codec<U>
-
-/**
- * Some of a struct's fields, each in a struct of its own: a field that is missing here is not there, whatever its schema
- * makes of that.
- */
-const someOf = <U>({ fields }: Struct): Codec.Codec<U> => {
-  const codecs = Record.map(fields, (field, name): Codec.Codec<Fields> => Codec.pure(Schema.Struct({ [name]: field })))
-  const each = <A>(
-    parts: Fields,
-    f: (codec: Codec.Codec<Fields>, part: unknown, name: string) => Effect.Effect<A, Schema.SchemaError | RangeError>
-  ) =>
-    Effect.forEach(
-      Object.entries(parts).filter(([name]) => Object.hasOwn(codecs, name)),
-      ([name, part]) => Effect.map(f(codecs[name]!, part, name), (result) => [name, result] as const)
-    )
-  return {
-    encode: (update) =>
-      Effect.map(each(update as Fields, (codec, value, name) => codec.encode({ [name]: value })), Object.fromEntries),
-    decode: (json) =>
-      Effect.map(
-        each(json as Fields, (codec, part) => codec.decode(part as Schema.Json)),
-        (parts) => Object.assign({}, ...parts.map(([, part]) => part)) as U
-      )
-  }
+/** Fails if one of the nodes is not the graph's. */
+export const checkNodes = (
+  graph: { readonly name: string; readonly nodes: ReadonlyMap<string, unknown> },
+  field: string,
+  nodes: ReadonlyArray<string>
+): Effect.Effect<void, InvalidInput> => {
+  const unknown = nodes.find((node) => !graph.nodes.has(node))
+  return unknown === undefined ? Effect.void : Effect.fail(
+    new InvalidInput({ field, reason: `graph "${graph.name}" has no node "${unknown}"` })
+  )
 }

@@ -3,8 +3,9 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { CheckpointInfo } from "../../Checkpoint.ts"
 import { StateDecodeError } from "../../CheckpointError.ts"
-import type { PendingInterrupt } from "./model.ts"
-import { Within } from "./question.ts"
+
+/** A version of a graph within, which waits. */
+export const Within = Schema.Struct({ version: Schema.Int, checkpointId: Schema.String })
 
 /** What a graph keeps in the metadata of its checkpoints, under `graph`. */
 export const Meta = Schema.Struct({
@@ -33,7 +34,14 @@ export type Meta = typeof Meta.Type
 
 const decodeMeta = Schema.decodeUnknownOption(Meta)
 
-const metaOf = (checkpoint: CheckpointInfo): Option.Option<Meta> => decodeMeta(checkpoint.metadata["graph"])
+export const metaOf = (checkpoint: CheckpointInfo): Option.Option<Meta> => decodeMeta(checkpoint.metadata["graph"])
+
+/** The metadata of a checkpoint: what the caller has for it, or the version before it has, and what the graph keeps. */
+export const metadataOf = (
+  metadata: Schema.JsonObject | undefined,
+  before: CheckpointInfo | undefined,
+  meta: Meta
+): Schema.JsonObject => ({ ...metadata ?? before?.metadata, graph: meta })
 
 export const damaged = (
   { metadata, namespace, threadId, version }: CheckpointInfo,
@@ -65,15 +73,3 @@ export const baseOf = ({ checkpointId, parent, threadId, version }: CheckpointIn
   })
   return follows && meta.base !== undefined ? meta.base : checkpointId
 }
-
-/** What a checkpoint of the graph waits for. */
-export const pendingOf = (
-  graph: { readonly name: string },
-  checkpoint: CheckpointInfo
-): Option.Option<PendingInterrupt> =>
-  Option.gen(function*() {
-    const { interruptId, request } = yield* checkpoint.pendingInterrupt
-    const { asked, name } = yield* metaOf(checkpoint)
-    const { kind, node } = yield* Option.fromUndefinedOr(name === graph.name ? asked : undefined)
-    return { threadId: checkpoint.threadId, interruptId, kind, node, request }
-  })

@@ -10,7 +10,7 @@ import type {
   StepLimitExceeded,
   VersionConflict
 } from "../../CheckpointError.ts"
-import type { Answer, Ask, Asked, Kind } from "./question.ts"
+import type { Answer, Ask, Kind, Question } from "./question.ts"
 
 /** What people see of a graph, and its implementation uses too. `StateGraph` exports it. */
 
@@ -23,6 +23,11 @@ import type { Answer, Ask, Asked, Kind } from "./question.ts"
 export interface Plain extends Schema.Constraint {
   readonly DecodingServices: never
   readonly EncodingServices: never
+}
+
+/** A schema of a type. */
+export interface SchemaOf<A> extends Plain {
+  readonly Type: A
 }
 
 /**
@@ -238,7 +243,7 @@ export interface Inner {
   /** What was answered of the questions of the graph within. */
   readonly answers: ReadonlyArray<Answer>
   /** Makes the graph around it wait for what the one within waits for. */
-  readonly suspend: (question: Asked) => Effect.Effect<never>
+  readonly suspend: (question: Question) => Effect.Effect<never>
   readonly nested: (event: Event<unknown, unknown, string>) => Effect.Effect<void>
   readonly settings: Settings<string>
   /** The kinds of questions that the graph around it knows, and the one within may ask too. */
