@@ -65,7 +65,7 @@ import {
   type Continue,
   type Edge,
   type Event,
-  inner,
+  internal,
   type NodeContext,
   type PendingInterrupt,
   type Plain,
@@ -142,10 +142,7 @@ export const Interrupt = <Self>() =>
     readonly response: Response
   }
 ): InterruptClass<Self, Id, Request, Response> =>
-  Object.assign(
-    Context.Service<Self, Ask<Request["Type"], Response["Type"]>>()(id),
-    options
-  ) as InterruptClass<Self, Id, Request, Response>
+  Object.assign(Context.Service<Self, Ask<Request["Type"], Response["Type"]>>()(id), options)
 
 /**
  * Asks, within a node, and succeeds with the answer.
@@ -204,7 +201,7 @@ export interface StateGraph<
   readonly namespace: string
   readonly start: Node
   readonly nodes: ReadonlyArray<Node>
-  readonly [inner]: Definition.Definition<S, Input, U, E, R>
+  readonly [internal]: Definition.Definition<S, Input, U, E, R>
 }
 
 const TypeId = "~@effect-checkpoint/core/StateGraph"
@@ -299,9 +296,9 @@ export const make = <
   Exclude<Effect.Services<ReturnType<Nodes[keyof Nodes]>>, Definition.SelfOf<Interrupts[number]>>,
   Definition.SelfOf<Interrupts[number]>
 > => {
-  // The compiler knows of `Nodes` only that errors and services are something, and of `Update` that it is some schema. What
-  // they are is stated here, and nowhere else: the errors are those of all nodes, the services those that are left when the
-  // questions named in `interrupts` are provided, which `runNode` does, and updates are `UpdateOf`.
+  // Of the generic `Nodes` and `Update` the compiler sees only the constraints. This is the one place that states what it
+  // cannot see: a definition has the errors of all nodes and their services, except for those of the graph's interrupts,
+  // which `runTask` provides; and if there is an `update`, it is the schema of `UpdateOf`.
   const definition = Definition.make(
     options as Definition.Options<
       S["Type"],
@@ -318,7 +315,7 @@ export const make = <
     namespace: definition.namespace,
     start: options.start,
     nodes: Object.keys(options.nodes),
-    [inner]: definition
+    [internal]: definition
   }
 }
 
@@ -350,13 +347,16 @@ export const subgraph = <S, Input, U, Node extends string, Answer, E, R, Asks, O
 ) => Effect.Effect<OuterU, E | RunError | InterruptAlreadyResolved, R | Asks | Checkpointer> =>
 (state, context) =>
   Effect.map(
-    Nested.nested(graph[inner], context, options.input(state), options),
+    Nested.runNested(graph[internal], context, options.input(state), options),
     (inner) => options.output(inner, state)
   )
 
 // -----------------------------------------------------------------------------
 // running
 // -----------------------------------------------------------------------------
+
+/** The implementation knows nodes as strings. Those that it returns are nodes of the graph. */
+const ofNodes = <S, Node extends string>(result: RunResult<S, string>) => result as RunResult<S, Node>
 
 /**
  * Runs a graph until it ends, asks, or has used up its steps.
@@ -378,10 +378,7 @@ export const run = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
   options: RunOptions<NoInfer<Input>, NoInfer<Node>>
 ): Effect.Effect<RunResult<S, Node>, E | RunError | ThreadUnfinished, R | Checkpointer> =>
-  Effect.map(Run.run(graph[inner], options, () => Effect.void), ofNodes<S, Node>)
-
-/** Nodes are strings to the implementation, and it names none but those of the graph. */
-const ofNodes = <S, Node extends string>(result: RunResult<S, string>) => result as RunResult<S, Node>
+  Effect.map(Run.run(graph[internal], options, () => Effect.void), ofNodes<S, Node>)
 
 /**
  * Goes on with a run: after a crash or an error, with an answer to what it waits for,
@@ -405,7 +402,7 @@ export const resume = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   RunResult<S, Node>,
   E | RunError | InterruptAlreadyResolved | InvalidResponse,
   R | Checkpointer
-> => Effect.map(Resume.resume(graph[inner], options, () => Effect.void), ofNodes<S, Node>)
+> => Effect.map(Resume.resume(graph[internal], options, () => Effect.void), ofNodes<S, Node>)
 
 /**
  * Runs a graph, or goes on with a run, as a stream of what happens. The last event is
@@ -434,8 +431,8 @@ export const stream = <S, Input, U, Node extends string, Answer, E, R, Asks>(
       E | RunError | ThreadUnfinished | InterruptAlreadyResolved | InvalidResponse,
       R | Checkpointer
     > = "input" in options
-      ? Run.run(graph[inner], options, emit)
-      : Resume.resume(graph[inner], options, emit)
+      ? Run.run(graph[internal], options, emit)
+      : Resume.resume(graph[internal], options, emit)
     return Effect.andThen(
       Effect.flatMap(result, (result) => emit({ _tag: "Ended", result })),
       Queue.end(queue)
@@ -454,7 +451,7 @@ export const stream = <S, Input, U, Node extends string, Answer, E, R, Asks>(
  */
 export const view = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
-): Effect.Effect<View<S>, InvalidInput, Checkpointer> => Thread.viewOf(graph[inner])
+): Effect.Effect<View<S>, InvalidInput, Checkpointer> => Thread.viewOf(graph[internal])
 
 /**
  * What the graph's threads wait for, those that have moved last first.
@@ -464,7 +461,7 @@ export const view = <S, Input, U, Node extends string, Answer, E, R, Asks>(
  */
 export const interrupts = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
-): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> => Status.interrupts(graph[inner])
+): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> => Status.interrupts(graph[internal])
 
 /**
  * The graph as a Mermaid flowchart. Edges that depend on the state are dotted; those
@@ -475,4 +472,4 @@ export const interrupts = <S, Input, U, Node extends string, Answer, E, R, Asks>
  */
 export const toMermaid = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
-): string => Mermaid.toMermaid(graph[inner])
+): string => Mermaid.toMermaid(graph[internal])

@@ -3,98 +3,96 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
 import { InterruptAlreadyResolved } from "../../CheckpointError.ts"
-import { baseOf, type Meta, metadataOf, ownMeta } from "./meta.ts"
+import { type Metadata, ownMetadata, stepIdOf, withMetadata } from "./metadata.ts"
 import type { ResumeOptions, RunError } from "./model.ts"
 import type { Answer } from "./question.ts"
-import { type Running, tellSaved } from "./running.ts"
-import { read } from "./thread.ts"
+import { emitSaved, type RunContext } from "./runContext.ts"
+import { readVersion } from "./thread.ts"
 
-/** What is saved before a run goes on: a copy of an earlier version, an answer, another state, other nodes. */
+/** What a resume saves before the run continues: a branch, an answer, an update, other nodes. */
 
-/** A copy of an earlier version as the newest one, from which a run goes on otherwise. */
-export const branch = Effect.fnUntraced(function*<S, U, E, R>(
-  { graph, metadata, tell, threadId, view }: Running<S, U, E, R>,
+/** Copies an earlier version as the newest one. */
+export const saveBranch = Effect.fnUntraced(function*<S, U, E, R>(
+  { callerMetadata, emit, graph, threadId, view }: RunContext<S, U, E, R>,
   target: Checkpoint<S>,
   invocation?: string | undefined
 ): Effect.fn.Return<Checkpoint<S>, RunError> {
-  const { base: _, ...meta } = yield* ownMeta(graph, target)
+  const { base: _, ...metadata } = yield* ownMetadata(graph, target)
   const restored = yield* view.restore(threadId, { version: target.version }, {
-    metadata: metadataOf(metadata, target, {
-      ...meta,
+    metadata: withMetadata(callerMetadata, target, {
+      ...metadata,
       source: "branch",
       writers: [],
       ...(invocation === undefined ? {} : { invocation })
     }),
     writes: yield* view.writes(target)
   })
-  return yield* tellSaved(tell, restored)
+  return yield* emitSaved(emit, restored)
 })
 
-/** What the caller has to say. */
+/** What the caller of a resume changes. */
 export interface Changes<U> extends Pick<ResumeOptions<U, string, never>, "update" | "next"> {
   readonly answer?: Pick<Answer, "interruptId" | "response"> | undefined
 }
 
-/** How often a change is tried to be saved while the thread moves for other reasons. */
+/** How many times an answer is saved again because the thread has moved. */
 const maxConflicts = 20
 
 /**
- * Saves what the caller has to say: an answer, if nobody was faster with it, another state, or other nodes to go on
- * with. An answer is tried again where the thread has moved and asks the same still, with a state that somebody has
- * corrected.
+ * Saves changes as the next version of a thread. If the thread has moved, an answer is saved again as long as the thread
+ * waits for the same question, for example after a correction of its state.
  */
-export const change = Effect.fnUntraced(function*<S, U, E, R>(
-  running: Running<S, U, E, R>,
+export const saveChanges = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
   from: Checkpoint<S>,
   changes: Changes<U>
 ): Effect.fn.Return<Checkpoint<S>, RunError | InterruptAlreadyResolved> {
   const { answer, next, update } = changes
   if (answer === undefined && next === undefined && update === undefined) return from
-  const { graph, tell, view } = running
   let head = from
   for (let conflicts = 0;; conflicts++) {
-    const meta = yield* ownMeta(graph, head)
-    const saved = yield* Effect.result(view.put(changed(running, head, meta, changes)))
-    if (Result.isSuccess(saved)) return yield* tellSaved(tell, saved.success)
+    const metadata = yield* ownMetadata(run.graph, head)
+    const saved = yield* Effect.result(run.view.put(changedVersion(run, head, metadata, changes)))
+    if (Result.isSuccess(saved)) return yield* emitSaved(run.emit, saved.success)
     if (answer === undefined || saved.failure._tag !== "VersionConflict" || conflicts === maxConflicts) {
       return yield* Effect.fail(saved.failure)
     }
-    head = yield* read(running, undefined)
+    head = yield* readVersion(run)
     if (Option.getOrUndefined(head.pendingInterrupt)?.interruptId !== answer.interruptId) {
       return yield* alreadyResolved(head, answer.interruptId)
     }
   }
 })
 
-/** The version that follows upon a checkpoint by what the caller has to say. */
-const changed = <S, U, E, R>(
-  { graph, metadata, runId }: Pick<Running<S, U, E, R>, "graph" | "metadata" | "runId">,
+/** The next version of a thread with the changes. Without `next` it belongs to the same step. */
+const changedVersion = <S, U, E, R>(
+  { callerMetadata, graph, runId }: Pick<RunContext<S, U, E, R>, "callerMetadata" | "graph" | "runId">,
   head: Checkpoint<S>,
-  { asked, branches, ...meta }: Meta,
+  { asked, branches, ...metadata }: Metadata,
   { answer, next, update }: Changes<U>
 ) => {
-  const isAsking = asked !== undefined && answer === undefined && next === undefined
+  const isStillAsking = asked !== undefined && answer === undefined && next === undefined
   return {
     parent: head,
     state: update === undefined ? head.state : graph.reduce(head.state, update),
     nextNodes: next === undefined ? head.nextNodes : Array.from(new Set(next)),
-    pendingInterrupt: isAsking ? Option.getOrUndefined(head.pendingInterrupt) : undefined,
-    metadata: metadataOf(metadata, head, {
-      ...meta,
+    pendingInterrupt: isStillAsking ? Option.getOrUndefined(head.pendingInterrupt) : undefined,
+    metadata: withMetadata(callerMetadata, head, {
+      ...metadata,
       source: answer === undefined ? "edit" : "answer",
       writers: [],
-      base: next === undefined ? baseOf(head, meta) : `${runId}/${meta.step}`,
-      ...(isAsking ? { asked } : {}),
+      base: next === undefined ? stepIdOf(head, metadata) : `${runId}/${metadata.step}`,
+      ...(isStillAsking ? { asked } : {}),
       ...(branches === undefined || next !== undefined ? {} : { branches })
     }),
-    writes: answer === undefined || asked === undefined ? {} : { [asked.key]: answerOf(asked, answer) },
+    writes: answer === undefined || asked === undefined ? {} : { [asked.key]: storedAnswer(asked, answer) },
     keepsWrites: next === undefined,
     resolvesInterrupt: Option.isSome(head.pendingInterrupt)
   }
 }
 
-const answerOf = (
-  { kind, node, within }: NonNullable<Meta["asked"]>,
+const storedAnswer = (
+  { kind, node, within }: NonNullable<Metadata["asked"]>,
   answer: Pick<Answer, "interruptId" | "response">
 ): Answer => ({ ...answer, kind, node, ...(within === undefined ? {} : { within }) })
 

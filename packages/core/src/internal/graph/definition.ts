@@ -4,12 +4,12 @@ import * as Schema from "effect/Schema"
 import { InvalidInput } from "../../CheckpointError.ts"
 import * as Codec from "../codec.ts"
 import type { AnyInterrupt, Edge, NodeContext, Plain, SchemaOf } from "./model.ts"
-import { type Kind, pause } from "./question.ts"
-import * as Update from "./update.ts"
+import { type InterruptKind, pauseInterrupt } from "./question.ts"
+import { defaultUpdate } from "./update.ts"
 
 /**
- * A graph as it is run: `E` are the errors of its nodes, and `R` the services that they need beside the questions, which
- * the run provides.
+ * What a run needs of a graph. `E` is the errors of the nodes. `R` is the services that they need, without the graph's
+ * interrupts, which each task provides.
  */
 export interface Graph<in out S, in out U, out E, out R> {
   readonly name: string
@@ -19,38 +19,19 @@ export interface Graph<in out S, in out U, out E, out R> {
   readonly update: Codec.Codec<U>
   readonly nodes: ReadonlyMap<string, Node<S, U, E, R>>
   readonly edges: ReadonlyMap<string, Edge<S, string>>
-  readonly interrupts: ReadonlyMap<string, Kind>
+  /** By their names. */
+  readonly interrupts: ReadonlyMap<string, InterruptKind>
   readonly reduce: (state: S, update: U) => S
 }
 
-/** A graph, and how a run of it begins. */
+/** A graph, and the state that a run of it begins with. */
 export interface Definition<in out S, in out Input, in out U, out E, out R> extends Graph<S, U, E, R> {
   readonly begin: (input: Input, saved: S | undefined) => S
 }
 
 export type Node<S, U, E, R> = (state: S, context: NodeContext) => Effect.Effect<U | void, E, R>
 
-export type UpdateOf<S extends Plain, Update> = Update extends Plain ? Update["Type"]
-  : S extends { readonly fields: Schema.Struct.Fields } ? { readonly [K in keyof S["Type"]]?: S["Type"][K] }
-  : S["Type"]
-
-export type SelfOf<I> = I extends Context.Key<infer Self, infer _Shape> ? Self : never
-
-const kindOf = (kind: AnyInterrupt): Kind => ({
-  service: kind,
-  name: kind.key,
-  request: Codec.pure(kind.request),
-  response: Codec.pure(kind.response)
-})
-
-const pauseKind: Kind = {
-  service: undefined,
-  name: pause,
-  request: Codec.pure<Plain>(Schema.Json),
-  response: Codec.pure<Plain>(Schema.Literal("continue"))
-}
-
-/** What `make` is given. */
+/** What `make` takes. */
 export interface Options<S, Input, U, E, R> {
   readonly name: string
   readonly namespace?: string | undefined
@@ -65,7 +46,8 @@ export interface Options<S, Input, U, E, R> {
 }
 
 export const make = <S, Input, U, E, R>(options: Options<S, Input, U, E, R>): Definition<S, Input, U, E, R> => {
-  const { codec, merge } = Update.ofState<S, U>(options.state)
+  const { codec, merge } = defaultUpdate<S, U>(options.state)
+  const kinds = [...(options.interrupts ?? []).map(interruptKind), pauseKind]
   return {
     name: options.name,
     namespace: options.namespace ?? options.name,
@@ -74,13 +56,35 @@ export const make = <S, Input, U, E, R>(options: Options<S, Input, U, E, R>): De
     update: options.update === undefined ? codec : Codec.pure(options.update),
     nodes: new Map(Object.entries(options.nodes)),
     edges: new Map(Object.entries(options.edges)),
-    interrupts: new Map([...(options.interrupts ?? []).map(kindOf), pauseKind].map((kind) => [kind.name, kind])),
+    interrupts: new Map(kinds.map((kind) => [kind.name, kind])),
     reduce: options.reduce ?? merge,
     begin: options.begin ?? ((input, saved) => saved === undefined ? input as S & Input : merge(saved, input))
   }
 }
 
-/** Fails if one of the nodes is not the graph's. */
+const interruptKind = (interrupt: AnyInterrupt): InterruptKind => ({
+  service: interrupt,
+  name: interrupt.key,
+  request: Codec.pure(interrupt.request),
+  response: Codec.pure(interrupt.response)
+})
+
+const pauseKind: InterruptKind = {
+  service: undefined,
+  name: pauseInterrupt,
+  request: Codec.pure<Plain>(Schema.Json),
+  response: Codec.pure<Plain>(Schema.Literal("continue"))
+}
+
+/** The updates of a graph: as its `update` says, or by default some fields of a struct, or else the whole state. */
+export type UpdateOf<S extends Plain, Update> = Update extends Plain ? Update["Type"]
+  : S extends { readonly fields: Schema.Struct.Fields } ? { readonly [K in keyof S["Type"]]?: S["Type"][K] }
+  : S["Type"]
+
+/** The service by which nodes require an interrupt. */
+export type SelfOf<I> = I extends Context.Key<infer Self, infer _Shape> ? Self : never
+
+/** Fails if the graph does not have one of the nodes. */
 export const checkNodes = (
   graph: { readonly name: string; readonly nodes: ReadonlyMap<string, unknown> },
   field: string,

@@ -6,99 +6,102 @@ import * as Metrics from "../metrics.ts"
 import { advance } from "./advance.ts"
 import type { Event, RunError, RunResult } from "./model.ts"
 import { pauseAfter, pauseBefore } from "./pause.ts"
-import { type Position, save } from "./position.ts"
+import { type Position, savePosition } from "./position.ts"
 import type { Question } from "./question.ts"
-import { type Running, tellAll, tellSaved } from "./running.ts"
-import { pendingOf, resultOf } from "./status.ts"
-import { type Restore, runNodes } from "./step.ts"
+import { emitAll, emitSaved, type RunContext } from "./runContext.ts"
+import { pendingInterruptOf, resultAt } from "./status.ts"
+import { type Restore, runStep } from "./step.ts"
 
-/** Where a run has come to, what it is to wait for there, and the events that are to be told after the next save. */
+/** The position that a step led to. */
 interface Arrival<S, U> {
   readonly position: Position<S>
+  /** What the thread is to wait for there. */
   readonly question: Question | undefined
-  readonly untold: ReadonlyArray<Event<S, U, string>>
+  /** The events to be emitted after the next save. */
+  readonly events: ReadonlyArray<Event<S, U, string>>
 }
 
 /**
- * Runs step after step, until nothing is left to run, a question is to be waited for, or the steps are used up. Interrupted
- * is a run only while its nodes run and while somebody is told.
+ * Runs step after step until no node is left, the thread has to wait for an answer, or `maxSteps` is reached. The run can
+ * be interrupted while nodes run and while events are emitted, and nowhere else.
  */
-export const drive = <S, U, E, R>(
-  running: Running<S, U, E, R>,
+export const runLoop = <S, U, E, R>(
+  run: RunContext<S, U, E, R>,
   from: Position<S>
 ): Effect.Effect<RunResult<S, string>, E | RunError, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
-      const { settings } = running
-      let arrival: Arrival<S, U> = { position: from, question: undefined, untold: [] }
-      for (let steps = 0; steps < settings.maxSteps; steps++) {
-        const question: Question | undefined = arrival.question ??
-          pauseBefore(arrival.position, settings.interruptBefore)
-        if (question !== undefined || arrival.position.next.length === 0) {
-          return yield* end(running, { ...arrival, question }, restore)
+      const { interruptBefore, maxSteps } = run.settings
+      let arrival: Arrival<S, U> = { position: from, question: undefined, events: [] }
+      for (let steps = 0; steps < maxSteps; steps++) {
+        const question: Question | undefined = arrival.question ?? pauseBefore(arrival.position, interruptBefore)
+        if (question !== undefined || arrival.position.nextNodes.length === 0) {
+          return yield* endRun(run, { ...arrival, question }, restore)
         }
-        const position: Position<S> = yield* goOn(running, arrival, restore)
-        arrival = yield* runStep(running, position, restore)
+        const position: Position<S> = yield* saveProgress(run, arrival, restore)
+        arrival = yield* takeStep(run, position, restore)
       }
-      return yield* end(running, arrival, restore)
+      return yield* endRun(run, arrival, restore)
     })
   )
 
-/** Saves where a run ends, and tells of it. */
-const end = Effect.fnUntraced(function*<S, U, E, R>(
-  running: Running<S, U, E, R>,
-  { position, question, untold }: Arrival<S, U>,
+/** Saves the position where a run ends, if it is not saved yet. */
+const endRun = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  { events, position, question }: Arrival<S, U>,
   restore: Restore
 ): Effect.fn.Return<RunResult<S, string>, RunError> {
-  const { graph, settings, tell } = running
-  const events: Array<Event<S, U, string>> = [...untold]
-  const isSaved = position._tag === "Saved" && question === undefined
-  const saved = isSaved ? position : yield* save(running, position, question)
-  if (!isSaved) events.push({ _tag: "CheckpointSaved", checkpoint: saved.head })
-  if (question !== undefined) {
-    const raised = Option.toArray(pendingOf(graph, saved.head))
-    events.push(...raised.map((interrupt) => ({ _tag: "InterruptRaised" as const, interrupt })))
+  const { emit, graph, settings } = run
+  if (position._tag === "Saved" && question === undefined) {
+    yield* restore(emitAll(emit, events))
+    return yield* resultAt(graph, settings.maxSteps, position)
   }
-  yield* restore(tellAll(tell, events))
-  return yield* resultOf(graph, settings.maxSteps, saved)
+  const saved = yield* savePosition(run, position, question)
+  const raised = question === undefined ? Option.none() : pendingInterruptOf(graph, saved.head)
+  yield* restore(emitAll(emit, [
+    ...events,
+    { _tag: "CheckpointSaved", checkpoint: saved.head },
+    ...Option.toArray(raised).map((interrupt) => ({ _tag: "InterruptRaised" as const, interrupt }))
+  ]))
+  return yield* resultAt(graph, settings.maxSteps, saved)
 })
 
-/** Saves where a run goes on from, if each step is to be saved, and tells what is untold. */
-const goOn = Effect.fnUntraced(function*<S, U, E, R>(
-  running: Running<S, U, E, R>,
-  { position, untold }: Arrival<S, U>,
+/** Saves the position where the next step begins, if its `durability` is that of a step. */
+const saveProgress = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  { events, position }: Arrival<S, U>,
   restore: Restore
 ): Effect.fn.Return<Position<S>, RunError> {
-  const { settings: { durability }, tell } = running
-  if (position._tag === "Saved" || durability === "exit") {
-    yield* guarded(running, position, restore)(restore(tellAll(tell, untold)))
+  const { emit, settings } = run
+  if (position._tag === "Saved" || settings.durability === "exit") {
+    yield* savingOnFailure(run, position, restore)(restore(emitAll(emit, events)))
     return position
   }
-  const saved = yield* save(running, position)
-  yield* restore(tellAll(tell, [...untold, { _tag: "CheckpointSaved", checkpoint: saved.head }]))
+  const saved = yield* savePosition(run, position)
+  yield* restore(emitAll(emit, [...events, { _tag: "CheckpointSaved", checkpoint: saved.head }]))
   return saved
 })
 
-/** Runs a step, and comes to where it leads; or stays, where one of its nodes asks. */
-const runStep = Effect.fnUntraced(function*<S, U, E, R>(
-  running: Running<S, U, E, R>,
+/** Runs a step. If a task asks, the run stays where it is; otherwise it advances. */
+const takeStep = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
   position: Position<S>,
   restore: Restore
 ): Effect.fn.Return<Arrival<S, U>, E | RunError, R> {
-  const { graph, runId, settings } = running
-  const guard = guarded(running, position, restore)
-  const { outcomes, untold } = yield* guard(runNodes(running, position, restore))
+  const { graph, runId, settings } = run
+  const guarded = savingOnFailure(run, position, restore)
+  const { eventsAfterSave, outcomes } = yield* guarded(runStep(run, position, restore))
   const asking = outcomes.find((outcome) => outcome._tag === "Asked")
-  if (asking !== undefined) return { position, question: asking.question, untold }
+  if (asking !== undefined) return { position, question: asking.question, events: eventsAfterSave }
   const returned = outcomes.filter((outcome) => outcome._tag === "Returned")
-  const next = yield* guard(advance(graph, settings.strategy, runId, position, returned))
+  const next = yield* guarded(advance(graph, settings.strategy, runId, position, returned))
   yield* Metric.update(Metrics.graphSteps, 1)
-  return { position: next, question: pauseAfter(next, settings.interruptAfter), untold }
+  return { position: next, question: pauseAfter(next, settings.interruptAfter), events: eventsAfterSave }
 })
 
-/** What may fail: what was done before, and is not saved, is saved then. */
-const guarded = <S, U, E, R>(
-  running: Running<S, U, E, R>,
+/** Saves the position if an effect fails before it is saved: what was done up to here is not lost. */
+const savingOnFailure = <S, U, E, R>(
+  run: RunContext<S, U, E, R>,
   position: Position<S>,
   restore: Restore
 ) =>
@@ -107,6 +110,6 @@ const guarded = <S, U, E, R>(
     Exit.isSuccess(exit)
       ? Effect.void
       : Effect.flatMap(
-        save(running, position),
-        ({ head }) => Effect.asVoid(Effect.exit(restore(tellSaved(running.tell, head))))
+        savePosition(run, position),
+        ({ head }) => Effect.asVoid(Effect.exit(restore(emitSaved(run.emit, head))))
       ))

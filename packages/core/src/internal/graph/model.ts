@@ -10,7 +10,7 @@ import type {
   StepLimitExceeded,
   VersionConflict
 } from "../../CheckpointError.ts"
-import type { Answer, Ask, Kind, Question } from "./question.ts"
+import type { Answer, Ask, InterruptKind, Question } from "./question.ts"
 
 /** What people see of a graph, and its implementation uses too. `StateGraph` exports it. */
 
@@ -103,7 +103,7 @@ export interface NodeContext {
   readonly idempotencyKey: string
   /** Tells those who run the graph with `stream`. It is not saved. */
   readonly emit: (data: unknown) => Effect.Effect<void>
-  readonly [inner]: Inner
+  readonly [internal]: OuterTask
 }
 
 /**
@@ -233,21 +233,21 @@ export type Event<S, U, Node extends string> =
   /** The last one. */
   | { readonly _tag: "Ended"; readonly result: RunResult<S, Node> }
 
-/** The key of what a graph, and a node's context, have for this library alone. */
-export const inner = Symbol.for("@effect-checkpoint/core/StateGraph/inner")
+/** The key of the internal part of a graph, and of a node's context. */
+export const internal = Symbol.for("@effect-checkpoint/core/StateGraph/internal")
 
-/** What a graph within a node has to know of the one around it. */
-export interface Inner {
-  /** Names the step and the node, so that the graph knows whether it was begun for it. */
-  readonly invocation: string
-  /** What was answered of the questions of the graph within. */
-  readonly answers: ReadonlyArray<Answer>
-  /** Makes the graph around it wait for what the one within waits for. */
-  readonly suspend: (question: Question) => Effect.Effect<never>
-  readonly nested: (event: Event<unknown, unknown, string>) => Effect.Effect<void>
+/** What a nested graph needs from the task of the outer graph that runs it. */
+export interface OuterTask {
+  /** Identifies the task among all tasks of all threads. */
+  readonly id: string
   readonly settings: Settings<string>
-  /** The kinds of questions that the graph around it knows, and the one within may ask too. */
-  readonly interrupts: ReadonlyMap<string, Kind>
-  /** Lets one graph within the node through, again if it failed. */
-  readonly once: <A, E, R>(graph: Effect.Effect<A, E, R>) => Effect.Effect<A, E | InvalidInput, R>
+  /** The interrupts of the outer graph. The nested one may raise them too. */
+  readonly interrupts: ReadonlyMap<string, InterruptKind>
+  /** The answers to questions of the nested graph. */
+  readonly answers: ReadonlyArray<Answer>
+  /** Makes the outer graph wait for what the nested one waits for. */
+  readonly suspend: (question: Question) => Effect.Effect<never>
+  readonly emitNested: (event: Event<unknown, unknown, string>) => Effect.Effect<void>
+  /** Runs a nested graph if it is the only one of the node so far, not counting those that failed. */
+  readonly runOnlyGraph: <A, E, R>(graph: Effect.Effect<A, E, R>) => Effect.Effect<A, E | InvalidInput, R>
 }

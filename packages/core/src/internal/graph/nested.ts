@@ -3,64 +3,64 @@ import * as Option from "effect/Option"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import type { Checkpointer } from "../../Checkpointer.ts"
 import type { InterruptAlreadyResolved } from "../../CheckpointError.ts"
-import { branch, change } from "./change.ts"
+import { saveBranch } from "./change.ts"
 import type { Definition } from "./definition.ts"
-import { anyMeta } from "./meta.ts"
-import { type Inner, inner, type NodeContext, type RunError, type RunResult, type Settings } from "./model.ts"
+import { anyMetadata } from "./metadata.ts"
+import { internal, type NodeContext, type OuterTask, type RunError, type RunResult, type Settings } from "./model.ts"
 import type { Question } from "./question.ts"
-import { check, proceed } from "./resume.ts"
-import { begin } from "./run.ts"
-import { make, type Running } from "./running.ts"
+import { changeAndContinue, checkResumable } from "./resume.ts"
+import { beginRun } from "./run.ts"
+import { makeRunContext, type RunContext } from "./runContext.ts"
 import { viewOf } from "./thread.ts"
 
-/** Runs a graph as a node of another, to its end. */
-export const nested = Effect.fnUntraced(function*<S, Input, U, E, R>(
+/** Runs a graph in a task of another one until it ends. If it has to wait for an answer, the task does. */
+export const runNested = Effect.fnUntraced(function*<S, Input, U, E, R>(
   definition: Definition<S, Input, U, E, R>,
-  outer: NodeContext,
+  context: NodeContext,
   input: Input,
   settings: Settings<string>
 ): Effect.fn.Return<S, E | RunError | InterruptAlreadyResolved, R | Checkpointer> {
-  const around = outer[inner]
-  const { threadId } = outer
-  const graph = { ...definition, interrupts: new Map([...around.interrupts, ...definition.interrupts]) }
-  const view = yield* viewOf(graph, `${outer.namespace}/${outer.node.replace(/[%/]/g, encodeURIComponent)}`)
-  const options = { ...around.settings, ...settings, interruptBefore: [], interruptAfter: [] }
-  const running = yield* make(graph, view, threadId, options, around.nested)
+  const { namespace, node, threadId } = context
+  const outer = context[internal]
+  const graph = { ...definition, interrupts: new Map([...outer.interrupts, ...definition.interrupts]) }
+  const view = yield* viewOf(graph, `${namespace}/${node.replace(/[%/]/g, encodeURIComponent)}`)
+  const options = { ...outer.settings, ...settings, interruptBefore: [], interruptAfter: [] }
+  const run = yield* makeRunContext(graph, view, threadId, options, outer.emitNested)
   const latest = Option.getOrUndefined(yield* view.get(threadId))
-  const meta = latest === undefined ? undefined : yield* anyMeta(latest)
-  const head = meta?.invocation === around.invocation ? latest : yield* branched(running, around)
+  const metadata = latest === undefined ? undefined : yield* anyMetadata(latest)
+  const head = metadata?.invocation === outer.id ? latest : yield* branchWithOuter(run, outer)
   const result = head === undefined
-    ? yield* begin(running, latest, meta?.step ?? 0, graph.begin(input, undefined), around.invocation)
-    : yield* resumed(running, around, head)
-  return result._tag === "Interrupted" ? yield* around.suspend(outside(outer.node, result)) : result.state
-}, (effect, _, outer) => outer[inner].once(effect))
+    ? yield* beginRun(run, latest, metadata?.step ?? 0, graph.begin(input, undefined), outer.id)
+    : yield* continueNested(run, outer, head)
+  return result._tag === "Interrupted" ? yield* outer.suspend(outerQuestion(node, result)) : result.state
+}, (effect, _, context) => context[internal].runOnlyGraph(effect))
 
-/** Where the outer graph is a branch from when this one was asking, that is gone back to here too. */
-const branched = Effect.fnUntraced(function*<S, U, E, R>(
-  running: Running<S, U, E, R>,
-  { answers, invocation }: Inner
+/** If the outer graph is a branch from a version at which this one was waiting, makes the same branch here. */
+const branchWithOuter = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  { answers, id }: OuterTask
 ): Effect.fn.Return<Checkpoint<S> | undefined, RunError> {
   const [last] = answers.flatMap(({ within }) => within === undefined ? [] : [within])
     .toSorted((a, b) => b.version - a.version)
   if (last === undefined) return undefined
-  const asking = yield* running.view.get(running.threadId, { checkpointId: last.checkpointId })
-  return Option.isSome(asking) ? yield* branch(running, asking.value, invocation) : undefined
+  const waiting = yield* run.view.get(run.threadId, { checkpointId: last.checkpointId })
+  return Option.isSome(waiting) ? yield* saveBranch(run, waiting.value, id) : undefined
 })
 
-/** Goes on inside, with what was answered outside. */
-const resumed = Effect.fnUntraced(function*<S, U, E, R>(
-  running: Running<S, U, E, R>,
-  { answers }: Inner,
+/** Continues a nested run, with the answer that the outer graph was given. */
+const continueNested = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  { answers }: OuterTask,
   head: Checkpoint<S>
 ): Effect.fn.Return<RunResult<S, string>, E | RunError | InterruptAlreadyResolved, R> {
-  yield* check(running.graph, head, head.nextNodes)
+  yield* checkResumable(run.graph, head, head.nextNodes)
   const pending = Option.getOrUndefined(head.pendingInterrupt)
   const answer = answers.find(({ interruptId }) => interruptId === pending?.interruptId)
-  return yield* proceed(running, yield* change(running, head, { answer }))
+  return yield* changeAndContinue(run, head, { answer })
 })
 
-/** What the graph within asks, as the graph around it does. */
-const outside = (
+/** The question that the outer task asks for the nested graph. */
+const outerQuestion = (
   node: string,
   { checkpoint: { checkpointId, version }, interrupt: { interruptId, kind, request } }: Extract<
     RunResult<unknown, string>,

@@ -1,35 +1,34 @@
 import type { Position } from "./position.ts"
-import { pause, type Question } from "./question.ts"
+import { pauseInterrupt, type Question } from "./question.ts"
 
-/** The pauses that `interruptBefore` and `interruptAfter` make. */
+/** The pauses of `interruptBefore` and `interruptAfter`. */
 
-/** The task under which it is kept that somebody went on from a pause. */
-const pausedKey = "paused"
+/** The pending write that says that a pause of the step was answered. */
+const pauseAnswerKey = "paused"
 
-/** Before the step that is next, unless somebody has gone on to it from a pause already. */
+/** The pause before the next step, unless a pause between the two steps was answered already. */
 export const pauseBefore = <S>(
-  position: Position<S>,
+  { nextNodes, pendingWrites, stepId }: Position<S>,
   nodes: ReadonlyArray<string> | undefined
 ): Question | undefined => {
-  const node = position.done[pausedKey] === undefined
-    ? position.next.find((node) => nodes?.includes(node))
-    : undefined
-  return node === undefined ? undefined : pauseOf("before", position.base, node)
+  if (pendingWrites[pauseAnswerKey] !== undefined) return undefined
+  const node = nextNodes.find((node) => nodes?.includes(node))
+  return node === undefined ? undefined : pause("before", stepId, node)
 }
 
-/** After the step that has led here. */
+/** The pause after the step that led to this position. */
 export const pauseAfter = <S>(
-  position: Position<S>,
+  { metadata, stepId }: Position<S>,
   nodes: ReadonlyArray<string> | undefined
 ): Question | undefined => {
-  const node = position.meta.writers.find((node) => nodes?.includes(node))
-  return node === undefined ? undefined : pauseOf("after", position.base, node)
+  const node = metadata.writers.find((node) => nodes?.includes(node))
+  return node === undefined ? undefined : pause("after", stepId, node)
 }
 
-const pauseOf = (when: "before" | "after", base: string, node: string): Question => ({
-  kind: pause,
+const pause = (when: "before" | "after", stepId: string, node: string): Question => ({
+  kind: pauseInterrupt,
   node,
-  interruptId: `${base}/${node}/${when}`,
+  interruptId: `${stepId}/${node}/${when}`,
   request: { pause: when, node },
-  key: pausedKey
+  key: pauseAnswerKey
 })

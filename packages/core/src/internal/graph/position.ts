@@ -1,86 +1,97 @@
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type { Checkpoint } from "../../Checkpoint.ts"
-import { baseOf, type Meta, metadataOf } from "./meta.ts"
+import { type Metadata, stepIdOf, withMetadata } from "./metadata.ts"
 import type { RunError } from "./model.ts"
 import type { Question } from "./question.ts"
 import type { Thread } from "./thread.ts"
 
 /*
- * The thread's newest checkpoint says all there is to know of a run: the state, what is to be run next, and in the
- * metadata what is in `Meta`. Beside it are the pending writes of the step that begins there: what its nodes have
- * returned, and what was answered.
+ * Where a run is. The newest checkpoint of a thread says all of it: the state, the nodes of the next step, and the rest in
+ * the metadata. What tasks of that step have done, and what was answered, are its pending writes.
  */
 
-/** Where a run is. */
-export type Position<S> = Saved<S> | Unsaved<S>
+export type Position<S> = SavedPosition<S> | UnsavedPosition<S>
 
-interface At<S> {
+interface Place<S> {
   readonly state: S
-  readonly next: ReadonlyArray<string>
-  readonly meta: Meta
-  readonly base: string
-  /** The pending writes of the step, to which its nodes add. */
-  readonly done: Record<string, Schema.Json>
+  /** The nodes of the next step. */
+  readonly nextNodes: ReadonlyArray<string>
+  readonly metadata: Metadata
+  /** The id of the next step. */
+  readonly stepId: string
+  /** The pending writes of the next step. Its tasks add to them. */
+  readonly pendingWrites: Record<string, Schema.Json>
 }
 
-/** A position that the newest version of the thread has. */
-export interface Saved<S> extends At<S> {
+/** A position that the newest version of the thread holds. */
+export interface SavedPosition<S> extends Place<S> {
   readonly _tag: "Saved"
   readonly head: Checkpoint<S>
 }
 
-/** A position after the newest version; nothing has been saved of a thread that has none. */
-export interface Unsaved<S> extends At<S> {
+/** A position that no version holds yet. */
+export interface UnsavedPosition<S> extends Place<S> {
   readonly _tag: "Unsaved"
+  /** The newest version of the thread, or `undefined` if it has none. */
   readonly head: Checkpoint<S> | undefined
 }
 
-/** A position that is not saved yet, and the name of the step that begins there. */
-export const unsaved = <S>(
+/** A new position, at which a step with a new id begins. */
+export const unsavedPosition = <S>(
   runId: string,
   head: Checkpoint<S> | undefined,
-  state: S,
-  next: ReadonlyArray<string>,
-  meta: Meta
-): Unsaved<S> => ({ _tag: "Unsaved", head, state, next, meta, base: `${runId}/${meta.step}`, done: {} })
+  { metadata, nextNodes, state }: Pick<Place<S>, "state" | "nextNodes" | "metadata">
+): UnsavedPosition<S> => ({
+  _tag: "Unsaved",
+  head,
+  state,
+  nextNodes,
+  metadata,
+  stepId: `${runId}/${metadata.step}`,
+  pendingWrites: {}
+})
 
-/** The position of a checkpoint, with the pending writes of the step that begins there. */
-export const ofCheckpoint = <S>(head: Checkpoint<S>, meta: Meta, done: Schema.JsonObject): Saved<S> => ({
+/** The position that a checkpoint holds. */
+export const savedPosition = <S>(
+  head: Checkpoint<S>,
+  metadata: Metadata,
+  pendingWrites: Schema.JsonObject
+): SavedPosition<S> => ({
   _tag: "Saved",
   head,
   state: head.state,
-  next: head.nextNodes,
-  meta,
-  base: baseOf(head, meta),
-  done: { ...done }
+  nextNodes: head.nextNodes,
+  metadata,
+  stepId: stepIdOf(head, metadata),
+  pendingWrites: { ...pendingWrites }
 })
 
-/** Saves where a run is, after what it has seen as the newest, and what it is to wait for. */
-export const save = Effect.fnUntraced(function*<S>(
-  { metadata, threadId, view }: Thread<S>,
+/** Saves a position as the next version, and the question that the thread waits for from now on. */
+export const savePosition = Effect.fnUntraced(function*<S>(
+  { callerMetadata, threadId, view }: Thread<S>,
   position: Position<S>,
   question?: Question | undefined
-): Effect.fn.Return<Saved<S>, RunError> {
-  const { base, done, head, next, state } = position
-  const meta: Meta = {
-    ...position.meta,
-    base,
+): Effect.fn.Return<SavedPosition<S>, RunError> {
+  const { head, nextNodes, pendingWrites, state, stepId } = position
+  const metadata: Metadata = {
+    ...position.metadata,
+    base: stepId,
     ...(position._tag === "Saved" ? { source: "interrupt", writers: [] } : {}),
-    ...(question === undefined ? {} : { asked: askedOf(question) })
+    ...(question === undefined ? {} : { asked: storedQuestion(question) })
   }
   const saved = yield* view.put({
     ...(head === undefined ? { threadId, expectedVersion: 0 } : { parent: head }),
     state,
-    nextNodes: next,
+    nextNodes,
     pendingInterrupt: question && { interruptId: question.interruptId, request: question.request },
-    metadata: metadataOf(metadata, head, meta),
-    writes: done
+    metadata: withMetadata(callerMetadata, head, metadata),
+    writes: pendingWrites
   })
-  return { ...position, _tag: "Saved", head: saved, meta }
+  return { ...position, _tag: "Saved", head: saved, metadata }
 })
 
-const askedOf = ({ key, kind, node, within }: Question): NonNullable<Meta["asked"]> => ({
+const storedQuestion = ({ key, kind, node, within }: Question): NonNullable<Metadata["asked"]> => ({
   kind,
   node,
   key,

@@ -5,15 +5,15 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { StateDecodeError, StateEncodeError } from "../../CheckpointError.ts"
 import type * as Codec from "../codec.ts"
-import { Within } from "./meta.ts"
+import { NestedVersion } from "./metadata.ts"
 
-/** What nodes ask, and what is answered. */
+/** What tasks ask, how they are suspended until there is an answer, and how they find the answer when they run again. */
 
-/** A kind of question. */
-export interface Kind {
-  /** What nodes ask through; a pause has none. */
-  readonly service: Context.Key<unknown, Ask<never, unknown>> | undefined
+/** A kind of interrupt that a graph can raise. */
+export interface InterruptKind {
   readonly name: string
+  /** The service through which nodes ask. A pause has none. */
+  readonly service: Context.Key<unknown, Ask<never, unknown>> | undefined
   readonly request: Codec.Codec<unknown>
   readonly response: Codec.Codec<unknown>
 }
@@ -22,28 +22,28 @@ export interface Ask<Request, Response> {
   readonly ask: (request: Request) => Effect.Effect<Response>
 }
 
-/** The name of what `interruptBefore` and `interruptAfter` ask. */
-export const pause = "Pause"
+/** The name of the interrupt that `interruptBefore` and `interruptAfter` raise. */
+export const pauseInterrupt = "Pause"
 
-/** A question that a run is to wait for. */
+/** A question that a thread is to wait for. */
 export interface Question {
   readonly kind: string
   readonly node: string
   readonly interruptId: string
   readonly request: Schema.Json
-  /** The task under which the answer is kept. */
+  /** The pending write that will hold the answer. */
   readonly key: string
-  /** Where a graph within asks. */
-  readonly within?: typeof Within.Type | undefined
+  /** The version of the nested graph that waits, if it is a nested graph that asks. */
+  readonly within?: typeof NestedVersion.Type | undefined
 }
 
-/** What was answered, as it is kept in the pending writes of the step. */
+/** An answer, as it is stored in the pending writes of the step. */
 export const Answer = Schema.Struct({
   interruptId: Schema.String,
   kind: Schema.String,
   node: Schema.String,
   response: Schema.Json,
-  within: Schema.optionalKey(Within)
+  within: Schema.optionalKey(NestedVersion)
 })
 
 export type Answer = typeof Answer.Type
@@ -52,57 +52,60 @@ const decodeAnswer = Schema.decodeUnknownOption(Answer)
 
 const answerKey = (node: string, index: number): string => `answer:${node}:${index}`
 
-/** What was answered of the questions of a graph within a node. */
-export const answersWithin = (node: string, done: Schema.JsonObject): ReadonlyArray<Answer> =>
-  Object.values(done).flatMap((value) => Option.toArray(decodeAnswer(value)))
+/** The answers to the questions of the graph that is nested in a node. */
+export const nestedAnswers = (node: string, pendingWrites: Schema.JsonObject): ReadonlyArray<Answer> =>
+  Object.values(pendingWrites).flatMap((write) => Option.toArray(decodeAnswer(write)))
     .filter((answer) => answer.node === node && answer.within !== undefined)
 
-/** By which a node ends that asks, or that cannot read an answer. */
-export type Suspended = Deferred.Deferred<Question, StateEncodeError | StateDecodeError>
+/** Is completed when a task asks, or cannot read an answer. This ends the task from outside. */
+export type Suspension = Deferred.Deferred<Question, StateEncodeError | StateDecodeError>
 
-/** Ends the node here, whatever it catches or protects itself from. */
+/** Ends the task here, whatever it catches or protects itself from. */
 export const suspend = (
-  suspended: Suspended,
-  asked: Effect.Effect<Question, StateEncodeError | StateDecodeError>
-): Effect.Effect<never> => Effect.andThen(Deferred.complete(suspended, asked), Effect.interruptible(Effect.never))
+  suspension: Suspension,
+  question: Effect.Effect<Question, StateEncodeError | StateDecodeError>
+): Effect.Effect<never> => Effect.andThen(Deferred.complete(suspension, question), Effect.interruptible(Effect.never))
 
-/** Where a node asks. */
-export interface Place {
+/** The task that asks. */
+export interface TaskLocation {
   readonly threadId: string
   readonly namespace: string
-  /** The version that the step is run after. */
+  /** The version at which its step begins, or 0 if none is saved. */
   readonly version: number
-  readonly base: string
+  readonly stepId: string
   readonly node: string
 }
 
-/** What a node asks through: answers that are there, and an end where there is none. */
-export const servicesOf = (
-  kinds: ReadonlyMap<string, Kind>,
-  place: Place,
-  done: Schema.JsonObject,
-  suspended: Suspended
+/**
+ * The services through which a task asks. Where the answer is among the pending writes of the step, they give it;
+ * otherwise they suspend the task.
+ */
+export const interruptServices = (
+  kinds: ReadonlyMap<string, InterruptKind>,
+  location: TaskLocation,
+  pendingWrites: Schema.JsonObject,
+  suspension: Suspension
 ): Context.Context<never> => {
-  let questions = 0
-  const askFor = (kind: Kind) => (request: unknown): Effect.Effect<unknown> =>
+  let asked = 0
+  const ask = (kind: InterruptKind) => (request: unknown): Effect.Effect<unknown> =>
     Effect.suspend(() => {
-      const index = questions++
-      const given = Option.getOrUndefined(decodeAnswer(done[answerKey(place.node, index)]))
-      return given === undefined
-        ? suspend(suspended, raise(kind, place, index, request))
-        // An answer that cannot be read is not the node's to handle.
-        : Effect.catch(readAnswer(kind, place, given), (error) => suspend(suspended, Effect.fail(error)))
+      const index = asked++
+      const answer = Option.getOrUndefined(decodeAnswer(pendingWrites[answerKey(location.node, index)]))
+      return answer === undefined
+        ? suspend(suspension, makeQuestion(kind, location, index, request))
+        // The task must not handle the error of an answer that cannot be read.
+        : Effect.catch(readAnswer(kind, location, answer), (error) => suspend(suspension, Effect.fail(error)))
     })
   return Array.from(kinds.values()).reduce<Context.Context<never>>(
-    (context, kind) => kind.service === undefined ? context : Context.add(context, kind.service, { ask: askFor(kind) }),
+    (context, kind) => kind.service === undefined ? context : Context.add(context, kind.service, { ask: ask(kind) }),
     Context.empty()
   )
 }
 
-/** A question that is to be asked, the first of a node having the index 0. */
-const raise = (
-  kind: Kind,
-  { base, namespace, node, threadId }: Place,
+/** Makes the question that a task asks as its `index`-th, counted from 0. */
+const makeQuestion = (
+  kind: InterruptKind,
+  { namespace, node, stepId, threadId }: TaskLocation,
   index: number,
   request: unknown
 ): Effect.Effect<Question, StateEncodeError> =>
@@ -117,21 +120,25 @@ const raise = (
     onSuccess: (request): Question => ({
       kind: kind.name,
       node,
-      // The same for the same question, so that one which is asked again is the same.
-      interruptId: `${base}/${node}/${index}`,
+      // If the task asks the same question again, the id is the same too.
+      interruptId: `${stepId}/${node}/${index}`,
       request,
       key: answerKey(node, index)
     })
   })
 
-const readAnswer = (kind: Kind, place: Place, given: Answer): Effect.Effect<unknown, StateDecodeError> =>
-  given.kind === kind.name
-    ? Effect.mapError(kind.response.decode(given.response), (cause) => unreadable(place, given, cause))
-    : Effect.fail(unreadable(place, given, undefined))
+const readAnswer = (
+  kind: InterruptKind,
+  location: TaskLocation,
+  answer: Answer
+): Effect.Effect<unknown, StateDecodeError> =>
+  answer.kind === kind.name
+    ? Effect.mapError(kind.response.decode(answer.response), (cause) => unreadable(location, answer, cause))
+    : Effect.fail(unreadable(location, answer, undefined))
 
 const unreadable = (
-  { namespace, node, threadId, version }: Place,
-  given: Answer,
+  { namespace, node, threadId, version }: TaskLocation,
+  answer: Answer,
   cause: Error | undefined
 ): StateDecodeError =>
   new StateDecodeError({
@@ -139,8 +146,8 @@ const unreadable = (
     namespace,
     version,
     kind: "Schema",
-    reason: `the answer to ${given.kind} in node "${node}" is not what it asks` +
+    reason: `the answer to ${answer.kind} in node "${node}" is not what it asks` +
       (cause === undefined ? "" : `: ${cause.message}`),
-    raw: given.response,
+    raw: answer.response,
     cause
   })

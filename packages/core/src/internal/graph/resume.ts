@@ -8,69 +8,69 @@ import {
   InvalidResponse,
   type StateDecodeError
 } from "../../CheckpointError.ts"
-import { alreadyResolved, branch, change } from "./change.ts"
+import { alreadyResolved, type Changes, saveBranch, saveChanges } from "./change.ts"
 import { checkNodes, type Graph } from "./definition.ts"
-import { drive } from "./loop.ts"
-import { damaged, ownMeta } from "./meta.ts"
+import { runLoop } from "./loop.ts"
+import { damaged, ownMetadata } from "./metadata.ts"
 import type { ResumeOptions, RunError, RunResult } from "./model.ts"
-import { ofCheckpoint } from "./position.ts"
-import type { Answer } from "./question.ts"
-import { annotate, make, type Running, type Tell } from "./running.ts"
-import { pendingIn, waiting } from "./status.ts"
-import { read, viewOf } from "./thread.ts"
+import { savedPosition } from "./position.ts"
+import { annotateSpan, type Emit, makeRunContext, type RunContext } from "./runContext.ts"
+import { interruptedResult, requirePendingInterrupt } from "./status.ts"
+import { readVersion, viewOf } from "./thread.ts"
 
-/** Goes on with a run, from the newest version of its thread or as a branch of an earlier one. */
+/** Continues a run from the newest version of its thread, or from an earlier one as a branch. */
 export const resume = Effect.fn("StateGraph.resume")(function*<S, U, E, R>(
   graph: Graph<S, U, E, R>,
   options: ResumeOptions<U, string, unknown>,
-  tell: Tell<S, U>
+  emit: Emit<S, U>
 ): Effect.fn.Return<
   RunResult<S, string>,
   E | RunError | InterruptAlreadyResolved | InvalidResponse,
   R | Checkpointer
 > {
-  const { checkpointId, next, response, threadId, update, version } = options
-  yield* annotate(graph, threadId)
-  const running = yield* make(graph, yield* viewOf(graph), threadId, options, tell)
+  const { checkpointId, interruptId, next, response, threadId, update, version } = options
+  yield* annotateSpan(graph, threadId)
+  const run = yield* makeRunContext(graph, yield* viewOf(graph), threadId, options, emit)
   if (next !== undefined) {
     yield* checkNodes(graph, "next", next)
     if (response !== undefined) {
       yield* new InvalidInput({ field: "response", reason: "with next, what is asked is left unanswered" })
     }
   }
+  // Everything is checked before anything is written.
   const selector = version !== undefined ? { version } : checkpointId !== undefined ? { checkpointId } : undefined
-  const target = yield* read(running, selector)
-  yield* check(graph, target, next ?? target.nextNodes)
-  // Whatever is wrong is found before anything is written.
-  const answer = response === undefined ? undefined : yield* answerTo(graph, target, options.interruptId, response)
-  const head = selector === undefined ? target : yield* branch(running, target)
-  return yield* proceed(running, yield* change(running, head, { answer, next, update }))
+  const target = yield* readVersion(run, selector)
+  yield* checkResumable(graph, target, next ?? target.nextNodes)
+  const answer = response === undefined ? undefined : yield* encodeAnswer(graph, target, interruptId, response)
+  const head = selector === undefined ? target : yield* saveBranch(run, target)
+  return yield* changeAndContinue(run, head, { answer, next, update })
 })
 
-/** Fails if the graph cannot go on from there. */
-export const check = Effect.fnUntraced(function*<S, U, E, R>(
+/** Fails if the graph has not written a checkpoint, or cannot continue from it with these nodes. */
+export const checkResumable = Effect.fnUntraced(function*<S, U, E, R>(
   graph: Graph<S, U, E, R>,
   head: Checkpoint<S>,
-  next: ReadonlyArray<string>
+  nextNodes: ReadonlyArray<string>
 ): Effect.fn.Return<void, StateDecodeError> {
-  yield* ownMeta(graph, head)
-  const unknown = next.find((node) => !graph.nodes.has(node))
+  yield* ownMetadata(graph, head)
+  const unknown = nextNodes.find((node) => !graph.nodes.has(node))
   if (unknown !== undefined) {
     yield* damaged(head, `it goes on with node "${unknown}", which graph "${graph.name}" does not have`)
   }
 })
 
-/** What a response is to what a checkpoint asks. */
-const answerTo = Effect.fnUntraced(function*<S, U, E, R>(
+/** Encodes a response as the answer to the question that a checkpoint waits for. */
+const encodeAnswer = Effect.fnUntraced(function*<S, U, E, R>(
   graph: Graph<S, U, E, R>,
   head: Checkpoint<S>,
   interruptId: string | undefined,
   response: unknown
 ): Effect.fn.Return<
-  Pick<Answer, "interruptId" | "response">,
+  NonNullable<Changes<U>["answer"]>,
   InterruptAlreadyResolved | StateDecodeError | InvalidResponse
 > {
-  const pending = Option.isNone(head.pendingInterrupt) ? undefined : yield* pendingIn(graph, head)
+  const { namespace, threadId } = head
+  const pending = Option.isNone(head.pendingInterrupt) ? undefined : yield* requirePendingInterrupt(graph, head)
   if (pending === undefined || (interruptId ?? pending.interruptId) !== pending.interruptId) {
     return yield* alreadyResolved(head, interruptId)
   }
@@ -80,8 +80,8 @@ const answerTo = Effect.fnUntraced(function*<S, U, E, R>(
   }
   const json = yield* Effect.mapError(kind.response.encode(response), (cause) =>
     new InvalidResponse({
-      threadId: head.threadId,
-      namespace: head.namespace,
+      threadId,
+      namespace,
       interruptId: pending.interruptId,
       kind: kind.name,
       reason: cause.message,
@@ -90,14 +90,16 @@ const answerTo = Effect.fnUntraced(function*<S, U, E, R>(
   return { interruptId: pending.interruptId, response: json }
 })
 
-/** Goes on from a checkpoint, or says what it waits for. */
-export const proceed = Effect.fnUntraced(function*<S, U, E, R>(
-  running: Running<S, U, E, R>,
-  head: Checkpoint<S>
-): Effect.fn.Return<RunResult<S, string>, E | RunError, R> {
-  const { graph, view } = running
-  if (Option.isSome(head.pendingInterrupt)) return yield* waiting(graph, head)
-  const meta = yield* ownMeta(graph, head)
-  const done = head.nextNodes.length === 0 ? {} : yield* view.writes(head)
-  return yield* drive(running, ofCheckpoint(head, meta, done))
+/** Saves changes to a checkpoint, and continues from there unless it still waits for an answer. */
+export const changeAndContinue = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  from: Checkpoint<S>,
+  changes: Changes<U>
+): Effect.fn.Return<RunResult<S, string>, E | RunError | InterruptAlreadyResolved, R> {
+  const { graph, view } = run
+  const head = yield* saveChanges(run, from, changes)
+  if (Option.isSome(head.pendingInterrupt)) return yield* interruptedResult(graph, head)
+  const metadata = yield* ownMetadata(graph, head)
+  const pendingWrites = head.nextNodes.length === 0 ? {} : yield* view.writes(head)
+  return yield* runLoop(run, savedPosition(head, metadata, pendingWrites))
 })

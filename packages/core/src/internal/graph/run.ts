@@ -4,33 +4,35 @@ import type { Checkpoint } from "../../Checkpoint.ts"
 import type { Checkpointer } from "../../Checkpointer.ts"
 import { ThreadUnfinished } from "../../CheckpointError.ts"
 import type { Definition } from "./definition.ts"
-import { drive } from "./loop.ts"
-import { ownMeta } from "./meta.ts"
+import { runLoop } from "./loop.ts"
+import { ownMetadata } from "./metadata.ts"
 import type { RunError, RunOptions, RunResult } from "./model.ts"
-import { unsaved } from "./position.ts"
-import { annotate, make, type Running, type Tell } from "./running.ts"
+import { unsavedPosition } from "./position.ts"
+import { annotateSpan, type Emit, makeRunContext, type RunContext } from "./runContext.ts"
 import { viewOf } from "./thread.ts"
 
-/** Runs a graph on a thread that is new or has ended. */
+/** Runs a graph on a thread that is new, or whose last run has ended. */
 export const run = Effect.fn("StateGraph.run")(function*<S, Input, U, E, R>(
   graph: Definition<S, Input, U, E, R>,
   options: RunOptions<Input, string>,
-  tell: Tell<S, U>
+  emit: Emit<S, U>
 ): Effect.fn.Return<RunResult<S, string>, E | RunError | ThreadUnfinished, R | Checkpointer> {
   const { input, threadId } = options
-  yield* annotate(graph, threadId)
+  yield* annotateSpan(graph, threadId)
   const view = yield* viewOf(graph)
-  const running = yield* make(graph, view, threadId, options, tell)
+  const run = yield* makeRunContext(graph, view, threadId, options, emit)
   const head = Option.getOrUndefined(yield* view.get(threadId))
-  const done = head === undefined ? 0 : (yield* ownMeta(graph, head)).step
-  if (head !== undefined && isUnfinished(head)) return yield* unfinished(head)
-  return yield* begin(running, head, done, graph.begin(input, head?.state))
+  const completedSteps = head === undefined ? 0 : (yield* ownMetadata(graph, head)).step
+  if (head !== undefined && isUnfinished(head)) return yield* threadUnfinished(head)
+  return yield* beginRun(run, head, completedSteps, graph.begin(input, head?.state))
 })
 
 const isUnfinished = (head: Checkpoint<unknown>): boolean =>
   head.nextNodes.length > 0 || Option.isSome(head.pendingInterrupt)
 
-const unfinished = ({ namespace, nextNodes, pendingInterrupt, threadId, version }: Checkpoint<unknown>) =>
+const threadUnfinished = (
+  { namespace, nextNodes, pendingInterrupt, threadId, version }: Checkpoint<unknown>
+): ThreadUnfinished =>
   new ThreadUnfinished({
     threadId,
     namespace,
@@ -39,23 +41,25 @@ const unfinished = ({ namespace, nextNodes, pendingInterrupt, threadId, version 
     interruptId: Option.getOrUndefined(pendingInterrupt)?.interruptId
   })
 
-/** Begins anew, after what is there. */
-export const begin = <S, U, E, R>(
-  running: Running<S, U, E, R>,
+/** Runs a graph from its first node, after the versions that the thread already has. */
+export const beginRun = <S, U, E, R>(
+  run: RunContext<S, U, E, R>,
   head: Checkpoint<S> | undefined,
-  done: number,
+  completedSteps: number,
   state: S,
   invocation?: string | undefined
 ): Effect.Effect<RunResult<S, string>, E | RunError, R> => {
-  const { graph, runId } = running
-  return drive(
-    running,
-    unsaved(runId, head, state, [graph.start], {
+  const { graph, runId } = run
+  const position = unsavedPosition(runId, head, {
+    state,
+    nextNodes: [graph.start],
+    metadata: {
       name: graph.name,
-      step: done,
+      step: completedSteps,
       source: "input",
       writers: [],
       ...(invocation === undefined ? {} : { invocation })
-    })
-  )
+    }
+  })
+  return runLoop(run, position)
 }

@@ -4,7 +4,7 @@ import * as Input from "../input.ts"
 import { checkNodes } from "./definition.ts"
 import type { Settings, Strategy } from "./model.ts"
 
-/** How a graph is run, where the caller has left nothing to a default. */
+/** Settings with their defaults filled in. */
 export interface RunSettings extends Settings<string> {
   readonly strategy: Strategy
   readonly maxSteps: number
@@ -13,8 +13,8 @@ export interface RunSettings extends Settings<string> {
 
 const strategies: ReadonlyArray<Strategy> = ["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"]
 
-/** The settings with their defaults, if they mean something to the graph. */
-export const check = Effect.fnUntraced(function*(
+/** Checks the settings of a call, and fills in the defaults. */
+export const resolveSettings = Effect.fnUntraced(function*(
   graph: { readonly name: string; readonly nodes: ReadonlyMap<string, unknown> },
   settings: Settings<string>
 ): Effect.fn.Return<RunSettings, InvalidInput> {

@@ -5,56 +5,57 @@ import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
 import type { Checkpointer, ReadError } from "../../Checkpointer.ts"
 import { type StateDecodeError, StepLimitExceeded } from "../../CheckpointError.ts"
 import type { Graph } from "./definition.ts"
-import { damaged, metaOf } from "./meta.ts"
+import { damaged, graphMetadata } from "./metadata.ts"
 import type { PendingInterrupt, RunResult } from "./model.ts"
-import type { Saved } from "./position.ts"
+import type { SavedPosition } from "./position.ts"
 import { viewOf } from "./thread.ts"
 
-/** How a thread of a graph is doing: what it waits for, or how its run ended. */
+/** What the threads of a graph wait for, and how a run ended. */
 
-/** What a checkpoint of the graph waits for. */
-export const pendingOf = (
+/** The question that a checkpoint of the graph waits for. */
+export const pendingInterruptOf = (
   graph: { readonly name: string },
   checkpoint: CheckpointInfo
 ): Option.Option<PendingInterrupt> =>
   Option.gen(function*() {
     const { interruptId, request } = yield* checkpoint.pendingInterrupt
-    const { asked, name } = yield* metaOf(checkpoint)
+    const { asked, name } = yield* graphMetadata(checkpoint)
     const { kind, node } = yield* Option.fromUndefinedOr(name === graph.name ? asked : undefined)
     return { threadId: checkpoint.threadId, interruptId, kind, node, request }
   })
 
-/** What a checkpoint waits for that has a pending interrupt. */
-export const pendingIn = (
+/** The same, of a checkpoint that has a pending interrupt, which must be one of the graph. */
+export const requirePendingInterrupt = (
   graph: { readonly name: string },
-  head: CheckpointInfo
+  checkpoint: CheckpointInfo
 ): Effect.Effect<PendingInterrupt, StateDecodeError> =>
   Effect.mapError(
-    Effect.fromOption(pendingOf(graph, head)),
-    () => damaged(head, "its pending interrupt was not raised by a graph")
+    Effect.fromOption(pendingInterruptOf(graph, checkpoint)),
+    () => damaged(checkpoint, "its pending interrupt was not raised by a graph")
   )
 
-export const waiting = <S>(
+/** The result of a run that ended at a checkpoint with a pending interrupt. */
+export const interruptedResult = <S>(
   graph: { readonly name: string },
-  head: Checkpoint<S>
+  checkpoint: Checkpoint<S>
 ): Effect.Effect<RunResult<S, string>, StateDecodeError> =>
-  Effect.map(pendingIn(graph, head), (interrupt) => ({
+  Effect.map(requirePendingInterrupt(graph, checkpoint), (interrupt) => ({
     _tag: "Interrupted",
-    state: head.state,
-    checkpoint: head,
+    state: checkpoint.state,
+    checkpoint,
     interrupt
   }))
 
-/** How a run ends that goes no further. */
-export const resultOf = <S>(
+/** The result of a run that ended at a position. */
+export const resultAt = <S>(
   graph: { readonly name: string },
   maxSteps: number,
-  { head, meta: { branches }, next, state }: Saved<S>
+  { head, metadata: { branches }, nextNodes, state }: SavedPosition<S>
 ): Effect.Effect<RunResult<S, string>, StateDecodeError | StepLimitExceeded> => {
-  if (Option.isSome(head.pendingInterrupt)) return waiting(graph, head)
-  if (next.length > 0) {
+  if (Option.isSome(head.pendingInterrupt)) return interruptedResult(graph, head)
+  if (nextNodes.length > 0) {
     const { namespace, threadId, version } = head
-    return Effect.fail(new StepLimitExceeded({ threadId, namespace, maxSteps, version, nextNodes: next }))
+    return Effect.fail(new StepLimitExceeded({ threadId, namespace, maxSteps, version, nextNodes }))
   }
   return Effect.succeed(
     branches === undefined
@@ -63,12 +64,13 @@ export const resultOf = <S>(
   )
 }
 
-/** What the threads of a graph wait for. */
+/** Lists the questions that the threads of a graph wait for. */
 export const interrupts = <S, U, E, R>(
   graph: Graph<S, U, E, R>
 ): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> =>
   Stream.unwrap(Effect.map(viewOf(graph), (view) =>
     Stream.flatMap(
       view.threads({ interrupted: true }),
-      ({ head }) => Option.match(pendingOf(graph, head), { onNone: () => Stream.empty, onSome: Stream.succeed })
+      ({ head }) =>
+        Option.match(pendingInterruptOf(graph, head), { onNone: () => Stream.empty, onSome: Stream.succeed })
     )))

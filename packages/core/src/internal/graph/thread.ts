@@ -6,25 +6,25 @@ import { Checkpointer, type ReadError, type Selector, type View } from "../../Ch
 import { CheckpointNotFound, type InvalidInput } from "../../CheckpointError.ts"
 import type { Graph } from "./definition.ts"
 
-/** The thread that a graph is run on. */
+/** The thread that a graph runs on. */
 export interface Thread<in out S> {
   readonly view: View<S>
   readonly threadId: string
-  /** What the caller has for the metadata of its versions; that of the version before by default. */
-  readonly metadata: Schema.JsonObject | undefined
+  /** The caller's part of the metadata of new versions. Without it, a version keeps that of the one before. */
+  readonly callerMetadata: Schema.JsonObject | undefined
 }
 
-/** The threads of a graph. */
+/** The threads of a graph as a view. */
 export const viewOf = <S, U, E, R>(
   graph: Graph<S, U, E, R>,
   namespace = graph.namespace
 ): Effect.Effect<View<S>, InvalidInput, Checkpointer> =>
   Checkpointer.use((checkpointer) => checkpointer.view({ state: graph.state, namespace }))
 
-/** The newest version of a thread, or the one that is selected. */
-export const read = Effect.fnUntraced(function*<S>(
+/** Reads the newest version of a thread, or the selected one. */
+export const readVersion = Effect.fnUntraced(function*<S>(
   { threadId, view }: Thread<S>,
-  selector: Selector | undefined
+  selector?: Selector | undefined
 ): Effect.fn.Return<Checkpoint<S>, ReadError | CheckpointNotFound> {
   const found = yield* view.get(threadId, selector)
   if (Option.isSome(found)) return found.value

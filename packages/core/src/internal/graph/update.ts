@@ -5,18 +5,20 @@ import * as Schema from "effect/Schema"
 import * as Codec from "../codec.ts"
 import type { Plain, SchemaOf } from "./model.ts"
 
-/** How nodes change the state of a graph that does not say so itself. */
+/** The updates of graphs without an `update` schema of their own. */
 
-/** Updates as they are stored, and what becomes of a state and an update. */
-export interface Update<S, U> {
+export interface DefaultUpdate<S, U> {
   readonly codec: Codec.Codec<U>
   readonly merge: (state: S, update: unknown) => S
 }
 
-/** Some of a struct's fields take the place of those of the state, and any other state is replaced as a whole. */
-export const ofState = <S, U>(state: SchemaOf<S>): Update<S, U> =>
+/**
+ * An update of a struct is some of its fields. An update of any other state is a whole state. That `U` is either is what
+ * `UpdateOf` says.
+ */
+export const defaultUpdate = <S, U>(state: SchemaOf<S>): DefaultUpdate<S, U> =>
   isStruct(state)
-    ? { codec: someOf(state), merge: mergeInto(state) }
+    ? { codec: fieldsCodec(state), merge: mergeFields(state) }
     : { codec: Codec.pure<Plain>(state) as Codec.Codec<U>, merge: (_, update) => update as S }
 
 type Struct = Plain & { readonly fields: Record<string, Plain> }
@@ -32,17 +34,17 @@ interface Makes<S> {
 const isStruct = (schema: Plain): schema is Struct =>
   Predicate.hasProperty(schema, "fields") && Predicate.isObject(schema.fields)
 
-/** Puts fields in place of others. A state of a class stays one. */
-const mergeInto = (struct: Struct) => <S>(state: S, update: unknown): S => {
+/** Replaces fields of a state. An instance of a class stays one. */
+const mergeFields = (struct: Struct) => <S>(state: S, update: unknown): S => {
   const merged = { ...state, ...update as object } as S
   return typeof struct === "function" ? (struct as Struct & Makes<S>).make(merged, { disableChecks: true }) : merged
 }
 
 /**
- * Some of a struct's fields, each in a struct of its own: a field that is missing here is not there, whatever its schema
- * makes of that.
+ * The codec of some fields of a struct. Each field is encoded in a struct of its own, because the struct's own schema may
+ * treat a missing field in any way, by a default for example, and here a missing field is just not part of the update.
  */
-const someOf = <U>({ fields }: Struct): Codec.Codec<U> => {
+const fieldsCodec = <U>({ fields }: Struct): Codec.Codec<U> => {
   const codecs = Record.map(fields, (field, name): Codec.Codec<Fields> => Codec.pure(Schema.Struct({ [name]: field })))
   const each = <A>(
     parts: Fields,
