@@ -10,27 +10,29 @@ export const advance = Effect.fnUntraced(function*<S, U, E, R>(
   graph: Graph<S, U, E, R>,
   strategy: Strategy,
   runId: string,
-  { head, metadata: { invocation, step }, state: before }: Position<S>,
+  { head, metadata: { outerTask, step }, state: before }: Position<S>,
   returned: ReadonlyArray<Returned<U>>
 ): Effect.fn.Return<Position<S>, InvalidInput> {
   const state = returned.reduce(
     (state, { update }) => update === undefined ? state : graph.reduce(state, update),
     before
   )
-  const completed = returned.map(({ node }) => node)
-  const successors = Array.from(new Set(completed.flatMap((node) => successorsOf(graph.edges.get(node) ?? [], state))))
-  yield* checkNodes(graph, `edges of ${completed.join(", ")}`, successors)
+  const completedNodes = returned.map(({ node }) => node)
+  const successors = Array.from(
+    new Set(completedNodes.flatMap((node) => successorsOf(graph.edges.get(node) ?? [], state)))
+  )
+  yield* checkNodes(graph, `edges of ${completedNodes.join(", ")}`, successors)
   const nextNodes = choose(strategy, successors)
   return unsavedPosition(runId, head, {
     state,
     nextNodes,
     metadata: {
-      name: graph.name,
+      graph: graph.name,
       step: step + 1,
-      source: "step",
-      writers: completed,
-      ...(invocation === undefined ? {} : { invocation }),
-      ...(nextNodes.length === 0 && successors.length > 0 ? { branches: successors } : {})
+      cause: "step",
+      completedNodes,
+      ...(outerTask === undefined ? {} : { outerTask }),
+      ...(nextNodes.length === 0 && successors.length > 0 ? { notTaken: successors } : {})
     }
   })
 })

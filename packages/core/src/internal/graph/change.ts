@@ -15,15 +15,15 @@ import { readVersion } from "./thread.ts"
 export const saveBranch = Effect.fnUntraced(function*<S, U, E, R>(
   { callerMetadata, emit, graph, threadId, view }: RunContext<S, U, E, R>,
   target: Checkpoint<S>,
-  invocation?: string | undefined
+  outerTask?: string | undefined
 ): Effect.fn.Return<Checkpoint<S>, RunError> {
-  const { base: _, ...metadata } = yield* ownMetadata(graph, target)
+  const { stepId: _, ...metadata } = yield* ownMetadata(graph, target)
   const restored = yield* view.restore(threadId, { version: target.version }, {
     metadata: withMetadata(callerMetadata, target, {
       ...metadata,
-      source: "branch",
-      writers: [],
-      ...(invocation === undefined ? {} : { invocation })
+      cause: "branch",
+      completedNodes: [],
+      ...(outerTask === undefined ? {} : { outerTask })
     }),
     writes: yield* view.writes(target)
   })
@@ -68,10 +68,10 @@ export const saveChanges = Effect.fnUntraced(function*<S, U, E, R>(
 const changedVersion = <S, U, E, R>(
   { callerMetadata, graph, runId }: Pick<RunContext<S, U, E, R>, "callerMetadata" | "graph" | "runId">,
   head: Checkpoint<S>,
-  { asked, branches, ...metadata }: Metadata,
+  { notTaken, question, ...metadata }: Metadata,
   { answer, next, update }: Changes<U>
 ) => {
-  const isStillAsking = asked !== undefined && answer === undefined && next === undefined
+  const isStillAsking = question !== undefined && answer === undefined && next === undefined
   return {
     parent: head,
     state: update === undefined ? head.state : graph.reduce(head.state, update),
@@ -79,22 +79,24 @@ const changedVersion = <S, U, E, R>(
     pendingInterrupt: isStillAsking ? Option.getOrUndefined(head.pendingInterrupt) : undefined,
     metadata: withMetadata(callerMetadata, head, {
       ...metadata,
-      source: answer === undefined ? "edit" : "answer",
-      writers: [],
-      base: next === undefined ? stepIdOf(head, metadata) : `${runId}/${metadata.step}`,
-      ...(isStillAsking ? { asked } : {}),
-      ...(branches === undefined || next !== undefined ? {} : { branches })
+      cause: answer === undefined ? "edit" : "answer",
+      completedNodes: [],
+      stepId: next === undefined ? stepIdOf(head, metadata) : `${runId}/${metadata.step}`,
+      ...(isStillAsking ? { question } : {}),
+      ...(notTaken === undefined || next !== undefined ? {} : { notTaken })
     }),
-    writes: answer === undefined || asked === undefined ? {} : { [asked.key]: storedAnswer(asked, answer) },
+    writes: answer === undefined || question === undefined
+      ? {}
+      : { [question.writeKey]: storedAnswer(question, answer) },
     keepsWrites: next === undefined,
     resolvesInterrupt: Option.isSome(head.pendingInterrupt)
   }
 }
 
 const storedAnswer = (
-  { kind, node, within }: NonNullable<Metadata["asked"]>,
+  { interrupt, nested, node }: NonNullable<Metadata["question"]>,
   answer: Pick<Answer, "interruptId" | "response">
-): Answer => ({ ...answer, kind, node, ...(within === undefined ? {} : { within }) })
+): Answer => ({ ...answer, interrupt, node, ...(nested === undefined ? {} : { nested }) })
 
 export const alreadyResolved = (
   { namespace, threadId, version }: CheckpointInfo,

@@ -9,25 +9,27 @@ export const NestedVersion = Schema.Struct({ version: Schema.Int, checkpointId: 
 
 /** What a graph keeps in the metadata of its checkpoints, under `graph`. */
 export const Metadata = Schema.Struct({
-  name: Schema.String,
+  /** The name of the graph that has written the checkpoint. */
+  graph: Schema.String,
   /** How many steps the thread has completed. */
   step: Schema.Int,
-  source: Schema.Literals(["input", "step", "interrupt", "answer", "branch", "edit"]),
+  /** Why the version was made. */
+  cause: Schema.Literals(["input", "step", "interrupt", "answer", "branch", "edit"]),
   /** The nodes whose updates are new in the state. */
-  writers: Schema.Array(Schema.String),
+  completedNodes: Schema.Array(Schema.String),
   /** The id of the next step. A branch has none: its next step has the id of its checkpoint. */
-  base: Schema.optionalKey(Schema.String),
+  stepId: Schema.optionalKey(Schema.String),
   /** The question that the thread waits for, and the pending write that will hold the answer. */
-  asked: Schema.optionalKey(Schema.Struct({
-    kind: Schema.String,
+  question: Schema.optionalKey(Schema.Struct({
+    interrupt: Schema.String,
     node: Schema.String,
-    key: Schema.String,
-    within: Schema.optionalKey(NestedVersion)
+    writeKey: Schema.String,
+    nested: Schema.optionalKey(NestedVersion)
   })),
   /** The nodes that the strategy did not continue with. */
-  branches: Schema.optionalKey(Schema.Array(Schema.String)),
+  notTaken: Schema.optionalKey(Schema.Array(Schema.String)),
   /** The task of the outer graph that this run belongs to. */
-  invocation: Schema.optionalKey(Schema.String)
+  outerTask: Schema.optionalKey(Schema.String)
 })
 
 export type Metadata = typeof Metadata.Type
@@ -63,9 +65,9 @@ export const ownMetadata = (
   checkpoint: CheckpointInfo
 ): Effect.Effect<Metadata, StateDecodeError> =>
   Effect.flatMap(anyMetadata(checkpoint), (metadata) =>
-    metadata.name === graph.name
+    metadata.graph === graph.name
       ? Effect.succeed(metadata)
-      : Effect.fail(damaged(checkpoint, `it was written by graph "${metadata.name}", and this is "${graph.name}"`)))
+      : Effect.fail(damaged(checkpoint, `it was written by graph "${metadata.graph}", and this is "${graph.name}"`)))
 
 /** The id of the step that begins at a checkpoint. A copy, made by a restore or a fork, begins a step of its own. */
 export const stepIdOf = ({ checkpointId, parent, threadId, version }: CheckpointInfo, metadata: Metadata): string => {
@@ -73,5 +75,5 @@ export const stepIdOf = ({ checkpointId, parent, threadId, version }: Checkpoint
     parent,
     (parent) => parent.threadId !== threadId || parent.version !== version - 1
   )
-  return isCopy || metadata.base === undefined ? checkpointId : metadata.base
+  return isCopy || metadata.stepId === undefined ? checkpointId : metadata.stepId
 }

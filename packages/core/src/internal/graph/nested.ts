@@ -28,7 +28,7 @@ export const runNested = Effect.fnUntraced(function*<S, Input, U, E, R>(
   const run = yield* makeRunContext(graph, view, threadId, options, outer.emitNested)
   const latest = Option.getOrUndefined(yield* view.get(threadId))
   const metadata = latest === undefined ? undefined : yield* anyMetadata(latest)
-  const head = metadata?.invocation === outer.id ? latest : yield* branchWithOuter(run, outer)
+  const head = metadata?.outerTask === outer.id ? latest : yield* branchWithOuter(run, outer)
   const result = head === undefined
     ? yield* beginRun(run, latest, metadata?.step ?? 0, graph.begin(input, undefined), outer.id)
     : yield* continueNested(run, outer, head)
@@ -40,7 +40,7 @@ const branchWithOuter = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,
   { answers, id }: OuterTask
 ): Effect.fn.Return<Checkpoint<S> | undefined, RunError> {
-  const [last] = answers.flatMap(({ within }) => within === undefined ? [] : [within])
+  const [last] = answers.flatMap(({ nested }) => nested === undefined ? [] : [nested])
     .toSorted((a, b) => b.version - a.version)
   if (last === undefined) return undefined
   const waiting = yield* run.view.get(run.threadId, { checkpointId: last.checkpointId })
@@ -67,10 +67,10 @@ const outerQuestion = (
     { readonly _tag: "Interrupted" }
   >
 ): Question => ({
-  kind,
+  interrupt: kind,
   node,
   request,
   interruptId,
-  key: `within:${interruptId}`,
-  within: { version, checkpointId }
+  writeKey: `nested:${interruptId}`,
+  nested: { version, checkpointId }
 })

@@ -21,14 +21,14 @@ export const pauseAfter = <S>(
   { metadata, stepId }: Position<S>,
   nodes: ReadonlyArray<string> | undefined
 ): Question | undefined => {
-  const node = metadata.writers.find((node) => nodes?.includes(node))
+  const node = metadata.completedNodes.find((node) => nodes?.includes(node))
   return node === undefined ? undefined : pause("after", stepId, node)
 }
 
 const pause = (when: "before" | "after", stepId: string, node: string): Question => ({
-  kind: pauseInterrupt,
+  interrupt: pauseInterrupt,
   node,
   interruptId: `${stepId}/${node}/${when}`,
   request: { pause: when, node },
-  key: pauseAnswerKey
+  writeKey: pauseAnswerKey
 })

@@ -76,9 +76,9 @@ export const savePosition = Effect.fnUntraced(function*<S>(
   const { head, nextNodes, pendingWrites, state, stepId } = position
   const metadata: Metadata = {
     ...position.metadata,
-    base: stepId,
-    ...(position._tag === "Saved" ? { source: "interrupt", writers: [] } : {}),
-    ...(question === undefined ? {} : { asked: storedQuestion(question) })
+    stepId,
+    ...(position._tag === "Saved" ? { cause: "interrupt", completedNodes: [] } : {}),
+    ...(question === undefined ? {} : { question: storedQuestion(question) })
   }
   const saved = yield* view.put({
     ...(head === undefined ? { threadId, expectedVersion: 0 } : { parent: head }),
@@ -91,9 +91,9 @@ export const savePosition = Effect.fnUntraced(function*<S>(
   return { ...position, _tag: "Saved", head: saved, metadata }
 })
 
-const storedQuestion = ({ key, kind, node, within }: Question): NonNullable<Metadata["asked"]> => ({
-  kind,
+const storedQuestion = ({ interrupt, nested, node, writeKey }: Question): NonNullable<Metadata["question"]> => ({
+  interrupt,
   node,
-  key,
-  ...(within === undefined ? {} : { within })
+  writeKey,
+  ...(nested === undefined ? {} : { nested })
 })

@@ -27,23 +27,24 @@ export const pauseInterrupt = "Pause"
 
 /** A question that a thread is to wait for. */
 export interface Question {
-  readonly kind: string
+  /** The name of the interrupt. */
+  readonly interrupt: string
   readonly node: string
   readonly interruptId: string
   readonly request: Schema.Json
   /** The pending write that will hold the answer. */
-  readonly key: string
+  readonly writeKey: string
   /** The version of the nested graph that waits, if it is a nested graph that asks. */
-  readonly within?: typeof NestedVersion.Type | undefined
+  readonly nested?: typeof NestedVersion.Type | undefined
 }
 
 /** An answer, as it is stored in the pending writes of the step. */
 export const Answer = Schema.Struct({
   interruptId: Schema.String,
-  kind: Schema.String,
+  interrupt: Schema.String,
   node: Schema.String,
   response: Schema.Json,
-  within: Schema.optionalKey(NestedVersion)
+  nested: Schema.optionalKey(NestedVersion)
 })
 
 export type Answer = typeof Answer.Type
@@ -55,7 +56,7 @@ const answerKey = (node: string, index: number): string => `answer:${node}:${ind
 /** The answers to the questions of the graph that is nested in a node. */
 export const nestedAnswers = (node: string, pendingWrites: Schema.JsonObject): ReadonlyArray<Answer> =>
   Object.values(pendingWrites).flatMap((write) => Option.toArray(decodeAnswer(write)))
-    .filter((answer) => answer.node === node && answer.within !== undefined)
+    .filter((answer) => answer.node === node && answer.nested !== undefined)
 
 /** Is completed when a task asks, or cannot read an answer. This ends the task from outside. */
 export type Suspension = Deferred.Deferred<Question, StateEncodeError | StateDecodeError>
@@ -118,12 +119,12 @@ const makeQuestion = (
         cause
       }),
     onSuccess: (request): Question => ({
-      kind: kind.name,
+      interrupt: kind.name,
       node,
       // If the task asks the same question again, the id is the same too.
       interruptId: `${stepId}/${node}/${index}`,
       request,
-      key: answerKey(node, index)
+      writeKey: answerKey(node, index)
     })
   })
 
@@ -132,7 +133,7 @@ const readAnswer = (
   location: TaskLocation,
   answer: Answer
 ): Effect.Effect<unknown, StateDecodeError> =>
-  answer.kind === kind.name
+  answer.interrupt === kind.name
     ? Effect.mapError(kind.response.decode(answer.response), (cause) => unreadable(location, answer, cause))
     : Effect.fail(unreadable(location, answer, undefined))
 
@@ -146,7 +147,7 @@ const unreadable = (
     namespace,
     version,
     kind: "Schema",
-    reason: `the answer to ${answer.kind} in node "${node}" is not what it asks` +
+    reason: `the answer to ${answer.interrupt} in node "${node}" is not what it asks` +
       (cause === undefined ? "" : `: ${cause.message}`),
     raw: answer.response,
     cause

@@ -47,18 +47,18 @@ export const beginRun = <S, U, E, R>(
   head: Checkpoint<S> | undefined,
   completedSteps: number,
   state: S,
-  invocation?: string | undefined
+  outerTask?: string | undefined
 ): Effect.Effect<RunResult<S, string>, E | RunError, R> => {
   const { graph, runId } = run
   const position = unsavedPosition(runId, head, {
     state,
     nextNodes: [graph.start],
     metadata: {
-      name: graph.name,
+      graph: graph.name,
       step: completedSteps,
-      source: "input",
-      writers: [],
-      ...(invocation === undefined ? {} : { invocation })
+      cause: "input",
+      completedNodes: [],
+      ...(outerTask === undefined ? {} : { outerTask })
     }
   })
   return runLoop(run, position)

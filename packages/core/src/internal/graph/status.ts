@@ -19,9 +19,10 @@ export const pendingInterruptOf = (
 ): Option.Option<PendingInterrupt> =>
   Option.gen(function*() {
     const { interruptId, request } = yield* checkpoint.pendingInterrupt
-    const { asked, name } = yield* graphMetadata(checkpoint)
-    const { kind, node } = yield* Option.fromUndefinedOr(name === graph.name ? asked : undefined)
-    return { threadId: checkpoint.threadId, interruptId, kind, node, request }
+    const metadata = yield* graphMetadata(checkpoint)
+    const question = metadata.graph === graph.name ? metadata.question : undefined
+    const { interrupt, node } = yield* Option.fromUndefinedOr(question)
+    return { threadId: checkpoint.threadId, interruptId, kind: interrupt, node, request }
   })
 
 /** The same, of a checkpoint that has a pending interrupt, which must be one of the graph. */
@@ -50,7 +51,7 @@ export const interruptedResult = <S>(
 export const resultAt = <S>(
   graph: { readonly name: string },
   maxSteps: number,
-  { head, metadata: { branches }, nextNodes, state }: SavedPosition<S>
+  { head, metadata: { notTaken }, nextNodes, state }: SavedPosition<S>
 ): Effect.Effect<RunResult<S, string>, StateDecodeError | StepLimitExceeded> => {
   if (Option.isSome(head.pendingInterrupt)) return interruptedResult(graph, head)
   if (nextNodes.length > 0) {
@@ -58,9 +59,9 @@ export const resultAt = <S>(
     return Effect.fail(new StepLimitExceeded({ threadId, namespace, maxSteps, version, nextNodes }))
   }
   return Effect.succeed(
-    branches === undefined
+    notTaken === undefined
       ? { _tag: "Completed", state, checkpoint: head }
-      : { _tag: "Stopped", state, checkpoint: head, branches }
+      : { _tag: "Stopped", state, checkpoint: head, branches: notTaken }
   )
 }
 
