@@ -53,26 +53,50 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import { type Pipeable, Prototype } from "effect/Pipeable"
-import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
-import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type * as Types from "effect/Types"
-import type { Checkpoint, CheckpointInfo } from "./Checkpoint.ts"
-import type { Checkpointer, PutError, ReadError, View } from "./Checkpointer.ts"
-import type {
-  CheckpointNotFound,
-  InterruptAlreadyResolved,
-  InvalidInput,
-  InvalidResponse,
-  StateDecodeError,
-  StepLimitExceeded,
-  ThreadUnfinished,
-  VersionConflict
-} from "./CheckpointError.ts"
+import type { Checkpointer, ReadError, View } from "./Checkpointer.ts"
+import type { InterruptAlreadyResolved, InvalidInput, InvalidResponse, ThreadUnfinished } from "./CheckpointError.ts"
 import * as Definition from "./internal/graph/definition.ts"
-import * as Engine from "./internal/graph/engine.ts"
-import { toMermaid as draw } from "./internal/graph/mermaid.ts"
+import * as Mermaid from "./internal/graph/mermaid.ts"
+import {
+  type AnyInterrupt,
+  type Continue,
+  type Edge,
+  type Event,
+  internal,
+  type NodeContext,
+  type PendingInterrupt,
+  type Plain,
+  type ResumeOptions,
+  type RunError,
+  type RunOptions,
+  type RunResult,
+  type Settings
+} from "./internal/graph/model.ts"
+import * as Nested from "./internal/graph/nested.ts"
+import type { Ask } from "./internal/graph/question.ts"
+import * as Resume from "./internal/graph/resume.ts"
+import * as Run from "./internal/graph/run.ts"
+import * as Status from "./internal/graph/status.ts"
+import * as Thread from "./internal/graph/thread.ts"
+
+export type {
+  AnyInterrupt,
+  Continue,
+  Edge,
+  Event,
+  NodeContext,
+  PendingInterrupt,
+  Plain,
+  ResumeOptions,
+  RunError,
+  RunOptions,
+  RunResult,
+  Settings,
+  Strategy
+} from "./internal/graph/model.ts"
 
 // -----------------------------------------------------------------------------
 // interrupts
@@ -90,32 +114,9 @@ export interface InterruptClass<
   Id extends string,
   Request extends Plain,
   Response extends Plain
-> extends Context.ServiceClass<Self, Id, Definition.Ask<Request["Type"], Response["Type"]>> {
+> extends Context.ServiceClass<Self, Id, Ask<Request["Type"], Response["Type"]>> {
   readonly request: Request
   readonly response: Response
-}
-
-/**
- * Any kind of question.
- *
- * @category models
- * @since 0.1.0
- */
-export interface AnyInterrupt {
-  readonly key: string
-  readonly request: Plain
-  readonly response: Plain
-}
-
-/**
- * A schema that needs no services, as the schemas of a graph are.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Plain extends Schema.Constraint {
-  readonly DecodingServices: never
-  readonly EncodingServices: never
 }
 
 /**
@@ -141,10 +142,7 @@ export const Interrupt = <Self>() =>
     readonly response: Response
   }
 ): InterruptClass<Self, Id, Request, Response> =>
-  Object.assign(
-    Context.Service<Self, Definition.Ask<Request["Type"], Response["Type"]>>()(id),
-    options
-  ) as InterruptClass<Self, Id, Request, Response>
+  Object.assign(Context.Service<Self, Ask<Request["Type"], Response["Type"]>>()(id), options)
 
 /**
  * Asks, within a node, and succeeds with the answer.
@@ -171,74 +169,9 @@ export const interrupt = <
   request: Request["Type"]
 ): Effect.Effect<Response["Type"], never, Self> => kind.use(({ ask }) => ask(request))
 
-/**
- * What answers a pause that `interruptBefore` or `interruptAfter` has made.
- *
- * @category interrupts
- * @since 0.1.0
- */
-export type Continue = "continue"
-
-/**
- * A question that a thread waits for.
- *
- * @category models
- * @since 0.1.0
- */
-export interface PendingInterrupt {
-  readonly threadId: string
-  readonly interruptId: string
-  /** The id of its `Interrupt`, or `"Pause"` for one that `interruptBefore` or `interruptAfter` made. */
-  readonly kind: string
-  readonly node: string
-  /** As JSON. That of a pause is `{ "pause": "before" | "after", "node": ... }`. */
-  readonly request: Schema.Json
-}
-
 // -----------------------------------------------------------------------------
 // graphs
 // -----------------------------------------------------------------------------
-
-/**
- * What a node is told beside the state.
- *
- * @category models
- * @since 0.1.0
- */
-export interface NodeContext {
-  readonly graph: string
-  readonly node: string
-  readonly threadId: string
-  readonly namespace: string
-  /** The number of the step in its thread, from 1. */
-  readonly step: number
-  /**
-   * The same each time this node is run for this step, after a crash or an interrupt
-   * too, and never otherwise: not at the next visit, in a branch or in another thread. For
-   * whatever must happen once outside: a payment, a mail.
-   */
-  readonly idempotencyKey: string
-  /** Tells those who run the graph with `stream`. It is not saved. */
-  readonly emit: (data: unknown) => Effect.Effect<void>
-  readonly [Definition.inner]: Definition.Inner
-}
-
-/**
- * What runs after a node: always the same nodes, or what the state after the step
- * says. An empty list ends the run. With `to` and `when` a graph that is drawn shows
- * which ones it may be, and with `mayEnd` that it may be none.
- *
- * @category models
- * @since 0.1.0
- */
-export type Edge<S, Node extends string> =
-  | ReadonlyArray<Node>
-  | ((state: S) => ReadonlyArray<Node>)
-  | {
-    readonly to: ReadonlyArray<Node>
-    readonly when: (state: S) => ReadonlyArray<Node>
-    readonly mayEnd?: boolean | undefined
-  }
 
 /**
  * A graph, ready to run: `S` is its state, `Input` what it begins with, `U` what its
@@ -268,7 +201,7 @@ export interface StateGraph<
   readonly namespace: string
   readonly start: Node
   readonly nodes: ReadonlyArray<Node>
-  readonly [Definition.inner]: Definition.Definition<S, Input, U>
+  readonly [internal]: Definition.Definition<S, Input, U, E, R>
 }
 
 const TypeId = "~@effect-checkpoint/core/StateGraph"
@@ -363,16 +296,27 @@ export const make = <
   Exclude<Effect.Services<ReturnType<Nodes[keyof Nodes]>>, Definition.SelfOf<Interrupts[number]>>,
   Definition.SelfOf<Interrupts[number]>
 > => {
-  const definition = Definition.make<S["Type"], Input, Definition.UpdateOf<S, Update>>(options as never)
+  // Of the generic `Nodes` and `Update` the compiler sees only the constraints. This is the one place that states what it
+  // cannot see: a definition has the errors of all nodes and their services, except for those of the graph's interrupts,
+  // which `runTask` provides; and if there is an `update`, it is the schema of `UpdateOf`.
+  const definition = Definition.make(
+    options as Definition.Options<
+      S["Type"],
+      Input,
+      Definition.UpdateOf<S, Update>,
+      Effect.Error<ReturnType<Nodes[keyof Nodes]>>,
+      Exclude<Effect.Services<ReturnType<Nodes[keyof Nodes]>>, Definition.SelfOf<Interrupts[number]>>
+    >
+  )
   return {
     ...Prototype,
     [TypeId]: variance,
     name: definition.name,
     namespace: definition.namespace,
     start: options.start,
-    nodes: Array.from(definition.nodes.keys()),
-    [Definition.inner]: definition
-  } as never
+    nodes: Object.keys(options.nodes),
+    [internal]: definition
+  }
 }
 
 /**
@@ -400,126 +344,19 @@ export const subgraph = <S, Input, U, Node extends string, Answer, E, R, Asks, O
 ): (
   state: OuterS,
   context: NodeContext
-) => Effect.Effect<OuterU, E | RunError, R | Asks | Checkpointer> =>
+) => Effect.Effect<OuterU, E | RunError | InterruptAlreadyResolved, R | Asks | Checkpointer> =>
 (state, context) =>
   Effect.map(
-    Engine.nested(graph[Definition.inner], context, options.input(state), options),
+    Nested.runNested(graph[internal], context, options.input(state), options),
     (inner) => options.output(inner, state)
-  ) as never
+  )
 
 // -----------------------------------------------------------------------------
 // running
 // -----------------------------------------------------------------------------
 
-/**
- * What to do when a step leads to more than one node.
- *
- * - `StopAtNonLinear`: end the run as `Stopped`, with the nodes that it could go on with
- * - `PickFirst`, `PickLast`: go on with that one, the others are not run
- * - `Parallel`: run all of them at the same time, as one step
- *
- * @category models
- * @since 0.1.0
- */
-export type Strategy = "StopAtNonLinear" | "PickFirst" | "PickLast" | "Parallel"
-
-/**
- * How a graph is run.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Settings<Node extends string> {
-  /** `StopAtNonLinear` by default. */
-  readonly strategy?: Strategy | undefined
-  /** After so many steps of this call the run fails with `StepLimitExceeded`. 100 by default. */
-  readonly maxSteps?: number | undefined
-  /** How many nodes of a step run at the same time; all of them by default. */
-  readonly concurrency?: number | undefined
-  /**
-   * When to save: after each `step`, which is the default, or only when the run ends,
-   * is interrupted or fails. With `"exit"` a killed process loses its run: what it did is
-   * done again, under other idempotency keys.
-   */
-  readonly durability?: "step" | "exit" | undefined
-  /** Pauses before these nodes, until somebody answers `"continue"`. Between two steps a run pauses once. */
-  readonly interruptBefore?: ReadonlyArray<Node> | undefined
-  /** Pauses after these nodes, until somebody answers `"continue"`. */
-  readonly interruptAfter?: ReadonlyArray<Node> | undefined
-  /** For the metadata of the checkpoints; the key `graph` is the graph's own. That of the thread so far by default. */
-  readonly metadata?: Schema.JsonObject | undefined
-}
-
-/**
- * How to begin a run.
- *
- * @category models
- * @since 0.1.0
- */
-export interface RunOptions<Input, Node extends string> extends Settings<Node> {
-  readonly threadId: string
-  readonly input: Input
-}
-
-/**
- * How to go on with a run.
- *
- * @category models
- * @since 0.1.0
- */
-export interface ResumeOptions<U, Node extends string, Answer> extends Settings<Node> {
-  readonly threadId: string
-  /** Answers what the thread waits for. */
-  readonly response?: Answer | undefined
-  /** What the response is to answer. Without it, whatever is asked when it arrives. */
-  readonly interruptId?: string | undefined
-  /** Goes on from this version, as a branch: a new version that is a copy of it. */
-  readonly version?: number | undefined
-  /** Goes on from this checkpoint, as a branch. */
-  readonly checkpointId?: string | undefined
-  /** Changes the state first. */
-  readonly update?: U | undefined
-  /**
-   * Goes on with these nodes, in place of those that were to be run next: what is asked
-   * there is left unanswered, and what the step has done is left. Several are one step,
-   * whatever the strategy.
-   */
-  readonly next?: ReadonlyArray<Node> | undefined
-}
-
-/**
- * How a run ended. All of it is saved.
- *
- * - `Completed`: nothing is left to run
- * - `Interrupted`: it waits for an answer
- * - `Stopped`: the step led to several nodes, and the strategy is to stop there
- *
- * @category models
- * @since 0.1.0
- */
-export type RunResult<S, Node extends string> =
-  | { readonly _tag: "Completed"; readonly state: S; readonly checkpoint: Checkpoint<S> }
-  | {
-    readonly _tag: "Interrupted"
-    readonly state: S
-    readonly checkpoint: Checkpoint<S>
-    readonly interrupt: PendingInterrupt
-  }
-  | {
-    readonly _tag: "Stopped"
-    readonly state: S
-    readonly checkpoint: Checkpoint<S>
-    readonly branches: ReadonlyArray<Node>
-  }
-
-/**
- * What running can fail with, beside the errors of the nodes. `VersionConflict`:
- * somebody else moved the thread meanwhile, as when two processes resume it.
- *
- * @category errors
- * @since 0.1.0
- */
-export type RunError = PutError | StateDecodeError | CheckpointNotFound | VersionConflict | StepLimitExceeded
+/** The implementation knows nodes as strings. Those that it returns are nodes of the graph. */
+const ofNodes = <S, Node extends string>(result: RunResult<S, string>) => result as RunResult<S, Node>
 
 /**
  * Runs a graph until it ends, asks, or has used up its steps.
@@ -541,7 +378,7 @@ export const run = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
   options: RunOptions<NoInfer<Input>, NoInfer<Node>>
 ): Effect.Effect<RunResult<S, Node>, E | RunError | ThreadUnfinished, R | Checkpointer> =>
-  Engine.run(graph[Definition.inner], options, () => Effect.void) as never
+  Effect.map(Run.run(graph[internal], options, () => Effect.void), ofNodes<S, Node>)
 
 /**
  * Goes on with a run: after a crash or an error, with an answer to what it waits for,
@@ -565,24 +402,7 @@ export const resume = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   RunResult<S, Node>,
   E | RunError | InterruptAlreadyResolved | InvalidResponse,
   R | Checkpointer
-> => Engine.resume(graph[Definition.inner], options, () => Effect.void) as never
-
-/**
- * What happens in a run. What is told was saved before, where it is to be saved.
- *
- * @category models
- * @since 0.1.0
- */
-export type Event<S, U, Node extends string> =
-  | { readonly _tag: "NodeStarted"; readonly node: Node; readonly step: number }
-  | { readonly _tag: "NodeFinished"; readonly node: Node; readonly step: number; readonly update: U | undefined }
-  | { readonly _tag: "Emitted"; readonly node: Node; readonly step: number; readonly data: unknown }
-  /** Something happened in a graph that is a node of this one. */
-  | { readonly _tag: "Nested"; readonly node: Node; readonly event: Event<unknown, unknown, string> }
-  | { readonly _tag: "CheckpointSaved"; readonly checkpoint: CheckpointInfo }
-  | { readonly _tag: "InterruptRaised"; readonly interrupt: PendingInterrupt }
-  /** The last one. */
-  | { readonly _tag: "Ended"; readonly result: RunResult<S, Node> }
+> => Effect.map(Resume.resume(graph[internal], options, () => Effect.void), ofNodes<S, Node>)
 
 /**
  * Runs a graph, or goes on with a run, as a stream of what happens. The last event is
@@ -604,16 +424,20 @@ export const stream = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   E | RunError | ThreadUnfinished | InterruptAlreadyResolved | InvalidResponse,
   R | Checkpointer
 > =>
-  Stream.callback<Event<S, U, Node>, unknown, unknown>((queue) => {
+  Stream.callback((queue) => {
     const emit = (event: Event<S, U, string>) => Queue.offer(queue, event as Event<S, U, Node>)
-    const result = Predicate.hasProperty(options, "input")
-      ? Engine.run(graph[Definition.inner], options as RunOptions<Input, Node>, emit)
-      : Engine.resume(graph[Definition.inner], options, emit)
+    const result: Effect.Effect<
+      RunResult<S, string>,
+      E | RunError | ThreadUnfinished | InterruptAlreadyResolved | InvalidResponse,
+      R | Checkpointer
+    > = "input" in options
+      ? Run.run(graph[internal], options, emit)
+      : Resume.resume(graph[internal], options, emit)
     return Effect.andThen(
       Effect.flatMap(result, (result) => emit({ _tag: "Ended", result })),
       Queue.end(queue)
     )
-  }, { bufferSize: 64, strategy: "suspend" }) as never
+  }, { bufferSize: 64, strategy: "suspend" })
 
 // -----------------------------------------------------------------------------
 // looking
@@ -627,7 +451,7 @@ export const stream = <S, Input, U, Node extends string, Answer, E, R, Asks>(
  */
 export const view = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
-): Effect.Effect<View<S>, InvalidInput, Checkpointer> => Engine.viewOf(graph[Definition.inner])
+): Effect.Effect<View<S>, InvalidInput, Checkpointer> => Thread.viewOf(graph[internal])
 
 /**
  * What the graph's threads wait for, those that have moved last first.
@@ -637,7 +461,7 @@ export const view = <S, Input, U, Node extends string, Answer, E, R, Asks>(
  */
 export const interrupts = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
-): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> => Engine.interrupts(graph[Definition.inner])
+): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> => Status.interrupts(graph[internal])
 
 /**
  * The graph as a Mermaid flowchart. Edges that depend on the state are dotted; those
@@ -648,4 +472,4 @@ export const interrupts = <S, Input, U, Node extends string, Answer, E, R, Asks>
  */
 export const toMermaid = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
-): string => draw(graph[Definition.inner])
+): string => Mermaid.toMermaid(graph[internal])

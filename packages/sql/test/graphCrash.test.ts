@@ -147,9 +147,9 @@ layer(Live, { excludeTestServices: true })("a graph whose processes are killed o
   )
 })
 
-/** All but the name of the step, which is its own. */
+/** All but the id of the step, which is its own. */
 const stepOf = ({ metadata }: { readonly metadata: Schema.JsonObject }) => {
-  const { base: _, ...step } = metadata["graph"] as Schema.JsonObject
+  const { stepId: _, ...step } = metadata["graph"] as Schema.JsonObject
   return step
 }
 
@@ -175,7 +175,7 @@ const storedOf = Effect.fnUntraced(function*(thread: string) {
   const sql = yield* PgClient.PgClient
   const [writes] = yield* sql<{ readonly saved: number; readonly repeated: number }>`
     WITH saved AS (
-      SELECT coalesce(c.metadata->'graph'->>'base', c.checkpoint_id) || '/' || substr(w.task, length('update:') + 1) AS key,
+      SELECT coalesce(c.metadata->'graph'->>'stepId', c.checkpoint_id) || '/' || substr(w.task, length('update:') + 1) AS key,
              min(w.happened) AS happened
         FROM effect_checkpoint.checkpoint_writes w
         JOIN effect_checkpoint.checkpoints c USING (thread_id, namespace, version)

@@ -1,7 +1,7 @@
-import type { Definition } from "./definition.ts"
+import type { Graph } from "./definition.ts"
 
 /** Draws a graph as Mermaid reads it. */
-export const toMermaid = <S, Input, U>(graph: Definition<S, Input, U>): string => {
+export const toMermaid = <S, U, E, R>(graph: Graph<S, U, E, R>): string => {
   const ids = new Map(Array.from(graph.nodes.keys(), (name, i) => [name, `n${i}`]))
   const idOf = (name: string): string => ids.get(name)!
   const lines = ["flowchart TD", `  start(("start"))`]

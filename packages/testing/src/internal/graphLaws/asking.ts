@@ -461,7 +461,7 @@ export const asking: Group = (it) => {
         const versions = (yield* view.listVersions(threadId)).map(({ version }) => version)
         assert.deepStrictEqual(versions.slice(-2), [5, question.version])
         const claim = (yield* view.listVersions(threadId)).find(({ metadata }) =>
-          (metadata["graph"] as { readonly source: string }).source === "answer"
+          (metadata["graph"] as { readonly cause: string }).cause === "answer"
         )!
         assert.strictEqual(Object.keys(yield* view.writes(claim)).length, 1)
         yield* checkpointer.prune({ namespace, maxVersions: 1 })
@@ -565,16 +565,19 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(kinds, ["Pause", "Ask", "Pause"])
         assert.deepStrictEqual(result.state, ["a", "ask", "b"])
         assert.deepStrictEqual(ran, ["a", "ask", "ask", "b"])
-        assert.deepStrictEqual((yield* historyOf(graph, threadId)).map(({ step, writers }) => [step, writers]), [
-          [0, []],
-          [1, ["a"]],
-          [1, []],
-          [1, []],
-          [1, []],
-          [2, ["ask"]],
-          [3, ["b"]],
-          [3, []]
-        ])
+        assert.deepStrictEqual(
+          (yield* historyOf(graph, threadId)).map(({ completedNodes, step }) => [step, completedNodes]),
+          [
+            [0, []],
+            [1, ["a"]],
+            [1, []],
+            [1, []],
+            [1, []],
+            [2, ["ask"]],
+            [3, ["b"]],
+            [3, []]
+          ]
+        )
       }))
 
     it.effect("after a step that stops keeps where it could go", () =>

@@ -44,7 +44,7 @@ export const branching: Group = (it) => {
         const after = yield* historyOf(graph, threadId)
         assert.deepStrictEqual(after.slice(0, before.length), before)
         assert.deepStrictEqual(
-          after.slice(before.length, before.length + 4).map(({ source, step }) => [source, step]),
+          after.slice(before.length, before.length + 4).map(({ cause, step }) => [cause, step]),
           [
             ["branch", 1],
             ["answer", 1],

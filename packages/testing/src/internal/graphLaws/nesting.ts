@@ -72,7 +72,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "x", "y", "z", "b", "a", "x", "y", "z", "b"])
         const inside = yield* stepsOf(yield* within(`${namespace}/inner`), threadId)
         assert.deepStrictEqual(
-          inside.map(({ source, state, step }) => [source, step, (state as ReadonlyArray<string>).length]),
+          inside.map(({ cause, state, step }) => [cause, step, (state as ReadonlyArray<string>).length]),
           [
             ["input", 0, 1],
             ["step", 1, 2],

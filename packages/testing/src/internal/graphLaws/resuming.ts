@@ -54,7 +54,7 @@ export const resuming: Group = (it) => {
         yield* StateGraph.run(graph, { threadId, input: "one" })
         const second = yield* elsewhere(StateGraph.run(graph, { threadId, input: "two" }))
         assert.deepStrictEqual(second.state, { messages: ["one", "reply", "two", "reply"], turns: 2 })
-        assert.deepStrictEqual((yield* historyOf(graph, threadId)).map(({ source, step }) => [source, step]), [
+        assert.deepStrictEqual((yield* historyOf(graph, threadId)).map(({ cause, step }) => [cause, step]), [
           ["input", 0],
           ["step", 1],
           ["input", 1],
@@ -235,7 +235,7 @@ export const resuming: Group = (it) => {
           {
             "it was not written by a graph": (threadId) => view.put({ threadId, state: ["a"] }),
             "has no \"graph\"": (threadId) =>
-              view.put({ threadId, state: ["a"], metadata: { graph: { name: "law" } } }),
+              view.put({ threadId, state: ["a"], metadata: { graph: { graph: "law" } } }),
             "was not written by a graph": (threadId) =>
               view.put({ threadId, state: [], pendingInterrupt: { interruptId: "i", request: null } }),
             "Expected array": (threadId) => json.put({ threadId, state: { not: "words" } }),
@@ -302,7 +302,7 @@ export const resuming: Group = (it) => {
             state: [],
             nextNodes: ["a"],
             pendingInterrupt: { interruptId: "mine", request: null },
-            metadata: { graph: { name: "law", step: 0, source: "edit", writers: [] } }
+            metadata: { graph: { graph: "law", step: 0, cause: "edit", completedNodes: [] } }
           }))
         assert.include(
           (yield* fails(StateGraph.resume(asking, { threadId, response: "yes" }), "StateDecodeError")).message,
@@ -332,9 +332,9 @@ export const resuming: Group = (it) => {
             version: error.version,
             state: ["a", "b", "a"],
             next: ["b"],
-            source: "step",
+            cause: "step",
             step: 3,
-            writers: ["a"],
+            completedNodes: ["a"],
             waits: false
           })
           // The step with which it ends is the last one that it may have.

@@ -38,11 +38,19 @@ export const saving: Group = (it) => {
         yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" }))
         const both = ["b", "ask"]
         assert.deepStrictEqual(yield* historyOf(graph, threadId), [
-          { version: 1, state: ["in"], next: ["a"], source: "input", step: 0, writers: [], waits: false },
-          { version: 2, state: ["in", "a"], next: both, source: "step", step: 1, writers: ["a"], waits: false },
-          { version: 3, state: ["in", "a"], next: both, source: "interrupt", step: 1, writers: [], waits: true },
-          { version: 4, state: ["in", "a"], next: both, source: "answer", step: 1, writers: [], waits: false },
-          { version: 5, state: ["in", "a", "b", "yes"], next: [], source: "step", step: 2, writers: both, waits: false }
+          { version: 1, state: ["in"], next: ["a"], cause: "input", step: 0, completedNodes: [], waits: false },
+          { version: 2, state: ["in", "a"], next: both, cause: "step", step: 1, completedNodes: ["a"], waits: false },
+          { version: 3, state: ["in", "a"], next: both, cause: "interrupt", step: 1, completedNodes: [], waits: true },
+          { version: 4, state: ["in", "a"], next: both, cause: "answer", step: 1, completedNodes: [], waits: false },
+          {
+            version: 5,
+            state: ["in", "a", "b", "yes"],
+            next: [],
+            cause: "step",
+            step: 2,
+            completedNodes: both,
+            waits: false
+          }
         ])
       }))
 
@@ -175,11 +183,14 @@ export const saving: Group = (it) => {
         const ended = yield* StateGraph.resume(graph, { threadId })
         assert.strictEqual(ended._tag, "Completed")
         assert.strictEqual(ended.state.length, 5)
-        assert.deepStrictEqual((yield* historyOf(graph, threadId)).map(({ step, writers }) => [step, writers]), [
-          [3, ["c"]],
-          [3, []],
-          [4, ["d", "ask"]]
-        ])
+        assert.deepStrictEqual(
+          (yield* historyOf(graph, threadId)).map(({ completedNodes, step }) => [step, completedNodes]),
+          [
+            [3, ["c"]],
+            [3, []],
+            [4, ["d", "ask"]]
+          ]
+        )
       }))
 
     it.effect("saves once on an error or a defect, and the step that failed is run again", () =>
@@ -192,7 +203,15 @@ export const saving: Group = (it) => {
           const run = Effect.exit(StateGraph.run(graph, { threadId, input: ["in"], durability }))
           assert.deepStrictEqual(yield* counting(run), { puts: 1, writes: 0 })
           assert.deepStrictEqual(yield* historyOf(graph, threadId), [
-            { version: 1, state: ["in", "a", "b"], next: ["c"], source: "step", step: 2, writers: ["b"], waits: false }
+            {
+              version: 1,
+              state: ["in", "a", "b"],
+              next: ["c"],
+              cause: "step",
+              step: 2,
+              completedNodes: ["b"],
+              waits: false
+            }
           ])
           isBroken = false
           yield* StateGraph.resume(graph, { threadId, durability, strategy: "PickFirst" })

@@ -137,7 +137,7 @@ export const stepping: Group = (it) => {
         // Each had the state from before the step; what they all lead to is run once.
         assert.deepStrictEqual(result.state, ["go", "c of 1", "a of 1", "b of 1", "join"])
         assert.deepStrictEqual(ran, ["go", "join"])
-        assert.deepStrictEqual((yield* historyOf(graph, threadId)).map(({ writers }) => writers), [
+        assert.deepStrictEqual((yield* historyOf(graph, threadId)).map(({ completedNodes }) => completedNodes), [
           [],
           ["go"],
           ["c", "a", "b"],

@@ -64,9 +64,9 @@ export interface Step {
   readonly version: number
   readonly state: unknown
   readonly next: ReadonlyArray<string>
-  readonly source: string
+  readonly cause: string
   readonly step: number
-  readonly writers: ReadonlyArray<string>
+  readonly completedNodes: ReadonlyArray<string>
   readonly waits: boolean
 }
 
@@ -79,8 +79,11 @@ export const stepsOf = <S>(
     Stream.runCollect(view.history(threadId)),
     (versions) =>
       versions.toReversed().map(({ metadata, nextNodes, pendingInterrupt, state, version }) => {
-        const { source, step, writers } = metadata["graph"] as unknown as Pick<Step, "source" | "step" | "writers">
-        return { version, state, next: nextNodes, source, step, writers, waits: Option.isSome(pendingInterrupt) }
+        const { cause, completedNodes, step } = metadata["graph"] as unknown as Pick<
+          Step,
+          "cause" | "completedNodes" | "step"
+        >
+        return { version, state, next: nextNodes, cause, step, completedNodes, waits: Option.isSome(pendingInterrupt) }
       })
   )
 

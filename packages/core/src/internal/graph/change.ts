@@ -1,0 +1,104 @@
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
+import { InterruptAlreadyResolved } from "../../CheckpointError.ts"
+import { type Metadata, ownMetadata, stepIdOf, withMetadata } from "./metadata.ts"
+import type { ResumeOptions, RunError } from "./model.ts"
+import type { Answer } from "./question.ts"
+import { emitSaved, type RunContext } from "./runContext.ts"
+import { readVersion } from "./thread.ts"
+
+/** What a resume saves before the run continues: a branch, an answer, an update, other nodes. */
+
+/** Copies an earlier version as the newest one. */
+export const saveBranch = Effect.fnUntraced(function*<S, U, E, R>(
+  { callerMetadata, emit, graph, threadId, view }: RunContext<S, U, E, R>,
+  target: Checkpoint<S>,
+  outerTask?: string | undefined
+): Effect.fn.Return<Checkpoint<S>, RunError> {
+  const { stepId: _, ...metadata } = yield* ownMetadata(graph, target)
+  const restored = yield* view.restore(threadId, { version: target.version }, {
+    metadata: withMetadata(callerMetadata, target, {
+      ...metadata,
+      cause: "branch",
+      completedNodes: [],
+      ...(outerTask === undefined ? {} : { outerTask })
+    }),
+    writes: yield* view.writes(target)
+  })
+  return yield* emitSaved(emit, restored)
+})
+
+/** What the caller of a resume changes. */
+export interface Changes<U> extends Pick<ResumeOptions<U, string, never>, "update" | "next"> {
+  readonly answer?: Pick<Answer, "interruptId" | "response"> | undefined
+}
+
+/** How many times an answer is saved again because the thread has moved. */
+const maxConflicts = 20
+
+/**
+ * Saves changes as the next version of a thread. If the thread has moved, an answer is saved again as long as the thread
+ * waits for the same question, for example after a correction of its state.
+ */
+export const saveChanges = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  from: Checkpoint<S>,
+  changes: Changes<U>
+): Effect.fn.Return<Checkpoint<S>, RunError | InterruptAlreadyResolved> {
+  const { answer, next, update } = changes
+  if (answer === undefined && next === undefined && update === undefined) return from
+  let head = from
+  for (let conflicts = 0;; conflicts++) {
+    const metadata = yield* ownMetadata(run.graph, head)
+    const saved = yield* Effect.result(run.view.put(changedVersion(run, head, metadata, changes)))
+    if (Result.isSuccess(saved)) return yield* emitSaved(run.emit, saved.success)
+    if (answer === undefined || saved.failure._tag !== "VersionConflict" || conflicts === maxConflicts) {
+      return yield* Effect.fail(saved.failure)
+    }
+    head = yield* readVersion(run)
+    if (Option.getOrUndefined(head.pendingInterrupt)?.interruptId !== answer.interruptId) {
+      return yield* alreadyResolved(head, answer.interruptId)
+    }
+  }
+})
+
+/** The next version of a thread with the changes. Without `next` it belongs to the same step. */
+const changedVersion = <S, U, E, R>(
+  { callerMetadata, graph, runId }: Pick<RunContext<S, U, E, R>, "callerMetadata" | "graph" | "runId">,
+  head: Checkpoint<S>,
+  { notTaken, question, ...metadata }: Metadata,
+  { answer, next, update }: Changes<U>
+) => {
+  const isStillAsking = question !== undefined && answer === undefined && next === undefined
+  return {
+    parent: head,
+    state: update === undefined ? head.state : graph.reduce(head.state, update),
+    nextNodes: next === undefined ? head.nextNodes : Array.from(new Set(next)),
+    pendingInterrupt: isStillAsking ? Option.getOrUndefined(head.pendingInterrupt) : undefined,
+    metadata: withMetadata(callerMetadata, head, {
+      ...metadata,
+      cause: answer === undefined ? "edit" : "answer",
+      completedNodes: [],
+      stepId: next === undefined ? stepIdOf(head, metadata) : `${runId}/${metadata.step}`,
+      ...(isStillAsking ? { question } : {}),
+      ...(notTaken === undefined || next !== undefined ? {} : { notTaken })
+    }),
+    writes: answer === undefined || question === undefined
+      ? {}
+      : { [question.writeKey]: storedAnswer(question, answer) },
+    keepsWrites: next === undefined,
+    resolvesInterrupt: Option.isSome(head.pendingInterrupt)
+  }
+}
+
+const storedAnswer = (
+  { interrupt, nested, node }: NonNullable<Metadata["question"]>,
+  answer: Pick<Answer, "interruptId" | "response">
+): Answer => ({ ...answer, interrupt, node, ...(nested === undefined ? {} : { nested }) })
+
+export const alreadyResolved = (
+  { namespace, threadId, version }: CheckpointInfo,
+  interruptId: string | undefined
+): InterruptAlreadyResolved => new InterruptAlreadyResolved({ threadId, namespace, version, interruptId })

@@ -1,0 +1,115 @@
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Metrics from "../metrics.ts"
+import { advance } from "./advance.ts"
+import type { Event, RunError, RunResult } from "./model.ts"
+import { pauseAfter, pauseBefore } from "./pause.ts"
+import { type Position, savePosition } from "./position.ts"
+import type { Question } from "./question.ts"
+import { emitAll, emitSaved, type RunContext } from "./runContext.ts"
+import { pendingInterruptOf, resultAt } from "./status.ts"
+import { type Restore, runStep } from "./step.ts"
+
+/** The position that a step led to. */
+interface Arrival<S, U> {
+  readonly position: Position<S>
+  /** What the thread is to wait for there. */
+  readonly question: Question | undefined
+  /** The events to be emitted after the next save. */
+  readonly events: ReadonlyArray<Event<S, U, string>>
+}
+
+/**
+ * Runs step after step until no node is left, the thread has to wait for an answer, or `maxSteps` is reached. The run can
+ * be interrupted while nodes run and while events are emitted, and nowhere else.
+ */
+export const runLoop = <S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  from: Position<S>
+): Effect.Effect<RunResult<S, string>, E | RunError, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const { interruptBefore, maxSteps } = run.settings
+      let arrival: Arrival<S, U> = { position: from, question: undefined, events: [] }
+      for (let steps = 0; steps < maxSteps; steps++) {
+        const question: Question | undefined = arrival.question ?? pauseBefore(arrival.position, interruptBefore)
+        if (question !== undefined || arrival.position.nextNodes.length === 0) {
+          return yield* endRun(run, { ...arrival, question }, restore)
+        }
+        const position: Position<S> = yield* saveProgress(run, arrival, restore)
+        arrival = yield* takeStep(run, position, restore)
+      }
+      return yield* endRun(run, arrival, restore)
+    })
+  )
+
+/** Saves the position where a run ends, if it is not saved yet. */
+const endRun = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  { events, position, question }: Arrival<S, U>,
+  restore: Restore
+): Effect.fn.Return<RunResult<S, string>, RunError> {
+  const { emit, graph, settings } = run
+  if (position._tag === "Saved" && question === undefined) {
+    yield* restore(emitAll(emit, events))
+    return yield* resultAt(graph, settings.maxSteps, position)
+  }
+  const saved = yield* savePosition(run, position, question)
+  const raised = question === undefined ? Option.none() : pendingInterruptOf(graph, saved.head)
+  yield* restore(emitAll(emit, [
+    ...events,
+    { _tag: "CheckpointSaved", checkpoint: saved.head },
+    ...Option.toArray(raised).map((interrupt) => ({ _tag: "InterruptRaised" as const, interrupt }))
+  ]))
+  return yield* resultAt(graph, settings.maxSteps, saved)
+})
+
+/** Saves the position where the next step begins, if its `durability` is that of a step. */
+const saveProgress = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  { events, position }: Arrival<S, U>,
+  restore: Restore
+): Effect.fn.Return<Position<S>, RunError> {
+  const { emit, settings } = run
+  if (position._tag === "Saved" || settings.durability === "exit") {
+    yield* savingOnFailure(run, position, restore)(restore(emitAll(emit, events)))
+    return position
+  }
+  const saved = yield* savePosition(run, position)
+  yield* restore(emitAll(emit, [...events, { _tag: "CheckpointSaved", checkpoint: saved.head }]))
+  return saved
+})
+
+/** Runs a step. If a task asks, the run stays where it is; otherwise it advances. */
+const takeStep = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  position: Position<S>,
+  restore: Restore
+): Effect.fn.Return<Arrival<S, U>, E | RunError, R> {
+  const { graph, runId, settings } = run
+  const guarded = savingOnFailure(run, position, restore)
+  const { eventsAfterSave, outcomes } = yield* guarded(runStep(run, position, restore))
+  const asking = outcomes.find((outcome) => outcome._tag === "Asked")
+  if (asking !== undefined) return { position, question: asking.question, events: eventsAfterSave }
+  const returned = outcomes.filter((outcome) => outcome._tag === "Returned")
+  const next = yield* guarded(advance(graph, settings.strategy, runId, position, returned))
+  yield* Metric.update(Metrics.graphSteps, 1)
+  return { position: next, question: pauseAfter(next, settings.interruptAfter), events: eventsAfterSave }
+})
+
+/** Saves the position if an effect fails before it is saved: what was done up to here is not lost. */
+const savingOnFailure = <S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  position: Position<S>,
+  restore: Restore
+) =>
+<A, E2, R2>(effect: Effect.Effect<A, E2, R2>): Effect.Effect<A, E2 | RunError, R2> =>
+  position._tag === "Saved" ? effect : Effect.onExit(effect, (exit) =>
+    Exit.isSuccess(exit)
+      ? Effect.void
+      : Effect.flatMap(
+        savePosition(run, position),
+        ({ head }) => Effect.asVoid(Effect.exit(restore(emitSaved(run.emit, head))))
+      ))

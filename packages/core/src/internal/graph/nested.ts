@@ -1,0 +1,76 @@
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Checkpoint } from "../../Checkpoint.ts"
+import type { Checkpointer } from "../../Checkpointer.ts"
+import type { InterruptAlreadyResolved } from "../../CheckpointError.ts"
+import { saveBranch } from "./change.ts"
+import type { Definition } from "./definition.ts"
+import { anyMetadata } from "./metadata.ts"
+import { internal, type NodeContext, type OuterTask, type RunError, type RunResult, type Settings } from "./model.ts"
+import type { Question } from "./question.ts"
+import { changeAndContinue, checkResumable } from "./resume.ts"
+import { beginRun } from "./run.ts"
+import { makeRunContext, type RunContext } from "./runContext.ts"
+import { viewOf } from "./thread.ts"
+
+/** Runs a graph in a task of another one until it ends. If it has to wait for an answer, the task does. */
+export const runNested = Effect.fnUntraced(function*<S, Input, U, E, R>(
+  definition: Definition<S, Input, U, E, R>,
+  context: NodeContext,
+  input: Input,
+  settings: Settings<string>
+): Effect.fn.Return<S, E | RunError | InterruptAlreadyResolved, R | Checkpointer> {
+  const { namespace, node, threadId } = context
+  const outer = context[internal]
+  const graph = { ...definition, interrupts: new Map([...outer.interrupts, ...definition.interrupts]) }
+  const view = yield* viewOf(graph, `${namespace}/${node.replace(/[%/]/g, encodeURIComponent)}`)
+  const options = { ...outer.settings, ...settings, interruptBefore: [], interruptAfter: [] }
+  const run = yield* makeRunContext(graph, view, threadId, options, outer.emitNested)
+  const latest = Option.getOrUndefined(yield* view.get(threadId))
+  const metadata = latest === undefined ? undefined : yield* anyMetadata(latest)
+  const head = metadata?.outerTask === outer.id ? latest : yield* branchWithOuter(run, outer)
+  const result = head === undefined
+    ? yield* beginRun(run, latest, metadata?.step ?? 0, graph.begin(input, undefined), outer.id)
+    : yield* continueNested(run, outer, head)
+  return result._tag === "Interrupted" ? yield* outer.suspend(outerQuestion(node, result)) : result.state
+}, (effect, _, context) => context[internal].runOnlyGraph(effect))
+
+/** If the outer graph is a branch from a version at which this one was waiting, makes the same branch here. */
+const branchWithOuter = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  { answers, id }: OuterTask
+): Effect.fn.Return<Checkpoint<S> | undefined, RunError> {
+  const [last] = answers.flatMap(({ nested }) => nested === undefined ? [] : [nested])
+    .toSorted((a, b) => b.version - a.version)
+  if (last === undefined) return undefined
+  const waiting = yield* run.view.get(run.threadId, { checkpointId: last.checkpointId })
+  return Option.isSome(waiting) ? yield* saveBranch(run, waiting.value, id) : undefined
+})
+
+/** Continues a nested run, with the answer that the outer graph was given. */
+const continueNested = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  { answers }: OuterTask,
+  head: Checkpoint<S>
+): Effect.fn.Return<RunResult<S, string>, E | RunError | InterruptAlreadyResolved, R> {
+  yield* checkResumable(run.graph, head, head.nextNodes)
+  const pending = Option.getOrUndefined(head.pendingInterrupt)
+  const answer = answers.find(({ interruptId }) => interruptId === pending?.interruptId)
+  return yield* changeAndContinue(run, head, { answer })
+})
+
+/** The question that the outer task asks for the nested graph. */
+const outerQuestion = (
+  node: string,
+  { checkpoint: { checkpointId, version }, interrupt: { interruptId, kind, request } }: Extract<
+    RunResult<unknown, string>,
+    { readonly _tag: "Interrupted" }
+  >
+): Question => ({
+  interrupt: kind,
+  node,
+  request,
+  interruptId,
+  writeKey: `nested:${interruptId}`,
+  nested: { version, checkpointId }
+})

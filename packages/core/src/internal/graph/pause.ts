@@ -1,0 +1,34 @@
+import type { Position } from "./position.ts"
+import { pauseInterrupt, type Question } from "./question.ts"
+
+/** The pauses of `interruptBefore` and `interruptAfter`. */
+
+/** The pending write that says that a pause of the step was answered. */
+const pauseAnswerKey = "paused"
+
+/** The pause before the next step, unless a pause between the two steps was answered already. */
+export const pauseBefore = <S>(
+  { nextNodes, pendingWrites, stepId }: Position<S>,
+  nodes: ReadonlyArray<string> | undefined
+): Question | undefined => {
+  if (pendingWrites[pauseAnswerKey] !== undefined) return undefined
+  const node = nextNodes.find((node) => nodes?.includes(node))
+  return node === undefined ? undefined : pause("before", stepId, node)
+}
+
+/** The pause after the step that led to this position. */
+export const pauseAfter = <S>(
+  { metadata, stepId }: Position<S>,
+  nodes: ReadonlyArray<string> | undefined
+): Question | undefined => {
+  const node = metadata.completedNodes.find((node) => nodes?.includes(node))
+  return node === undefined ? undefined : pause("after", stepId, node)
+}
+
+const pause = (when: "before" | "after", stepId: string, node: string): Question => ({
+  interrupt: pauseInterrupt,
+  node,
+  interruptId: `${stepId}/${node}/${when}`,
+  request: { pause: when, node },
+  writeKey: pauseAnswerKey
+})

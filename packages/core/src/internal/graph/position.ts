@@ -1,0 +1,99 @@
+import * as Effect from "effect/Effect"
+import type * as Schema from "effect/Schema"
+import type { Checkpoint } from "../../Checkpoint.ts"
+import { type Metadata, stepIdOf, withMetadata } from "./metadata.ts"
+import type { RunError } from "./model.ts"
+import type { Question } from "./question.ts"
+import type { Thread } from "./thread.ts"
+
+/*
+ * Where a run is. The newest checkpoint of a thread says all of it: the state, the nodes of the next step, and the rest in
+ * the metadata. What tasks of that step have done, and what was answered, are its pending writes.
+ */
+
+export type Position<S> = SavedPosition<S> | UnsavedPosition<S>
+
+interface Place<S> {
+  readonly state: S
+  /** The nodes of the next step. */
+  readonly nextNodes: ReadonlyArray<string>
+  readonly metadata: Metadata
+  /** The id of the next step. */
+  readonly stepId: string
+  /** The pending writes of the next step. Its tasks add to them. */
+  readonly pendingWrites: Record<string, Schema.Json>
+}
+
+/** A position that the newest version of the thread holds. */
+export interface SavedPosition<S> extends Place<S> {
+  readonly _tag: "Saved"
+  readonly head: Checkpoint<S>
+}
+
+/** A position that no version holds yet. */
+export interface UnsavedPosition<S> extends Place<S> {
+  readonly _tag: "Unsaved"
+  /** The newest version of the thread, or `undefined` if it has none. */
+  readonly head: Checkpoint<S> | undefined
+}
+
+/** A new position, at which a step with a new id begins. */
+export const unsavedPosition = <S>(
+  runId: string,
+  head: Checkpoint<S> | undefined,
+  { metadata, nextNodes, state }: Pick<Place<S>, "state" | "nextNodes" | "metadata">
+): UnsavedPosition<S> => ({
+  _tag: "Unsaved",
+  head,
+  state,
+  nextNodes,
+  metadata,
+  stepId: `${runId}/${metadata.step}`,
+  pendingWrites: {}
+})
+
+/** The position that a checkpoint holds. */
+export const savedPosition = <S>(
+  head: Checkpoint<S>,
+  metadata: Metadata,
+  pendingWrites: Schema.JsonObject
+): SavedPosition<S> => ({
+  _tag: "Saved",
+  head,
+  state: head.state,
+  nextNodes: head.nextNodes,
+  metadata,
+  stepId: stepIdOf(head, metadata),
+  pendingWrites: { ...pendingWrites }
+})
+
+/** Saves a position as the next version, and the question that the thread waits for from now on. */
+export const savePosition = Effect.fnUntraced(function*<S>(
+  { callerMetadata, threadId, view }: Thread<S>,
+  position: Position<S>,
+  question?: Question | undefined
+): Effect.fn.Return<SavedPosition<S>, RunError> {
+  const { head, nextNodes, pendingWrites, state, stepId } = position
+  const metadata: Metadata = {
+    ...position.metadata,
+    stepId,
+    ...(position._tag === "Saved" ? { cause: "interrupt", completedNodes: [] } : {}),
+    ...(question === undefined ? {} : { question: storedQuestion(question) })
+  }
+  const saved = yield* view.put({
+    ...(head === undefined ? { threadId, expectedVersion: 0 } : { parent: head }),
+    state,
+    nextNodes,
+    pendingInterrupt: question && { interruptId: question.interruptId, request: question.request },
+    metadata: withMetadata(callerMetadata, head, metadata),
+    writes: pendingWrites
+  })
+  return { ...position, _tag: "Saved", head: saved, metadata }
+})
+
+const storedQuestion = ({ interrupt, nested, node, writeKey }: Question): NonNullable<Metadata["question"]> => ({
+  interrupt,
+  node,
+  writeKey,
+  ...(nested === undefined ? {} : { nested })
+})

@@ -1,0 +1,155 @@
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { SchemaMismatch, StateDecodeError, StateEncodeError } from "../../CheckpointError.ts"
+import type * as Codec from "../codec.ts"
+import { NestedVersion } from "./metadata.ts"
+
+/** What tasks ask, how they are suspended until there is an answer, and how they find the answer when they run again. */
+
+/** A kind of interrupt that a graph can raise. */
+export interface InterruptKind {
+  readonly name: string
+  /** The service through which nodes ask. A pause has none. */
+  readonly service: Context.Key<unknown, Ask<never, unknown>> | undefined
+  readonly request: Codec.Codec<unknown>
+  readonly response: Codec.Codec<unknown>
+}
+
+export interface Ask<Request, Response> {
+  readonly ask: (request: Request) => Effect.Effect<Response>
+}
+
+/** The name of the interrupt that `interruptBefore` and `interruptAfter` raise. */
+export const pauseInterrupt = "Pause"
+
+/** A question that a thread is to wait for. */
+export interface Question {
+  /** The name of the interrupt. */
+  readonly interrupt: string
+  readonly node: string
+  readonly interruptId: string
+  readonly request: Schema.Json
+  /** The pending write that will hold the answer. */
+  readonly writeKey: string
+  /** The version of the nested graph that waits, if it is a nested graph that asks. */
+  readonly nested?: typeof NestedVersion.Type | undefined
+}
+
+/** An answer, as it is stored in the pending writes of the step. */
+export const Answer = Schema.Struct({
+  interruptId: Schema.String,
+  interrupt: Schema.String,
+  node: Schema.String,
+  response: Schema.Json,
+  nested: Schema.optionalKey(NestedVersion)
+})
+
+export type Answer = typeof Answer.Type
+
+const decodeAnswer = Schema.decodeUnknownOption(Answer)
+
+const answerKey = (node: string, index: number): string => `answer:${node}:${index}`
+
+/** The answers to the questions of the graph that is nested in a node. */
+export const nestedAnswers = (node: string, pendingWrites: Schema.JsonObject): ReadonlyArray<Answer> =>
+  Object.values(pendingWrites).flatMap((write) => Option.toArray(decodeAnswer(write)))
+    .filter((answer) => answer.node === node && answer.nested !== undefined)
+
+/** Is completed when a task asks, or cannot read an answer. This ends the task from outside. */
+export type Suspension = Deferred.Deferred<Question, StateEncodeError | StateDecodeError>
+
+/** Ends the task here, whatever it catches or protects itself from. */
+export const suspend = (
+  suspension: Suspension,
+  question: Effect.Effect<Question, StateEncodeError | StateDecodeError>
+): Effect.Effect<never> => Effect.andThen(Deferred.complete(suspension, question), Effect.interruptible(Effect.never))
+
+/** The task that asks. */
+export interface TaskLocation {
+  readonly threadId: string
+  readonly namespace: string
+  /** The version at which its step begins, or 0 if none is saved. */
+  readonly version: number
+  readonly stepId: string
+  readonly node: string
+}
+
+/**
+ * The services through which a task asks. Where the answer is among the pending writes of the step, they give it;
+ * otherwise they suspend the task.
+ */
+export const interruptServices = (
+  kinds: ReadonlyMap<string, InterruptKind>,
+  location: TaskLocation,
+  pendingWrites: Schema.JsonObject,
+  suspension: Suspension
+): Context.Context<never> => {
+  let asked = 0
+  const ask = (kind: InterruptKind) => (request: unknown): Effect.Effect<unknown> =>
+    Effect.suspend(() => {
+      const index = asked++
+      const answer = Option.getOrUndefined(decodeAnswer(pendingWrites[answerKey(location.node, index)]))
+      return answer === undefined
+        ? suspend(suspension, makeQuestion(kind, location, index, request))
+        // The task must not handle the error of an answer that cannot be read.
+        : Effect.catch(readAnswer(kind, location, answer), (error) => suspend(suspension, Effect.fail(error)))
+    })
+  return Array.from(kinds.values()).reduce<Context.Context<never>>(
+    (context, kind) => kind.service === undefined ? context : Context.add(context, kind.service, { ask: ask(kind) }),
+    Context.empty()
+  )
+}
+
+/** Makes the question that a task asks as its `index`-th, counted from 0. */
+const makeQuestion = (
+  kind: InterruptKind,
+  { namespace, node, stepId, threadId }: TaskLocation,
+  index: number,
+  request: unknown
+): Effect.Effect<Question, StateEncodeError> =>
+  Effect.mapBoth(kind.request.encode(request), {
+    onFailure: (cause) =>
+      new StateEncodeError({
+        threadId,
+        namespace,
+        problem: `the schema of ${kind.name} refuses the request: ${cause.message}`,
+        cause
+      }),
+    onSuccess: (request): Question => ({
+      interrupt: kind.name,
+      node,
+      // If the task asks the same question again, the id is the same too.
+      interruptId: `${stepId}/${node}/${index}`,
+      request,
+      writeKey: answerKey(node, index)
+    })
+  })
+
+const readAnswer = (
+  kind: InterruptKind,
+  location: TaskLocation,
+  answer: Answer
+): Effect.Effect<unknown, StateDecodeError> =>
+  answer.interrupt === kind.name
+    ? Effect.mapError(kind.response.decode(answer.response), (cause) => unreadable(location, answer, cause))
+    : Effect.fail(unreadable(location, answer, undefined))
+
+const unreadable = (
+  { namespace, node, threadId, version }: TaskLocation,
+  answer: Answer,
+  cause: Error | undefined
+): StateDecodeError =>
+  new StateDecodeError({
+    threadId,
+    namespace,
+    version,
+    reason: new SchemaMismatch({
+      message: `the answer to ${answer.interrupt} in node "${node}" does not match its schema` +
+        (cause === undefined ? "" : `: ${cause.message}`),
+      cause
+    }),
+    raw: answer.response
+  })

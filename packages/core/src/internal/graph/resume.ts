@@ -1,0 +1,105 @@
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Checkpoint } from "../../Checkpoint.ts"
+import type { Checkpointer } from "../../Checkpointer.ts"
+import {
+  type InterruptAlreadyResolved,
+  InvalidInput,
+  InvalidResponse,
+  type StateDecodeError
+} from "../../CheckpointError.ts"
+import { alreadyResolved, type Changes, saveBranch, saveChanges } from "./change.ts"
+import { checkNodes, type Graph } from "./definition.ts"
+import { runLoop } from "./loop.ts"
+import { damaged, ownMetadata } from "./metadata.ts"
+import type { ResumeOptions, RunError, RunResult } from "./model.ts"
+import { savedPosition } from "./position.ts"
+import { annotateSpan, type Emit, makeRunContext, type RunContext } from "./runContext.ts"
+import { interruptedResult, requirePendingInterrupt } from "./status.ts"
+import { readVersion, viewOf } from "./thread.ts"
+
+/** Continues a run from the newest version of its thread, or from an earlier one as a branch. */
+export const resume = Effect.fn("StateGraph.resume")(function*<S, U, E, R>(
+  graph: Graph<S, U, E, R>,
+  options: ResumeOptions<U, string, unknown>,
+  emit: Emit<S, U>
+): Effect.fn.Return<
+  RunResult<S, string>,
+  E | RunError | InterruptAlreadyResolved | InvalidResponse,
+  R | Checkpointer
+> {
+  const { checkpointId, interruptId, next, response, threadId, update, version } = options
+  yield* annotateSpan(graph, threadId)
+  const run = yield* makeRunContext(graph, yield* viewOf(graph), threadId, options, emit)
+  if (next !== undefined) {
+    yield* checkNodes(graph, "next", next)
+    if (response !== undefined) {
+      yield* new InvalidInput({ field: "response", problem: "with next, what is asked is left unanswered" })
+    }
+  }
+  // Everything is checked before anything is written.
+  const selector = version !== undefined ? { version } : checkpointId !== undefined ? { checkpointId } : undefined
+  const target = yield* readVersion(run, selector)
+  yield* checkResumable(graph, target, next ?? target.nextNodes)
+  const answer = response === undefined ? undefined : yield* encodeAnswer(graph, target, interruptId, response)
+  const head = selector === undefined ? target : yield* saveBranch(run, target)
+  return yield* changeAndContinue(run, head, { answer, next, update })
+})
+
+/** Fails if the graph has not written a checkpoint, or cannot continue from it with these nodes. */
+export const checkResumable = Effect.fnUntraced(function*<S, U, E, R>(
+  graph: Graph<S, U, E, R>,
+  head: Checkpoint<S>,
+  nextNodes: ReadonlyArray<string>
+): Effect.fn.Return<void, StateDecodeError> {
+  yield* ownMetadata(graph, head)
+  const unknown = nextNodes.find((node) => !graph.nodes.has(node))
+  if (unknown !== undefined) {
+    yield* damaged(head, `it goes on with node "${unknown}", which graph "${graph.name}" does not have`)
+  }
+})
+
+/** Encodes a response as the answer to the question that a checkpoint waits for. */
+const encodeAnswer = Effect.fnUntraced(function*<S, U, E, R>(
+  graph: Graph<S, U, E, R>,
+  head: Checkpoint<S>,
+  interruptId: string | undefined,
+  response: unknown
+): Effect.fn.Return<
+  NonNullable<Changes<U>["answer"]>,
+  InterruptAlreadyResolved | StateDecodeError | InvalidResponse
+> {
+  const { namespace, threadId } = head
+  const pending = Option.isNone(head.pendingInterrupt) ? undefined : yield* requirePendingInterrupt(graph, head)
+  if (pending === undefined || (interruptId ?? pending.interruptId) !== pending.interruptId) {
+    return yield* alreadyResolved(head, interruptId)
+  }
+  const kind = graph.interrupts.get(pending.kind)
+  if (kind === undefined) {
+    return yield* damaged(head, `it asks "${pending.kind}", which graph "${graph.name}" does not know`)
+  }
+  const json = yield* Effect.mapError(kind.response.encode(response), (cause) =>
+    new InvalidResponse({
+      threadId,
+      namespace,
+      interruptId: pending.interruptId,
+      kind: kind.name,
+      problem: cause.message,
+      cause
+    }))
+  return { interruptId: pending.interruptId, response: json }
+})
+
+/** Saves changes to a checkpoint, and continues from there unless it still waits for an answer. */
+export const changeAndContinue = Effect.fnUntraced(function*<S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  from: Checkpoint<S>,
+  changes: Changes<U>
+): Effect.fn.Return<RunResult<S, string>, E | RunError | InterruptAlreadyResolved, R> {
+  const { graph, view } = run
+  const head = yield* saveChanges(run, from, changes)
+  if (Option.isSome(head.pendingInterrupt)) return yield* interruptedResult(graph, head)
+  const metadata = yield* ownMetadata(graph, head)
+  const pendingWrites = head.nextNodes.length === 0 ? {} : yield* view.writes(head)
+  return yield* runLoop(run, savedPosition(head, metadata, pendingWrites))
+})

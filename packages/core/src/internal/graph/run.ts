@@ -1,0 +1,65 @@
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Checkpoint } from "../../Checkpoint.ts"
+import type { Checkpointer } from "../../Checkpointer.ts"
+import { ThreadUnfinished } from "../../CheckpointError.ts"
+import type { Definition } from "./definition.ts"
+import { runLoop } from "./loop.ts"
+import { ownMetadata } from "./metadata.ts"
+import type { RunError, RunOptions, RunResult } from "./model.ts"
+import { unsavedPosition } from "./position.ts"
+import { annotateSpan, type Emit, makeRunContext, type RunContext } from "./runContext.ts"
+import { viewOf } from "./thread.ts"
+
+/** Runs a graph on a thread that is new, or whose last run has ended. */
+export const run = Effect.fn("StateGraph.run")(function*<S, Input, U, E, R>(
+  graph: Definition<S, Input, U, E, R>,
+  options: RunOptions<Input, string>,
+  emit: Emit<S, U>
+): Effect.fn.Return<RunResult<S, string>, E | RunError | ThreadUnfinished, R | Checkpointer> {
+  const { input, threadId } = options
+  yield* annotateSpan(graph, threadId)
+  const view = yield* viewOf(graph)
+  const run = yield* makeRunContext(graph, view, threadId, options, emit)
+  const head = Option.getOrUndefined(yield* view.get(threadId))
+  const completedSteps = head === undefined ? 0 : (yield* ownMetadata(graph, head)).step
+  if (head !== undefined && isUnfinished(head)) return yield* threadUnfinished(head)
+  return yield* beginRun(run, head, completedSteps, graph.begin(input, head?.state))
+})
+
+const isUnfinished = (head: Checkpoint<unknown>): boolean =>
+  head.nextNodes.length > 0 || Option.isSome(head.pendingInterrupt)
+
+const threadUnfinished = (
+  { namespace, nextNodes, pendingInterrupt, threadId, version }: Checkpoint<unknown>
+): ThreadUnfinished =>
+  new ThreadUnfinished({
+    threadId,
+    namespace,
+    version,
+    nextNodes,
+    interruptIds: Option.toArray(pendingInterrupt).map(({ interruptId }) => interruptId)
+  })
+
+/** Runs a graph from its first node, after the versions that the thread already has. */
+export const beginRun = <S, U, E, R>(
+  run: RunContext<S, U, E, R>,
+  head: Checkpoint<S> | undefined,
+  completedSteps: number,
+  state: S,
+  outerTask?: string | undefined
+): Effect.Effect<RunResult<S, string>, E | RunError, R> => {
+  const { graph, runId } = run
+  const position = unsavedPosition(runId, head, {
+    state,
+    nextNodes: [graph.start],
+    metadata: {
+      graph: graph.name,
+      step: completedSteps,
+      cause: "input",
+      completedNodes: [],
+      ...(outerTask === undefined ? {} : { outerTask })
+    }
+  })
+  return runLoop(run, position)
+}

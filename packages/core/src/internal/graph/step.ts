@@ -1,0 +1,102 @@
+import * as Effect from "effect/Effect"
+import type { Event, RunError } from "./model.ts"
+import type { Position } from "./position.ts"
+import {
+  decodeUpdate,
+  encodeUpdate,
+  type Returned,
+  runTask,
+  type Step,
+  type TaskOutcome,
+  type TaskRun,
+  updateKey
+} from "./task.ts"
+
+/** Runs the tasks of a step, and stores the updates of those that finish before the step does. */
+
+export interface StepOutcome<S, U> {
+  /** How the tasks ended, in the order of the nodes. */
+  readonly outcomes: ReadonlyArray<TaskOutcome<U>>
+  /** Events about what the next save stores, to be emitted after it. */
+  readonly eventsAfterSave: ReadonlyArray<Event<S, U, string>>
+}
+
+/** Makes a part of an uninterruptible effect interruptible. */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/** Once every task has returned or asked, the step is complete, and an interruption does not undo it. */
+export const runStep = <S, U, E, R>(
+  run: TaskRun<S, U, E, R>,
+  position: Position<S>,
+  restore: Restore
+): Effect.Effect<StepOutcome<S, U>, E | RunError, R> => {
+  const { head, metadata, nextNodes, pendingWrites, state, stepId } = position
+  const step: Step<S> = { id: stepId, number: metadata.step + 1, state, version: head?.version ?? 0, pendingWrites }
+  return nextNodes.length === 1
+    ? Effect.map(restore(runTask(run, step, nextNodes[0]!)), (outcome) => ({
+      outcomes: [outcome],
+      eventsAfterSave: outcome._tag === "Returned" ? [nodeFinished(step, outcome)] : []
+    }))
+    : runTasks(run, position, step, restore)
+}
+
+const nodeFinished = <S, U>({ number }: Step<S>, { node, update }: Returned<U>): Event<S, U, string> => ({
+  _tag: "NodeFinished",
+  node,
+  step: number,
+  update
+})
+
+/** Runs the tasks of a step that have not returned in an earlier run of it. */
+const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
+  run: TaskRun<S, U, E, R>,
+  position: Position<S>,
+  step: Step<S>,
+  restore: Restore
+): Effect.fn.Return<StepOutcome<S, U>, E | RunError, R> {
+  const { emit, graph, settings: { concurrency = "unbounded" }, threadId, view } = run
+  const { nextNodes, pendingWrites } = position
+  const location = { threadId, namespace: view.namespace, version: step.version }
+  const outcomes = new Map<string, TaskOutcome<U>>()
+  const eventsAfterSave: Array<Event<S, U, string>> = []
+  let unfinished = nextNodes.filter((node) => pendingWrites[updateKey(node)] === undefined).length
+
+  // Stores an update at once: the task does not run again, whatever happens to the others.
+  const keepUpdate = Effect.fnUntraced(function*(outcome: Returned<U>, restore: Restore) {
+    const key = updateKey(outcome.node)
+    const write = yield* encodeUpdate(graph.update, location, outcome)
+    pendingWrites[key] = write
+    const isLast = unfinished === 0
+    if (position._tag === "Saved" && !isLast) yield* view.saveWrites(position.head, { [key]: write })
+    outcomes.set(outcome.node, outcome)
+    // The version that completes the step holds the update of the last task.
+    if (position._tag === "Saved" && isLast) eventsAfterSave.push(nodeFinished(step, outcome))
+    else yield* restore(emit(nodeFinished(step, outcome)))
+  })
+
+  const runOne = (node: string) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(restore(runTask(run, step, node)), (outcome) => {
+        unfinished--
+        return outcome._tag === "Returned"
+          ? keepUpdate(outcome, restore)
+          : Effect.sync(() => void outcomes.set(node, outcome))
+      })
+    )
+
+  const runOrRead = (node: string): Effect.Effect<void, E | RunError, R> => {
+    const write = pendingWrites[updateKey(node)]
+    return write === undefined
+      ? runOne(node)
+      : Effect.map(
+        decodeUpdate(graph.update, { ...location, node }, write),
+        (outcome) => void outcomes.set(node, outcome)
+      )
+  }
+
+  yield* Effect.forEach(nextNodes, runOrRead, { concurrency, discard: true }).pipe(
+    restore,
+    Effect.catchCause((cause) => outcomes.size === nextNodes.length ? Effect.void : Effect.failCause(cause))
+  )
+  return { outcomes: nextNodes.map((node) => outcomes.get(node)!), eventsAfterSave }
+})

@@ -1,0 +1,166 @@
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import type * as Schema from "effect/Schema"
+import { InvalidInput, SchemaMismatch, StateDecodeError, StateEncodeError } from "../../CheckpointError.ts"
+import type * as Codec from "../codec.ts"
+import { internal, type NodeContext, type OuterTask } from "./model.ts"
+import {
+  interruptServices,
+  nestedAnswers,
+  type Question,
+  suspend,
+  type Suspension,
+  type TaskLocation
+} from "./question.ts"
+import type { RunContext } from "./runContext.ts"
+
+/** One task of a step, which is a run of a node, and the pending write that holds its update. */
+
+/** What a task needs of its run. */
+export type TaskRun<S, U, E, R> = Pick<RunContext<S, U, E, R>, "graph" | "settings" | "emit" | "threadId" | "view">
+
+/** The step that a task belongs to. */
+export interface Step<S> {
+  readonly id: string
+  /** Its number in the thread, from 1. */
+  readonly number: number
+  /** The state before the step. */
+  readonly state: S
+  /** The version at which the step begins, or 0 if none is saved. */
+  readonly version: number
+  /** The pending writes of the step. */
+  readonly pendingWrites: Schema.JsonObject
+}
+
+/** How a task ended, if it did not fail. */
+export type TaskOutcome<U> = Returned<U> | Asked
+
+export interface Returned<U> {
+  readonly _tag: "Returned"
+  readonly node: string
+  readonly update: U | undefined
+}
+
+export interface Asked {
+  readonly _tag: "Asked"
+  readonly node: string
+  readonly question: Question
+}
+
+const taskId = <S>(step: Step<S>, node: string): string => `${step.id}/${node}`
+
+/** Runs a node until it returns, fails, or asks a question that has no answer yet. */
+export const runTask = <S, U, E, R>(
+  run: TaskRun<S, U, E, R>,
+  step: Step<S>,
+  node: string
+): Effect.Effect<TaskOutcome<U>, E | StateEncodeError | StateDecodeError, R> =>
+  Effect.suspend(() => {
+    const { emit, graph, threadId, view: { namespace } } = run
+    const suspension: Suspension = Deferred.makeUnsafe()
+    const location: TaskLocation = { threadId, namespace, version: step.version, stepId: step.id, node }
+    const context = nodeContext(run, step, node, suspension)
+    const returned = Effect.suspend(() => graph.nodes.get(node)!(step.state, context)).pipe(
+      Effect.provideContext(interruptServices(graph.interrupts, location, step.pendingWrites, suspension)),
+      Effect.map((update): TaskOutcome<U> => ({ _tag: "Returned", node, update: update as U | undefined }))
+    )
+    const asked = Effect.map(
+      Deferred.await(suspension),
+      (question): TaskOutcome<U> => ({ _tag: "Asked", node, question })
+    )
+    return Effect.andThen(
+      emit({ _tag: "NodeStarted", node, step: step.number }),
+      Effect.raceFirst(returned, asked)
+    ).pipe(
+      Effect.withSpan("StateGraph.node", { attributes: { "graph.name": graph.name, "graph.node": node } }),
+      Effect.annotateLogs({ threadId, namespace, graph: graph.name, node })
+    )
+  })
+
+const nodeContext = <S, U, E, R>(
+  run: TaskRun<S, U, E, R>,
+  step: Step<S>,
+  node: string,
+  suspension: Suspension
+): NodeContext => ({
+  graph: run.graph.name,
+  node,
+  threadId: run.threadId,
+  namespace: run.view.namespace,
+  step: step.number,
+  idempotencyKey: taskId(step, node),
+  emit: (data) => Effect.asVoid(run.emit({ _tag: "Emitted", node, step: step.number, data })),
+  [internal]: outerTask(run, step, node, suspension)
+})
+
+const outerTask = <S, U, E, R>(
+  { emit, graph, settings }: TaskRun<S, U, E, R>,
+  step: Step<S>,
+  node: string,
+  suspension: Suspension
+): OuterTask => ({
+  id: taskId(step, node),
+  settings,
+  interrupts: graph.interrupts,
+  answers: nestedAnswers(node, step.pendingWrites),
+  suspend: (question) => suspend(suspension, Effect.succeed(question)),
+  emitNested: (event) => Effect.asVoid(emit({ _tag: "Nested", node, event })),
+  runOnlyGraph: onlyGraph(node)
+})
+
+const onlyGraph = (node: string): OuterTask["runOnlyGraph"] => {
+  let hasRun = false
+  return <A, E, R>(graph: Effect.Effect<A, E, R>) =>
+    Effect.suspend((): Effect.Effect<A, E | InvalidInput, R> => {
+      if (hasRun) {
+        const reason = `node "${node}" runs more than one graph; give each of them a node of its own`
+        return Effect.fail(new InvalidInput({ field: "nodes", problem: reason }))
+      }
+      hasRun = true
+      return Effect.onError(graph, () => Effect.sync(() => hasRun = false))
+    })
+}
+
+/** The key of the pending write that holds the update of a task. */
+export const updateKey = (node: string): string => `update:${node}`
+
+/** Encodes what a task returned as a pending write. */
+export const encodeUpdate = <U>(
+  codec: Codec.Codec<U>,
+  { namespace, threadId }: Pick<TaskLocation, "threadId" | "namespace">,
+  { node, update }: Returned<U>
+): Effect.Effect<Schema.Json, StateEncodeError> =>
+  update === undefined ? Effect.succeed({}) : Effect.mapBoth(codec.encode(update), {
+    onFailure: (cause) =>
+      new StateEncodeError({
+        threadId,
+        namespace,
+        problem: `node "${node}" did not return an update: ${cause.message}`,
+        cause
+      }),
+    onSuccess: (value) => ({ value })
+  })
+
+/** Decodes the pending write of a task that returned in an earlier run of the step. */
+export const decodeUpdate = <U>(
+  codec: Codec.Codec<U>,
+  { namespace, node, threadId, version }: Omit<TaskLocation, "stepId">,
+  write: Schema.Json
+): Effect.Effect<Returned<U>, StateDecodeError> =>
+  Predicate.hasProperty(write, "value")
+    ? Effect.mapBoth(codec.decode(write.value as Schema.Json), {
+      onFailure: (cause) =>
+        new StateDecodeError({
+          threadId,
+          namespace,
+          version,
+          reason: new SchemaMismatch({
+            message: `the update that node "${node}" returned no longer matches its schema: ${cause.message}`,
+            cause
+          }),
+          raw: write
+        }),
+      onSuccess: (update) => ({ _tag: "Returned", node, update })
+    })
+    : Effect.succeed({ _tag: "Returned", node, update: undefined })
