@@ -15,32 +15,44 @@ declare const mails: Mails["Service"]
 declare const state: Mail
 declare const parent: Checkpoint.Checkpoint<Mail>
 
-describe("put", () => {
-  it("cannot conflict where it appends", () => {
-    expect(mails.put({ threadId: "1", state })).type.toBe<
-      Effect.Effect<Checkpoint.Checkpoint<Mail>, Checkpointer.PutError>
+describe("append, create and put", () => {
+  it("an append cannot conflict", () => {
+    expect(mails.append({ threadId: "1", state })).type.toBe<
+      Effect.Effect<Checkpoint.Checkpoint<Mail>, Checkpointer.WriteError>
     >()
-    expect<Extract<Checkpointer.PutError, CheckpointError.VersionConflict>>().type.toBe<never>()
+    expect<Extract<Checkpointer.WriteError, CheckpointError.VersionConflict>>().type.toBe<never>()
   })
 
-  it("can conflict with a parent or an expected version", () => {
+  it("a put can conflict, and cannot find that a thread exists", () => {
     type Conflicting = Effect.Effect<
       Checkpoint.Checkpoint<Mail>,
-      Checkpointer.PutError | CheckpointError.VersionConflict
+      Checkpointer.WriteError | CheckpointError.VersionConflict
     >
     expect(mails.put({ parent, state })).type.toBe<Conflicting>()
-    expect(mails.put({ threadId: "1", expectedVersion: 0, state })).type.toBe<Conflicting>()
+    expect(mails.put({ threadId: "1", expectedVersion: 3, state })).type.toBe<Conflicting>()
   })
 
-  it("takes input of either kind, and can then conflict", () => {
-    const either = {} as Checkpointer.Append<Mail> | Checkpointer.CompareAndSet<Mail>
-    expect(mails.put(either)).type.toBe<
-      Effect.Effect<Checkpoint.Checkpoint<Mail>, Checkpointer.PutError | CheckpointError.VersionConflict>
+  it("a create can find that the thread exists, and cannot conflict", () => {
+    expect(mails.create({ threadId: "1", state })).type.toBe<
+      Effect.Effect<Checkpoint.Checkpoint<Mail>, Checkpointer.WriteError | CheckpointError.ThreadExists>
     >()
+  })
+
+  it("only a put can resolve interrupts and keep pending writes, which belong to the version that it follows", () => {
+    mails.put({ parent, state, step: { resolvesInterrupts: true, keepsPendingWrites: true } })
+    // @ts-expect-error 'resolvesInterrupts' does not exist
+    mails.append({ threadId: "1", state, step: { resolvesInterrupts: true } })
+    // @ts-expect-error 'keepsPendingWrites' does not exist
+    mails.create({ threadId: "1", state, step: { keepsPendingWrites: true } })
+  })
+
+  it("what was read can be saved again", () => {
+    const { metadata, nextNodes, pendingInterrupts } = parent
+    mails.append({ threadId: "1", state, metadata, nextNodes, pendingInterrupts })
   })
 
   it("takes every error that it lists, and no other, to be handled", () => {
-    const caught = mails.put({ threadId: "1", state }).pipe(
+    const caught = mails.append({ threadId: "1", state }).pipe(
       Effect.catchTags({
         InvalidInput: () => Effect.void,
         StateEncodeError: () => Effect.void,
@@ -53,22 +65,22 @@ describe("put", () => {
   })
 
   it("names its thread once: by id or by parent", () => {
-    // @ts-expect-error No overload matches this call.
-    mails.put({ state })
-    // @ts-expect-error No overload matches this call.
+    // @ts-expect-error Property 'threadId' is missing
+    mails.append({ state })
+    // @ts-expect-error Types of property 'parent' are incompatible
     mails.put({ threadId: "1", parent, state })
-    // @ts-expect-error No overload matches this call.
+    // @ts-expect-error Types of property 'expectedVersion' are incompatible
     mails.put({ parent, expectedVersion: 1, state })
   })
 
   it("refuses another state", () => {
     // @ts-expect-error Type 'number' is not assignable to type 'string'
-    mails.put({ threadId: "1", state: { ...state, subject: 1 } })
+    mails.append({ threadId: "1", state: { ...state, subject: 1 } })
   })
 
   it("refuses the encoded state", () => {
     // @ts-expect-error Type 'string' is not assignable to type 'Utc'
-    mails.put({ threadId: "1", state: { subject: "Hello", receivedAt: "2026-01-01T00:00:00Z" } })
+    mails.append({ threadId: "1", state: { subject: "Hello", receivedAt: "2026-01-01T00:00:00Z" } })
   })
 })
 
@@ -81,9 +93,7 @@ describe("update", () => {
     expect(updated).type.toBe<
       Effect.Effect<
         Checkpoint.Checkpoint<Mail>,
-        | Checkpointer.PutError
-        | CheckpointError.StateDecodeError
-        | CheckpointError.CheckpointNotFound
+        | Checkpointer.CopyError
         | CheckpointError.VersionConflict
         | "tired",
         Clerk
@@ -110,18 +120,19 @@ describe("get", () => {
 })
 
 describe("Selector", () => {
-  it("is a version, an id or a tag", () => {
+  it("is a version, an id, a tag, a time or a checkpoint that was read", () => {
+    expect<Checkpointer.Selector>().type.toBeAssignableFrom<{ at: DateTime.Utc }>()
+    expect<Checkpointer.Selector>().type.toBeAssignableFrom<Checkpoint.CheckpointInfo>()
     expect<Checkpointer.Selector>().type.toBeAssignableFrom<{ version: number }>()
     expect<Checkpointer.Selector>().type.toBeAssignableFrom<{ checkpointId: string }>()
     expect<Checkpointer.Selector>().type.toBeAssignableFrom<{ tag: string }>()
   })
 
-  it("is exactly one of them", () => {
+  it("is exactly one of them, but for a version that must also have an id", () => {
     // @ts-expect-error Argument of type '{}' is not assignable to parameter of type 'Selector | undefined'
     mails.get("1", {})
     // @ts-expect-error Type 'string' is not assignable to type 'undefined'
     mails.get("1", { version: 1, tag: "approved" })
-    // @ts-expect-error Type 'string' is not assignable to type 'undefined'
     mails.get("1", { version: 1, checkpointId: "a" })
     // @ts-expect-error Type 'string' is not assignable to type 'undefined'
     mails.get("1", { checkpointId: "a", tag: "approved" })
@@ -165,9 +176,9 @@ describe("Service", () => {
 describe("Checkpointer", () => {
   it("holds JSON", () => {
     const checkpointer = {} as Checkpointer.Checkpointer["Service"]
-    expect(checkpointer.put).type.toBeCallableWith({ threadId: "1", state: { any: ["JSON", 1, null] } })
+    expect(checkpointer.append).type.toBeCallableWith({ threadId: "1", state: { any: ["JSON", 1, null] } })
     // @ts-expect-error Type 'Date' is not assignable to type 'Json'.
-    checkpointer.put({ threadId: "1", state: new Date(0) })
+    checkpointer.append({ threadId: "1", state: new Date(0) })
   })
 
   it("is built over any store", () => {

@@ -216,6 +216,7 @@ describe("run", () => {
         CheckpointIdTaken: () => Effect.void,
         CheckpointNotFound: () => Effect.void,
         VersionConflict: () => Effect.void,
+        GraphMismatch: () => Effect.void,
         StepLimitExceeded: () => Effect.void,
         ThreadUnfinished: () => Effect.void,
         StoreError: () => Effect.void

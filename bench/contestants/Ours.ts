@@ -42,7 +42,7 @@ export const make = Effect.fnUntraced(function*({ sql }: Database, options: {
       Effect.suspend(() => {
         const parent = newest.get(threadId)
         return parent === undefined
-          ? conversations.put({ threadId, state })
+          ? conversations.append({ threadId, state })
           : conversations.put({ parent, state })
       }).pipe(
         Effect.map((checkpoint) => {

@@ -21,7 +21,7 @@ export const run = Effect.fnUntraced(
     const before = mails.ofBytes(stateBytes, 0)
     let state = before
     let json = yield* encode(state)
-    let newest = yield* conversations.put({ threadId: "grows", state })
+    let newest = yield* conversations.append({ threadId: "grows", state })
 
     let round = 0
     const results = yield* interleaved(rounds, {

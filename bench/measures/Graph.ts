@@ -107,7 +107,7 @@ const lineOf = Effect.fnUntraced(function*(messages: ReadonlyArray<Message>) {
     const threads = yield* view
     yield* threads.get(threadId)
     let state = input
-    let parent = yield* threads.put({ threadId, expectedVersion: 0, state, ...contents[0]! })
+    let parent = yield* threads.create({ threadId, state, ...contents[0]! })
     for (const [step, message] of messages.entries()) {
       state = append(state, message)
       parent = yield* threads.put({ parent, state, ...contents[step + 1]! })

@@ -100,16 +100,18 @@ const crash = Effect.fn("Demo.crash")(function*({ mails, program }: Options, pla
 
 const goOn = Effect.fn("Demo.goOn")(function*(options: Options) {
   const left = yield* heads
-  yield* Report.table(left.map(({ nextNodes, pendingInterrupt, state: { folder, mail, messages, total }, version }) => [
-    folder,
-    `version ${version}`,
-    `${messages.length} of ${total} mails`,
-    Option.isSome(pendingInterrupt)
-      ? `waits for a person: "${Report.shorten(mail?.subject ?? "", 32)}"`
-      : nextNodes.length === 0
-      ? "done"
-      : `goes on with ${nextNodes.join(", ")}`
-  ]))
+  yield* Report.table(
+    left.map(({ nextNodes, pendingInterrupts, state: { folder, mail, messages, total }, version }) => [
+      folder,
+      `version ${version}`,
+      `${messages.length} of ${total} mails`,
+      pendingInterrupts.length > 0
+        ? `waits for a person: "${Report.shorten(mail?.subject ?? "", 32)}"`
+        : nextNodes.length === 0
+        ? "done"
+        : `goes on with ${nextNodes.join(", ")}`
+    ])
+  )
 
   const { canPrompt } = yield* TerminalCapabilities.TerminalCapabilities
   const asks = canPrompt && !options.yes
@@ -181,18 +183,18 @@ const backInTime = Effect.fn("Demo.backInTime")(function*(ends: ReadonlyArray<He
   const { end, mail } = question
   const { threadId } = end
   const asked = yield* threads.history(threadId).pipe(
-    Stream.filter(({ pendingInterrupt, state }) => Option.isSome(pendingInterrupt) && state.mail?.id === mail.id),
+    Stream.filter(({ pendingInterrupts, state }) => pendingInterrupts.length > 0 && state.mail?.id === mail.id),
     Stream.runHead,
     Effect.flatMap(Effect.fromOption)
   )
 
   yield* Report.line(`5 of the ${end.version} versions of ${threadId}, listed without reading a state:`)
   const versions = yield* threads.listVersions(threadId, { before: asked.version + 4, limit: 5 })
-  yield* Report.table(versions.map(({ createdAt, nextNodes, pendingInterrupt, version }) => [
+  yield* Report.table(versions.map(({ createdAt, nextNodes, pendingInterrupts, version }) => [
     `  version ${version}`,
     Report.time(createdAt),
     nextNodes.length === 0 ? "done" : `next: ${nextNodes.join(", ")}`,
-    Option.isSome(pendingInterrupt) ? "waits for a person" : ""
+    pendingInterrupts.length > 0 ? "waits for a person" : ""
   ]))
   const then = yield* Effect.flatMap(threads.getAtTime(threadId, asked.createdAt), Effect.fromOption)
   yield* Report.line(

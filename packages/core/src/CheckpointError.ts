@@ -46,13 +46,16 @@ export class VersionConflict extends Schema.TaggedError<VersionConflict>("@effec
   "VersionConflict",
   {
     ...Thread,
-    /** The version that the writer expected to be the newest. */
+    /** The version that the writer expected to be the newest; 0 if it expected a new thread. */
     expected: Schema.Int,
     /** The newest version; 0 if the thread does not exist. */
     actual: Schema.Int
   }
 ) {
   override get message(): string {
+    if (this.expected === 0) {
+      return `${thread(this)} already exists, at version ${this.actual}, but was expected to be new`
+    }
     if (this.actual === 0) return `${thread(this)} does not exist; version ${this.expected} was expected`
     return this.actual === this.expected
       ? `${thread(this)} has a version ${this.actual}, but not the one that was expected: the thread was deleted ` +

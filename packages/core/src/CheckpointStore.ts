@@ -94,14 +94,14 @@ export interface NewCheckpoint extends ThreadKey {
   readonly stateBytes: number
   /** A JSON array of strings. */
   readonly nextNodes: string
-  /** A JSON object, or the text `null`. */
-  readonly pendingInterrupt: string
+  /** A JSON array of objects with `interruptId` and `request`. */
+  readonly pendingInterrupts: string
   /** A JSON object. */
   readonly metadata: string
   /** A JSON object of tasks and their results: the work already done of the step that begins here. */
   readonly pendingWrites: string
-  /** Whether the interrupt of the version before it is resolved by this, and retention may remove that version. */
-  readonly resolvesInterrupt: boolean
+  /** Whether this resolves the interrupts of the version before it, which retention may then remove. */
+  readonly resolvesInterrupts: boolean
   /** Whether the pending writes of the version before it are copied; its own take precedence. */
   readonly keepsPendingWrites: boolean
 }
@@ -130,8 +130,8 @@ export interface StoredInfo extends ThreadKey {
   readonly parent: ParentRef | undefined
   /** A JSON array of strings. */
   readonly nextNodes: string
-  /** A JSON object, or the text `null`. */
-  readonly pendingInterrupt: string
+  /** A JSON array of objects with `interruptId` and `request`. */
+  readonly pendingInterrupts: string
   /** A JSON object. */
   readonly metadata: string
   /** A JSON array of strings. */

@@ -19,7 +19,7 @@
  *
  * const program = Effect.gen(function*() {
  *   const counters = yield* Counters
- *   yield* counters.put({ threadId: "visits", state: { count: 1 } })
+ *   yield* counters.append({ threadId: "visits", state: { count: 1 } })
  *   const second = yield* counters.update("visits", ({ count }) => ({ count: count + 1 }))
  *   return [second.version, second.state.count]
  * })
@@ -48,6 +48,7 @@ import * as Codec from "./internal/codec.ts"
 import * as HeadCache from "./internal/headCache.ts"
 import * as Input from "./internal/input.ts"
 import * as Metrics from "./internal/metrics.ts"
+import * as Namespace from "./internal/namespace.ts"
 import * as ThreadQueue from "./internal/threadQueue.ts"
 import * as Views from "./internal/view.ts"
 import * as Retry from "./internal/view/retry.ts"
@@ -108,7 +109,21 @@ export class Checkpointer extends Context.Service<
 export interface ViewOptions<S extends Schema.Constraint> {
   /** The state. It is stored as the JSON that `Schema.toCodecJson` makes of it. */
   readonly state: S
-  /** Keeps the threads apart from those of other views; `""` by default. At most 1 KiB of UTF-8. */
+  /** Keeps the threads apart from those of other views; `""` is that of the plain service. At most 1 KiB of UTF-8. */
+  readonly namespace: string
+}
+
+/**
+ * Options of a service that is a view.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface ServiceOptions<S extends Schema.Constraint> extends Pick<ViewOptions<S>, "state"> {
+  /**
+   * Keeps the threads apart from those of other views. By default the id of the service, so that two services never
+   * share threads by accident. It is stored: if you rename the service, pass its old id here to keep its threads.
+   */
   readonly namespace?: string | undefined
 }
 
@@ -198,7 +213,7 @@ export const make = Effect.fnUntraced(function*(
   return Checkpointer.of({
     ...plain,
     threads: (filter) => Threads.list(shared, filter?.namespace, filter),
-    view: Effect.fnUntraced(function*({ namespace = "", state }) {
+    view: Effect.fnUntraced(function*({ namespace, state }) {
       yield* Input.namespace(namespace)
       return Views.make(shared, namespace, yield* Codec.of(state))
     }),
@@ -282,10 +297,10 @@ export interface ServiceClass<Self, Id extends string, S extends Schema.Constrai
 export const Service = <Self>() =>
 <const Id extends string, S extends Schema.Constraint>(
   id: Id,
-  options: ViewOptions<S>
+  { namespace = Namespace.segment(id), state }: ServiceOptions<S>
 ): ServiceClass<Self, Id, S> => {
   const Base = Context.Service<Self, View<S["Type"]>>()(id)
   return Object.assign(Base, {
-    layer: Layer.effect(Base, Checkpointer.use((checkpointer) => checkpointer.view(options)))
+    layer: Layer.effect(Base, Checkpointer.use((checkpointer) => checkpointer.view({ state, namespace })))
   }) as ServiceClass<Self, Id, S>
 }

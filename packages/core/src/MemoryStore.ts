@@ -73,7 +73,7 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
     const thread = threads.get(key)
     const head = thread?.records.at(-1)
     if (!meets(condition, head) || has(thread, checkpoint.checkpointId)) return Option.none()
-    const { keepsPendingWrites, resolvesInterrupt, threadId, namespace } = checkpoint
+    const { keepsPendingWrites, resolvesInterrupts, threadId, namespace } = checkpoint
     const version = (head?.version ?? 0) + 1
     const saved: MemoryCheckpoint = {
       ...checkpoint,
@@ -88,7 +88,7 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
       tags: "[]",
       resolved: false
     }
-    if (resolvesInterrupt && head !== undefined) head.resolved = true
+    if (resolvesInterrupts && head !== undefined) head.resolved = true
     if (thread === undefined) {
       threads.set(key, { threadId, namespace, createdAt: saved.createdAt, prunedThrough: 0, records: [saved] })
     } else {
@@ -172,7 +172,7 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
           .filter((thread) =>
             (query.namespace === undefined || thread.namespace === query.namespace) &&
             (metadata === undefined || Json.contains(Json.parse(thread.head.metadata), metadata)) &&
-            (query.interrupted === undefined || (thread.head.pendingInterrupt !== "null") === query.interrupted) &&
+            (query.interrupted === undefined || (thread.head.pendingInterrupts !== "[]") === query.interrupted) &&
             (query.unfinished === undefined ||
               (thread.head.nextNodes !== "[]") === query.unfinished)
           )
@@ -236,7 +236,7 @@ const newestFirst: Order.Order<ThreadCursor> = Order.combine(
 
 /** Retention leaves these alone. */
 const isPinned = (record: MemoryCheckpoint): boolean =>
-  record.tags !== "[]" || (record.pendingInterrupt !== "null" && !record.resolved)
+  record.tags !== "[]" || (record.pendingInterrupts !== "[]" && !record.resolved)
 
 const entriesOf = (pendingWrites: string): ReadonlyArray<[task: string, value: string]> =>
   Object.entries(Json.parse(pendingWrites) as Schema.JsonObject).map(([task, value]) => [task, JSON.stringify(value)])
@@ -292,7 +292,7 @@ const toInfo = (record: MemoryCheckpoint): StoredInfo => ({
   checkpointId: record.checkpointId,
   parent: record.parent,
   nextNodes: record.nextNodes,
-  pendingInterrupt: record.pendingInterrupt,
+  pendingInterrupts: record.pendingInterrupts,
   metadata: record.metadata,
   tags: record.tags,
   createdAt: record.createdAt

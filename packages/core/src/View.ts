@@ -17,119 +17,173 @@ import type {
   StateEncodeError,
   StateTooLarge,
   StoreError,
+  ThreadExists,
   VersionConflict
 } from "./CheckpointError.ts"
 
+// -----------------------------------------------------------------------------
+// writing
+// -----------------------------------------------------------------------------
+
 /**
- * What a checkpoint is to hold.
+ * The content of a new checkpoint.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Content<S> {
   readonly state: S
-  /** What is to run next; none by default. */
+  /** The nodes to run next, in order. None by default. A thread whose newest checkpoint has some is unfinished. */
   readonly nextNodes?: ReadonlyArray<string> | undefined
-  readonly pendingInterrupt?: Interrupt | undefined
-  /** Any JSON object of at most 1 MiB; `threads` can filter by it. */
+  /** The questions that the thread waits for. None by default. Their ids must differ. */
+  readonly pendingInterrupts?: ReadonlyArray<Interrupt> | undefined
+  /** Any JSON object of at most 1 MiB. `threads` can filter by it. */
   readonly metadata?: Schema.JsonObject | undefined
   /**
-   * An id of your own makes the save idempotent across processes: putting the same
-   * content under it again returns the checkpoint that is there. At most 1 KiB of
-   * UTF-8. A UUIDv7 by default, chosen before the first attempt, so that retries
-   * within one call save once in any case.
+   * An idempotency key of your own, of at most 1 KiB of UTF-8. Saving the same content again under the same id returns
+   * the checkpoint that exists, also in another process. Without one, a UUIDv7 is chosen before the first attempt, and
+   * retries within the call still save only once.
    */
   readonly checkpointId?: string | undefined
-  /**
-   * What tasks of the step that begins at this checkpoint have already done, by the
-   * name of the task. See `saveWrites`.
-   */
-  readonly writes?: Schema.JsonObject | undefined
-  /**
-   * Whether this goes on from the pending interrupt of the newest version. That
-   * version stays as it is, but retention may remove it from then on.
-   */
-  readonly resolvesInterrupt?: boolean | undefined
-  /** Whether the writes of the newest version are kept with this one too: it is still the same step. */
-  readonly keepsWrites?: boolean | undefined
 }
 
 /**
- * A put after whatever version is the newest, or as the first of a new thread.
+ * A checkpoint that follows whatever version is the newest.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Append<S> extends Content<S> {
   readonly threadId: string
-  readonly parent?: undefined
-  readonly expectedVersion?: undefined
+  /** What runners of graphs save beside it. */
+  readonly step?: Pick<Step, "pendingWrites"> | undefined
 }
 
 /**
- * A put that succeeds only while the named version is the newest: a checkpoint
- * that was read or put before, or a bare number such as a client sends back. With
- * `expectedVersion: 0` the thread must not exist.
+ * The first checkpoint of a new thread.
  *
  * @category models
- * @since 0.1.0
+ * @since 0.2.0
  */
-export type CompareAndSet<S> =
+export interface Create<S> extends Content<S> {
+  readonly threadId: string
+  /** What runners of graphs save beside it. */
+  readonly step?: Pick<Step, "pendingWrites"> | undefined
+}
+
+/**
+ * A checkpoint that follows one certain version: a checkpoint that was read or saved before, or a number such as a
+ * client sends back.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Put<S> =
   & Content<S>
+  & {
+    /** What runners of graphs save beside it. */
+    readonly step?: Step | undefined
+  }
   & (
     | { readonly parent: CheckpointRef; readonly threadId?: undefined; readonly expectedVersion?: undefined }
     | { readonly threadId: string; readonly expectedVersion: number; readonly parent?: undefined }
   )
 
 /**
- * Which version of a thread: by number, by id, or the newest that has a tag.
+ * Options for runners of graphs, whose steps have several tasks.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Step {
+  /**
+   * The results of tasks of the step that begins at this checkpoint, by the name of the task. See `savePendingWrites`.
+   */
+  readonly pendingWrites?: Schema.JsonObject | undefined
+  /** Whether to copy the pending writes of the version before, because this one belongs to the same step. */
+  readonly keepsPendingWrites?: boolean | undefined
+  /**
+   * Whether this checkpoint resolves the pending interrupts of the version before. That version stays as it is, but
+   * retention may remove it from then on.
+   */
+  readonly resolvesInterrupts?: boolean | undefined
+}
+
+// -----------------------------------------------------------------------------
+// selecting
+// -----------------------------------------------------------------------------
+
+/**
+ * Selects a version of a thread: by number, by id, the newest with a tag, or the one that was the newest at a time. A
+ * checkpoint that was read selects itself.
  *
  * @category models
  * @since 0.1.0
  */
 export type Selector =
-  | { readonly version: number; readonly checkpointId?: undefined; readonly tag?: undefined }
-  | { readonly checkpointId: string; readonly version?: undefined; readonly tag?: undefined }
-  | { readonly tag: string; readonly version?: undefined; readonly checkpointId?: undefined }
+  & {
+    /** If given, must be the thread of the operation. */
+    readonly threadId?: string | undefined
+    /** If given, must be the namespace of the view. */
+    readonly namespace?: string | undefined
+  }
+  & (
+    | {
+      readonly version: number
+      /** If given, the version must also have this id. */
+      readonly checkpointId?: string | undefined
+      readonly tag?: undefined
+      readonly at?: undefined
+    }
+    | {
+      readonly checkpointId: string
+      readonly version?: undefined
+      readonly tag?: undefined
+      readonly at?: undefined
+    }
+    | {
+      readonly tag: string
+      readonly version?: undefined
+      readonly checkpointId?: undefined
+      readonly at?: undefined
+    }
+    | {
+      readonly at: DateTime.DateTime
+      readonly version?: undefined
+      readonly checkpointId?: undefined
+      readonly tag?: undefined
+    }
+  )
 
 /**
- * Names a version: any checkpoint, its info, or just thread id and number.
- *
- * @category models
- * @since 0.1.0
- */
-export interface VersionRef {
-  readonly threadId: string
-  readonly version: number
-  readonly namespace?: string | undefined
-}
-
-/**
- * Which threads to list; all conditions given must hold, and they are about the
- * thread's newest checkpoint.
+ * Selects threads by their newest checkpoint. All conditions that are given must hold.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ThreadFilter {
-  /** The metadata contains this object, as Postgres' `@>` means it. */
+  /** The metadata contains this object, as Postgres' `@>` defines it. */
   readonly metadata?: Schema.JsonObject | undefined
-  /** It has (or has not) a pending interrupt. */
+  /** Whether it has pending interrupts. */
   readonly interrupted?: boolean | undefined
-  /** It has (or has not) next nodes. */
+  /** Whether it has next nodes. */
   readonly unfinished?: boolean | undefined
 }
 
-/**
- * What a put can fail with; a `CompareAndSet` also with `VersionConflict`.
- *
- * @category errors
- * @since 0.1.0
- */
-export type PutError = InvalidInput | StateEncodeError | StateTooLarge | CheckpointIdTaken | StoreError
+// -----------------------------------------------------------------------------
+// errors
+// -----------------------------------------------------------------------------
 
 /**
- * What a read can fail with.
+ * The errors of every operation that saves a state.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export type WriteError = InvalidInput | StateEncodeError | StateTooLarge | CheckpointIdTaken | StoreError
+
+/**
+ * The errors of every operation that reads.
  *
  * @category errors
  * @since 0.1.0
@@ -137,7 +191,19 @@ export type PutError = InvalidInput | StateEncodeError | StateTooLarge | Checkpo
 export type ReadError = InvalidInput | StateDecodeError | StoreError
 
 /**
- * The threads of one namespace, their states being `S`.
+ * The errors of every operation that saves what it has read.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export type CopyError = WriteError | StateDecodeError | CheckpointNotFound
+
+// -----------------------------------------------------------------------------
+// view
+// -----------------------------------------------------------------------------
+
+/**
+ * The threads of one namespace, with states of type `S`.
  *
  * @category models
  * @since 0.1.0
@@ -146,48 +212,51 @@ export interface View<S> {
   readonly namespace: string
 
   /**
-   * Saves a state as the thread's next version.
+   * Saves a state as the next version of the thread, whatever the newest version is. Creates the thread if it does not
+   * exist.
+   *
+   * **When to use**
+   *
+   * Use for logs and other states that do not depend on the version before. Otherwise use `update` or `put`: an append
+   * overwrites the work of a concurrent writer.
    *
    * **Details**
    *
-   * When it succeeds the store has said that it is saved. It is saved exactly
-   * once, however often the store operation had to be retried. The state in the
-   * returned checkpoint is the value that was given.
+   * When it succeeds, the store has committed the version. It is saved exactly once, however often the operation was
+   * retried. The state in the returned checkpoint is the value that was given.
    *
-   * With `threadId` alone it appends, whatever is the newest version. With
-   * `parent` or `expectedVersion` it fails with `VersionConflict` if somebody was
-   * faster, and nothing is written.
-   *
-   * Numbers are kept exactly, except that `-0` reads back as `0`. The nesting may
-   * be 1,000 levels deep.
+   * Numbers are kept exactly, except that `-0` reads back as `0`. Values may be nested 1,000 levels deep.
    */
-  readonly put: {
-    (input: Append<S>): Effect.Effect<Checkpoint<S>, PutError>
-    (input: Append<S> | CompareAndSet<S>): Effect.Effect<Checkpoint<S>, PutError | VersionConflict>
-  }
+  readonly append: (input: Append<S>) => Effect.Effect<Checkpoint<S>, WriteError>
+
+  /** Saves a state as the first version of a new thread. Fails with `ThreadExists` if the thread exists. */
+  readonly create: (input: Create<S>) => Effect.Effect<Checkpoint<S>, WriteError | ThreadExists>
 
   /**
-   * Reads the newest state, changes it and saves it, again if somebody else was
-   * faster. Next nodes, pending interrupt, pending writes and metadata stay as they are.
+   * Saves a state as the version after `parent`, or after `expectedVersion`. Fails with `VersionConflict`, and writes
+   * nothing, if that is not the newest version.
+   */
+  readonly put: (input: Put<S>) => Effect.Effect<Checkpoint<S>, WriteError | VersionConflict>
+
+  /**
+   * Reads the newest state, applies `f` to it and saves the result, again if another writer was faster. Next nodes,
+   * pending interrupts, pending writes and metadata stay as they are.
    *
    * **Details**
    *
-   * Updates of a thread within one process wait for each other. A conflict with
-   * another process is retried up to 20 times; then it is the error.
+   * Updates of a thread within one process wait for each other. A conflict with another process is retried up to 20
+   * times before it is the error.
    */
   readonly update: (
     threadId: string,
     f: (state: S) => S
-  ) => Effect.Effect<Checkpoint<S>, PutError | StateDecodeError | CheckpointNotFound | VersionConflict>
+  ) => Effect.Effect<Checkpoint<S>, CopyError | VersionConflict>
 
-  /**
-   * Like `update` with an effect, which may be run several times and may itself
-   * use the thread.
-   */
+  /** Like `update` with an effect. The effect may run several times, and may use the thread itself. */
   readonly updateEffect: <E, R>(
     threadId: string,
     f: (state: S) => Effect.Effect<S, E, R>
-  ) => Effect.Effect<Checkpoint<S>, PutError | StateDecodeError | CheckpointNotFound | VersionConflict | E, R>
+  ) => Effect.Effect<Checkpoint<S>, CopyError | VersionConflict | E, R>
 
   /** Reads the newest checkpoint, or the one that is selected. */
   readonly get: (threadId: string, selector?: Selector | undefined) => Effect.Effect<
@@ -196,8 +265,8 @@ export interface View<S> {
   >
 
   /**
-   * Reads the checkpoint that was the newest at that time, to the millisecond, of
-   * those that retention has kept.
+   * Reads the checkpoint that was the newest at a time, to the millisecond, among those that retention has kept. The
+   * same as `get` with `{ at: time }`.
    */
   readonly getAtTime: (threadId: string, time: DateTime.DateTime) => Effect.Effect<
     Option.Option<Checkpoint<S>>,
@@ -205,75 +274,75 @@ export interface View<S> {
   >
 
   /**
-   * Lists versions, newest first, without reading a state: 100 by default, at most
-   * 10,000. The next page is `before` the last version of this one.
+   * Lists versions without their states, newest first: 100 by default, at most 10,000. For the next page, pass the last
+   * version of this one as `before`.
    */
   readonly listVersions: (threadId: string, options?: {
     readonly limit?: number | undefined
     readonly before?: number | undefined
   }) => Effect.Effect<ReadonlyArray<CheckpointInfo>, ReadError>
 
-  /** All checkpoints with their states, newest first, read in pages as they are pulled. */
+  /** Streams all checkpoints with their states, newest first. They are read in pages as they are pulled. */
   readonly history: (threadId: string, options?: {
     readonly before?: number | undefined
   }) => Stream.Stream<Checkpoint<S>, ReadError>
 
   /**
-   * Saves an earlier version as the newest: its state, next nodes, pending interrupt
-   * and metadata, so that a thread which has ended is unfinished again if that version
-   * was. The new version's `parent` is the one restored; everything between stays
-   * readable.
+   * Saves an earlier version as the newest: its state, next nodes, pending interrupts and metadata. A thread that has
+   * ended becomes unfinished again if that version was. The `parent` of the new version is the restored one, and
+   * everything between stays readable.
    */
   readonly restore: (threadId: string, selector: Selector, options?: {
     readonly checkpointId?: string | undefined
-    /** In place of that of the version. */
+    /** Replaces the metadata of the version. */
     readonly metadata?: Schema.JsonObject | undefined
-    readonly writes?: Schema.JsonObject | undefined
-  }) => Effect.Effect<Checkpoint<S>, PutError | StateDecodeError | CheckpointNotFound>
+    /** What runners of graphs save beside it. */
+    readonly step?: Pick<Step, "pendingWrites"> | undefined
+  }) => Effect.Effect<Checkpoint<S>, CopyError>
 
   /**
-   * Begins a new thread with the state, next nodes, pending interrupt and metadata
-   * of a version of another. From then on the two are independent. Fails with
-   * `VersionConflict` if the new thread exists.
+   * Creates a new thread from a version of another one: its state, next nodes, pending interrupts and metadata. From
+   * then on the two are independent. Fails with `ThreadExists` if the new thread exists.
    */
-  readonly fork: (source: VersionRef, target: {
+  readonly fork: (threadId: string, selector: Selector, target: {
     readonly threadId: string
     readonly checkpointId?: string | undefined
-  }) => Effect.Effect<Checkpoint<S>, PutError | StateDecodeError | CheckpointNotFound | VersionConflict>
+  }) => Effect.Effect<Checkpoint<S>, CopyError | ThreadExists>
 
   /**
-   * Replaces the tags of a version; none removes them. At most 64 of at most 1 KiB
-   * of UTF-8 each. Tags are the one thing about a checkpoint that changes.
+   * Replaces the tags of a version; an empty list removes them. At most 64, of at most 1 KiB of UTF-8 each. Retention
+   * never removes a tagged version. Tags are the only part of a checkpoint that changes.
    */
   readonly setTags: (
-    target: VersionRef,
+    threadId: string,
+    selector: Selector,
     tags: ReadonlyArray<string>
   ) => Effect.Effect<CheckpointInfo, ReadError | CheckpointNotFound>
 
   /**
-   * Keeps what tasks of the step that begins at a checkpoint have done, so that they
-   * need not be run again when the step is. A task that has a value keeps it. They
-   * are removed with their checkpoint, and count against `maxStateBytes` together.
+   * Saves results of tasks of the step that begins at a checkpoint, by the name of the task, which then need not run
+   * again. A task that has a result keeps it. Pending writes are removed with their checkpoint, and count against
+   * `maxStateBytes` together.
    */
-  readonly saveWrites: (
+  readonly savePendingWrites: (
     target: CheckpointRef,
-    writes: Schema.JsonObject
+    pendingWrites: Schema.JsonObject
   ) => Effect.Effect<void, InvalidInput | StateTooLarge | CheckpointNotFound | StoreError>
 
-  /** What `saveWrites`, or the put itself, has kept with a checkpoint, by task. */
-  readonly writes: (
+  /** Reads the pending writes of a checkpoint, by the name of the task. */
+  readonly pendingWrites: (
     target: CheckpointRef
   ) => Effect.Effect<Schema.JsonObject, InvalidInput | CheckpointNotFound | StoreError>
 
   /**
-   * Removes a thread with all its versions, tagged ones too, and says how many they
-   * were. A checkpoint read before cannot be put upon afterwards.
+   * Deletes a thread of this namespace with all its versions, tagged ones too, and returns their number. Writers that
+   * hold a checkpoint of the thread cannot put after it anymore.
    */
   readonly deleteThread: (threadId: string) => Effect.Effect<number, InvalidInput | StoreError>
 
   /**
-   * Lists threads, newest activity first, read in pages as they are pulled. A
-   * thread that moves while they are being read may be left out.
+   * Streams threads, most recently saved first. They are read in pages as they are pulled. A thread that is saved in
+   * the meantime may be missing.
    */
   readonly threads: (filter?: ThreadFilter | undefined) => Stream.Stream<ThreadInfo, ReadError>
 }

@@ -48,7 +48,7 @@ describe("metrics", () => {
   it.effect("count what was saved, refused, retried, read and pruned", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
-      const first = yield* checkpointer.put({ threadId: "t", state: "12345678" })
+      const first = yield* checkpointer.append({ threadId: "t", state: "12345678" })
       yield* checkpointer.put({ parent: first, state: "12345678" })
       yield* Effect.flip(checkpointer.put({ parent: first, state: "12345678" }))
       yield* checkpointer.get("t")
@@ -76,7 +76,7 @@ describe("retries", () => {
   it.effect("a put whose reply is lost is saved once and succeeds", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
-      const saved = yield* checkpointer.put({ threadId: "t", state: 1 })
+      const saved = yield* checkpointer.append({ threadId: "t", state: 1 })
       assert.strictEqual(saved.version, 1)
       assert.strictEqual((yield* checkpointer.listVersions("t")).length, 1)
       const parent = yield* checkpointer.put({ parent: saved, state: 2 })
@@ -89,17 +89,17 @@ describe("retries", () => {
     return Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
       errors.push(unavailable("Unknown"), ...Array.from({ length: 3 }, () => unavailable("NotApplied")))
-      const whole = yield* Effect.flip(checkpointer.put({ threadId: "t", state: list }))
+      const whole = yield* Effect.flip(checkpointer.append({ threadId: "t", state: list }))
       assert.nestedInclude(whole, { _tag: "StoreError", outcome: "Unknown", "reason.message": "made to fail" })
       // A change, which the second attempt finds to be no longer upon the head, and so the whole state.
       yield* checkpointer.get("t")
       errors.push(unavailable("Unknown"), undefined, ...Array.from({ length: 4 }, () => unavailable("NotApplied")))
-      const changed = yield* Effect.flip(checkpointer.put({ threadId: "t", state: [...list, "another"] }))
+      const changed = yield* Effect.flip(checkpointer.append({ threadId: "t", state: [...list, "another"] }))
       assert.include(changed, { _tag: "StoreError", outcome: "Unknown" })
       assert.lengthOf(yield* checkpointer.listVersions("t"), 2)
       // What was saved is looked for, and cannot be read.
       errors.push(unavailable("Unknown"), undefined, ...Array.from({ length: 4 }, () => unavailable("NotApplied")))
-      const sought = yield* Effect.flip(checkpointer.put({ threadId: "u", state: list }))
+      const sought = yield* Effect.flip(checkpointer.append({ threadId: "u", state: list }))
       assert.include(sought, { _tag: "StoreError", outcome: "Unknown" })
       assert.lengthOf(yield* checkpointer.listVersions("u"), 1)
       assert.lengthOf(errors, 0)
@@ -134,8 +134,8 @@ describe("retries", () => {
   it.effect("within a transaction of the caller's nothing is tried again", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
-      yield* Effect.flip(checkpointer.put({ threadId: "t", state: 1 }))
-      assert.strictEqual((yield* checkpointer.put({ threadId: "t", state: 1 })).version, 1)
+      yield* Effect.flip(checkpointer.append({ threadId: "t", state: 1 }))
+      assert.strictEqual((yield* checkpointer.append({ threadId: "t", state: 1 })).version, 1)
     }).pipe(Effect.provide(
       Checkpointer.layer({ retry }).pipe(Layer.provideMerge(
         Layer.effect(
@@ -163,21 +163,25 @@ describe("spans and logs", () => {
       const checkpointer = yield* Checkpointer.Checkpointer
       const state: Schema.Json = 1
       yield* Effect.gen(function*() {
-        const first = yield* checkpointer.put({ threadId: "t", state })
+        const first = yield* checkpointer.append({ threadId: "t", state })
+        yield* checkpointer.put({ parent: first, state })
+        yield* checkpointer.create({ threadId: "u", state })
         yield* checkpointer.update("t", () => state)
         yield* checkpointer.updateEffect("t", () => Effect.succeed(state))
         yield* checkpointer.get("t")
         yield* checkpointer.getAtTime("t", first.createdAt)
         yield* checkpointer.listVersions("t")
         yield* checkpointer.restore("t", { version: 1 })
-        yield* checkpointer.fork(first, { threadId: "fork" })
-        yield* checkpointer.setTags(first, ["a"])
+        yield* checkpointer.fork(first.threadId, first, { threadId: "fork" })
+        yield* checkpointer.setTags(first.threadId, first, ["a"])
         yield* checkpointer.deleteThread("t")
         yield* checkpointer.prune({ maxVersions: 1 })
         yield* checkpointer.health
       }).pipe(Effect.withTracer(tracer))
       for (
         const operation of [
+          "append",
+          "create",
           "put",
           "update",
           "updateEffect",
@@ -191,7 +195,7 @@ describe("spans and logs", () => {
         ]
       ) {
         const span = spans.get(`Checkpointer.${operation}`)
-        assert.strictEqual(span?.attributes.get("checkpoint.thread_id"), "t", operation)
+        assert.strictEqual(span?.attributes.get("checkpoint.thread_id"), operation === "create" ? "u" : "t", operation)
       }
       assert.isTrue(spans.has("Checkpointer.prune"))
       assert.isTrue(spans.has("Checkpointer.health"))
@@ -204,7 +208,7 @@ describe("spans and logs", () => {
       const logger = Logger.make(({ fiber }) => {
         annotations.push(fiber.getRef(References.CurrentLogAnnotations))
       })
-      yield* checkpointer.put({ threadId: "t", state: 1 })
+      yield* checkpointer.append({ threadId: "t", state: 1 })
       yield* checkpointer.updateEffect("t", () => Effect.as(Effect.logInfo("thinking"), 2)).pipe(
         Effect.provide(Logger.layer([logger]))
       )

@@ -58,11 +58,11 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
     it.effect("a put and a get are one statement each, and a listing reads no state", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
-        const [first, put] = yield* statementsOf(counters.put({ threadId: "one", state: { count: 1 } }))
-        const [second, append] = yield* statementsOf(counters.put({ threadId: "one", state: { count: 2 } }))
+        const [first, put] = yield* statementsOf(counters.append({ threadId: "one", state: { count: 1 } }))
+        const [second, append] = yield* statementsOf(counters.append({ threadId: "one", state: { count: 2 } }))
         const [, compareAndSet] = yield* statementsOf(counters.put({ parent: second, state: { count: 3 } }))
         const [, create] = yield* statementsOf(
-          counters.put({ threadId: "new", expectedVersion: 0, state: { count: 1 } })
+          counters.create({ threadId: "new", state: { count: 1 } })
         )
         const [, latest] = yield* statementsOf(counters.get("one"))
         const [, byVersion] = yield* statementsOf(counters.get("one", { version: 1 }))
@@ -107,7 +107,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
     it.effect("a database that has no statistics yet finds its rows by their keys", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
-        yield* counters.put({ threadId: "t", state: { count: 1 } })
+        yield* counters.append({ threadId: "t", state: { count: 1 } })
         const reads = [
           counters.get("t"),
           counters.get("t", { version: 1 }),
@@ -168,7 +168,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           unfinished: Stream.runDrain(counters.threads({ unfinished: true })),
           prune: base.prune({ maxVersions: 100_000, maxAge: "30 days", idleThreads: "30 days" }, { dryRun: true }),
           compact: base.prune({ maxVersions: 100_000, compact: true, namespace: "counters" }, { dryRun: true }),
-          put: counters.put({ threadId: "thread 2", state: { count: 2 } }),
+          put: counters.append({ threadId: "thread 2", state: { count: 2 } }),
           compareAndSet: counters.put({ parent: some(yield* counters.get("thread 2")), state: { count: 3 } })
         }
         // Postgres 12 cannot sort within what an index has sorted already.
@@ -195,13 +195,13 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         const other = yield* Checkpointer.make()
         const list = (name: string, length: number) =>
           Array.from({ length }, (_, i) => `${name} ${i} ${"x".repeat(50)}`)
-        yield* checkpointer.put({ threadId: "t", state: list("zero", 100) })
+        yield* checkpointer.append({ threadId: "t", state: list("zero", 100) })
         const second = { threadId: "t", checkpointId: "second" }
         yield* sql.withTransaction(
-          Effect.andThen(checkpointer.put({ ...second, state: list("undone", 100) }), Effect.fail("changed my mind"))
+          Effect.andThen(checkpointer.create({ ...second, state: list("undone", 100) }), Effect.fail("changed my mind"))
         ).pipe(Effect.flip)
-        yield* other.put({ ...second, state: list("done", 100) })
-        yield* checkpointer.put({ threadId: "t", state: list("undone", 101) })
+        yield* other.create({ ...second, state: list("done", 100) })
+        yield* checkpointer.append({ threadId: "t", state: list("undone", 101) })
         assert.deepStrictEqual(some(yield* other.get("t")).state, list("undone", 101))
         assert.deepStrictEqual(some(yield* other.get("t", { version: 2 })).state, list("done", 100))
       }).pipe(Effect.provide(inSchema("rolledback"))))
@@ -210,7 +210,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const checkpointer = yield* Checkpointer.Checkpointer
-        const put = (checkpointId: string) => checkpointer.put({ threadId: "t", checkpointId, state: checkpointId })
+        const put = (checkpointId: string) => checkpointer.append({ threadId: "t", checkpointId, state: checkpointId })
         // Within a transaction the view is read once, and remembered.
         const isWaiting = Effect.andThen(
           sql`SELECT pg_stat_clear_snapshot()`,
@@ -243,7 +243,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         const both = (id: string, outcome: Effect.Effect<void, string>) =>
           sql.withTransaction(Effect.gen(function*() {
             yield* sql`INSERT INTO transactions.orders VALUES (${id})`
-            yield* counters.put({ threadId: id, state: { count: 1 } })
+            yield* counters.append({ threadId: id, state: { count: 1 } })
             yield* counters.update(id, ({ count }) => ({ count: count + 1 }))
             yield* outcome
           }))
@@ -259,16 +259,18 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const counters = yield* Counters
-        const first = yield* counters.put({ threadId: "t", checkpointId: "first", state: { count: 1 } })
+        const first = yield* counters.append({ threadId: "t", checkpointId: "first", state: { count: 1 } })
         yield* counters.put({ parent: first, state: { count: 2 } })
         yield* sql.withTransaction(Effect.gen(function*() {
           const conflict = yield* Effect.flip(counters.put({ parent: first, state: { count: 3 } }))
           assert.strictEqual(conflict._tag, "VersionConflict")
-          const same = yield* counters.put({ threadId: "t", checkpointId: "first", state: { count: 1 } })
+          const same = yield* counters.append({ threadId: "t", checkpointId: "first", state: { count: 1 } })
           assert.strictEqual(same.version, 1)
-          const taken = yield* Effect.flip(counters.put({ threadId: "t", checkpointId: "first", state: { count: 9 } }))
+          const taken = yield* Effect.flip(
+            counters.append({ threadId: "t", checkpointId: "first", state: { count: 9 } })
+          )
           assert.strictEqual(taken._tag, "CheckpointIdTaken")
-          yield* counters.put({ threadId: "t", state: { count: 3 } })
+          yield* counters.append({ threadId: "t", state: { count: 3 } })
         }))
         assert.strictEqual(some(yield* counters.get("t")).state.count, 3)
       }).pipe(Effect.provide(inSchema("transaction_conflicts"))))
@@ -277,17 +279,17 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const counters = yield* Counters
-        yield* counters.put({ threadId: "t", state: { count: 0 } })
+        yield* counters.append({ threadId: "t", state: { count: 0 } })
         const holding = yield* Latch.make()
         const inside = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
-          yield* counters.put({ threadId: "t", state: { count: 1 } })
+          yield* counters.append({ threadId: "t", state: { count: 1 } })
           yield* holding.open
           // The other one is in the database by now, waiting for the head row.
           yield* waitFor(sql`SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))`)
-          yield* counters.put({ threadId: "t", state: { count: 2 } })
+          yield* counters.append({ threadId: "t", state: { count: 2 } })
         })))
         yield* holding.await
-        const outside = yield* counters.put({ threadId: "t", state: { count: 3 } })
+        const outside = yield* counters.append({ threadId: "t", state: { count: 3 } })
         yield* Fiber.join(inside)
         assert.strictEqual(outside.version, 4)
       }).pipe(Effect.provide(inSchema("transaction_queue"))))
@@ -296,10 +298,10 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const counters = yield* Counters
-        yield* counters.put({ threadId: "t", state: { count: 1 } })
+        yield* counters.append({ threadId: "t", state: { count: 1 } })
         const holding = yield* Latch.make()
         const put = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
-          yield* counters.put({ threadId: "t", state: { count: 2 } })
+          yield* counters.append({ threadId: "t", state: { count: 2 } })
           yield* holding.open
           yield* waitFor(sql`SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))`)
         })))
@@ -308,7 +310,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         yield* Fiber.join(put)
         const rows = yield* sql`SELECT FROM deletion.checkpoints`
         assert.strictEqual(rows.length, 0)
-        assert.strictEqual((yield* counters.put({ threadId: "t", state: { count: 3 } })).version, 1)
+        assert.strictEqual((yield* counters.append({ threadId: "t", state: { count: 3 } })).version, 1)
       }).pipe(Effect.provide(inSchema("deletion"))))
   })
 
@@ -320,7 +322,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           (i) =>
             Effect.gen(function*() {
               const counters = yield* Counters
-              return yield* counters.put({ threadId: `instance ${i}`, state: { count: i } })
+              return yield* counters.append({ threadId: `instance ${i}`, state: { count: i } })
             }).pipe(Effect.provide(Layer.fresh(inSchema("sixteen", {}, { maxConnections: 2 })))),
           { concurrency: "unbounded" }
         )
@@ -370,9 +372,9 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         yield* Effect.gen(function*() {
           const counters = yield* Counters
           const checkpointer = yield* Checkpointer.Checkpointer
-          const first = yield* counters.put({ threadId: "t", state: { count: 1 } })
+          const first = yield* counters.append({ threadId: "t", state: { count: 1 } })
           yield* counters.put({ parent: first, state: { count: 2 } })
-          yield* counters.setTags(first, ["kept"])
+          yield* counters.setTags(first.threadId, first, ["kept"])
           yield* checkpointer.prune({ maxVersions: 1 })
           yield* checkpointer.health
           assert.strictEqual(yield* counters.deleteThread("t"), 2)
@@ -409,11 +411,16 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
             const counters = yield* Counters
             const checkpointer = yield* Checkpointer.Checkpointer
             const sql = yield* PgClient.PgClient
-            const first = yield* counters.put({ threadId: "t", state: { count: 1 }, writes: { a: 1 } })
+            const first = yield* counters.append({
+              threadId: "t",
+              state: { count: 1 },
+              step: { pendingWrites: { a: 1 } }
+            })
             yield* counters.update("t", ({ count }) => ({ count: count + 1 }))
-            yield* counters.fork(yield* counters.setTags(first, ["kept"]), { threadId: "fork" })
+            yield* counters.setTags(first.threadId, first, ["kept"])
+            yield* counters.fork(first.threadId, first, { threadId: "fork" })
             yield* counters.restore("t", { tag: "kept" })
-            assert.deepStrictEqual(yield* counters.writes(first), { a: 1 })
+            assert.deepStrictEqual(yield* counters.pendingWrites(first), { a: 1 })
             yield* checkpointer.prune({ maxVersions: 1, compact: true })
             assert.deepStrictEqual((yield* counters.listVersions("t")).map(({ version }) => version), [3, 1])
             const rows = yield* sql`
@@ -451,13 +458,13 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           const checkpointer = yield* Checkpointer.Checkpointer
           // The text of jsonb has a space after each comma, and 301 digits for this number.
           const dense = Array.from({ length: 4 * 1024 * 1024 - 1 }, () => 1)
-          yield* checkpointer.put({ threadId: "dense", state: dense })
+          yield* checkpointer.append({ threadId: "dense", state: dense })
           assert.deepStrictEqual(some(yield* checkpointer.get("dense")).state, dense)
           const big = Array.from({ length: 27_000 }, () => 1e300)
-          yield* checkpointer.put({ threadId: "big", state: big })
+          yield* checkpointer.append({ threadId: "big", state: big })
           assert.deepStrictEqual(some(yield* checkpointer.get("big")).state, big)
           const tooBig = yield* Effect.flip(
-            checkpointer.put({ threadId: "too big", state: Array.from({ length: 28_000 }, () => 1e300) })
+            checkpointer.append({ threadId: "too big", state: Array.from({ length: 28_000 }, () => 1e300) })
           )
           assert.strictEqual(tooBig._tag, "StateTooLarge")
           assert.strictEqual((yield* checkpointer.get("too big"))._tag, "None")
@@ -470,7 +477,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         const checkpointer = yield* Checkpointer.Checkpointer
         const sql = yield* PgClient.PgClient
         const state = { plain: "text", "k\u0000": "\ud800", sub: "\u001a" }
-        yield* checkpointer.put({ threadId: "t", state, nextNodes: ["next"], metadata: { "m\u0000": 1 } })
+        yield* checkpointer.append({ threadId: "t", state, nextNodes: ["next"], metadata: { "m\u0000": 1 } })
         assert.deepStrictEqual(some(yield* checkpointer.get("t")).state, state)
         const rows = yield* sql`
           SELECT thread_id, version::float8 AS version, state ->> 'plain' AS plain, next_nodes FROM states.checkpoint_states`
@@ -495,8 +502,8 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         for (const [change, kind] of damage) {
           yield* sql`DELETE FROM damaged.checkpoints`
           yield* sql`DELETE FROM damaged.checkpoint_threads`
-          yield* counters.put({ threadId: "t", state: { count: 1 } })
-          const { version } = yield* counters.put({ threadId: "t", state: { count: 2 } })
+          yield* counters.append({ threadId: "t", state: { count: 1 } })
+          const { version } = yield* counters.append({ threadId: "t", state: { count: 2 } })
           yield* sql`UPDATE damaged.checkpoints SET ${change} WHERE version = ${version}`
           const error = yield* Effect.flip(counters.get("t", { version }))
           assert.nestedInclude(error, { _tag: "StateDecodeError", "reason._tag": kind, version })
@@ -508,7 +515,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
       Effect.gen(function*() {
         const counters = yield* Counters
         const sql = yield* PgClient.PgClient
-        yield* counters.put({ threadId: "timeless", state: { count: 1 } })
+        yield* counters.append({ threadId: "timeless", state: { count: 1 } })
         yield* sql`UPDATE timeless.checkpoint_threads SET created_at = '-infinity'`
         const error = yield* Effect.flip(Stream.runDrain(counters.threads()))
         assert.nestedInclude(error, {
@@ -518,7 +525,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           version: 1
         })
         yield* sql`UPDATE timeless.checkpoint_threads SET updated_at = 'infinity'`
-        const put = yield* Effect.flip(counters.put({ threadId: "timeless", state: { count: 2 } }))
+        const put = yield* Effect.flip(counters.append({ threadId: "timeless", state: { count: 2 } }))
         assert.nestedInclude(put, {
           _tag: "StoreError",
           "reason._tag": "Unknown",
@@ -532,7 +539,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         const chats = yield* Chats
         const sql = yield* PgClient.PgClient
         const messages = (n: number) => Array.from({ length: 50 + n }, (_, i) => `message ${i}`)
-        for (const n of [1, 2, 3]) yield* chats.put({ threadId: "t", state: messages(n) })
+        for (const n of [1, 2, 3]) yield* chats.append({ threadId: "t", state: messages(n) })
         const gone = { _tag: "StateDecodeError", "reason._tag": "Damaged", threadId: "t", version: 2 } as const
         for (
           const damage of [
@@ -555,9 +562,9 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         const chats = yield* Chats
         const sql = yield* PgClient.PgClient
         const message = "real text, more or less. ".repeat(10)
-        const first = yield* chats.put({ threadId: "t", state: Array(200).fill(message) })
+        const first = yield* chats.append({ threadId: "t", state: Array(200).fill(message) })
         const second = yield* chats.put({ parent: first, state: Array(201).fill(message) })
-        yield* chats.put({ threadId: "t", state: Array(202).fill(message) })
+        yield* chats.append({ threadId: "t", state: Array(202).fill(message) })
         yield* chats.update("t", (messages) => [...messages, message])
         // What another process put is not at hand; what it was put upon is.
         yield* chats.put({ parent: { ...second, version: 4, checkpointId: "unknown" }, state: [] }).pipe(Effect.flip)
@@ -594,7 +601,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
                 parts.slice(0, i + 1).map(([json, text], k) => [keys[k % 7]! + text, [json, k - i]])
               )
             }
-            yield* checkpointer.put({ threadId: "t", state })
+            yield* checkpointer.append({ threadId: "t", state })
           }
           const rows = yield* sql<{ readonly version: number; readonly state: Schema.Json }>`
             SELECT version::float8 AS version, state FROM "in SQL".checkpoint_states ORDER BY version`
@@ -620,10 +627,10 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           const state = (n: number) => Array.from({ length: 20 + n }, (_, i) => `${i} ${text}`)
           yield* Effect.forEach(
             threads,
-            (threadId) => Effect.forEach([1, 2, 3, 4, 5, 6, 7, 8], (n) => chats.put({ threadId, state: state(n) })),
+            (threadId) => Effect.forEach([1, 2, 3, 4, 5, 6, 7, 8], (n) => chats.append({ threadId, state: state(n) })),
             { concurrency: 8 }
           )
-          yield* chats.setTags({ threadId: "thread 3", version: 2 }, ["kept"])
+          yield* chats.setTags("thread 3", { version: 2 }, ["kept"])
           const kept = Effect.forEach(threads, (threadId) =>
             Effect.gen(function*() {
               for (const n of [6, 7, 8]) {
@@ -650,7 +657,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           const [rows] = yield* sql`SELECT count(*)::float8 AS rows FROM dying.checkpoints`
           assert.deepStrictEqual(rows, { rows: 120 * 3 + 1 })
           // The chains go on where they were.
-          const next = yield* chats.put({ threadId: "thread 3", state: state(9) })
+          const next = yield* chats.append({ threadId: "thread 3", state: state(9) })
           assert.deepStrictEqual(some(yield* chats.get("thread 3", { version: 9 })).state, state(9))
           assert.strictEqual(next.version, 9)
         }).pipe(Effect.provide(Chats.layer), Effect.provide(pgLayer({ schema: "dying" }))),
@@ -668,18 +675,18 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           sql<{ readonly rows: number }>`SELECT count(*)::float8 AS rows FROM following.checkpoints`,
           ([row]) => row!.rows
         )
-        for (let n = 1; n <= 12; n++) yield* chats.put({ threadId: "t", state: state(n) })
+        for (let n = 1; n <= 12; n++) yield* chats.append({ threadId: "t", state: state(n) })
         assert.strictEqual((yield* checkpointer.prune({ maxVersions: 2 })).versions, 10)
         assert.isAbove(yield* rows, 2)
         for (let n = 13; n <= 60; n++) {
-          yield* chats.put({ threadId: "t", state: state(n) })
+          yield* chats.append({ threadId: "t", state: state(n) })
           yield* checkpointer.prune({ maxVersions: 2 })
         }
         const whole = JSON.stringify(state(60)).length
         const [{ bytes } = { bytes: 0 }] = yield* sql<{ readonly bytes: number }>`
           SELECT sum(bytes)::float8 AS bytes FROM following.checkpoints`
         assert.isBelow(bytes, 3 * whole)
-        yield* chats.put({ threadId: "t", state: state(61) })
+        yield* chats.append({ threadId: "t", state: state(61) })
         yield* checkpointer.prune({ maxVersions: 2 })
         assert.isAbove(yield* rows, 2)
         // What the prune before has left goes now, though no version has to.
@@ -699,7 +706,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
       Effect.gen(function*() {
         const counters = yield* Counters
         const checkpointer = yield* Checkpointer.Checkpointer
-        const first = yield* counters.put({ threadId: "t", state: { count: 1 } })
+        const first = yield* counters.append({ threadId: "t", state: { count: 1 } })
         yield* counters.put({ parent: first, state: { count: 2 } })
         yield* counters.update("t", ({ count }) => ({ count: count + 1 }))
         assert.strictEqual((yield* Stream.runCollect(counters.history("t"))).length, 3)
@@ -711,7 +718,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
     it.effect("names that the client transforms for its owner's tables do not change ours", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
-        yield* counters.put({ threadId: "t", state: { count: 1 }, metadata: { snake_case: 1, camelCase: 2 } })
+        yield* counters.append({ threadId: "t", state: { count: 1 }, metadata: { snake_case: 1, camelCase: 2 } })
         const { metadata } = some(yield* counters.get("t"))
         assert.deepStrictEqual(metadata, { snake_case: 1, camelCase: 2 })
       }).pipe(Effect.provide(inSchema("Transformed", {}, {
@@ -756,7 +763,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         yield* holding.await
         for (
           const operation of [
-            counters.put({ threadId: "t", state: { count: 1 } }),
+            counters.append({ threadId: "t", state: { count: 1 } }),
             counters.get("t"),
             counters.deleteThread("t"),
             checkpointer.prune({ maxVersions: 1 })
@@ -778,16 +785,16 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
       Effect.gen(function*() {
         const counters = yield* Counters
         const sql = yield* PgClient.PgClient
-        yield* counters.put({ threadId: "t", state: { count: 1 } })
+        yield* counters.append({ threadId: "t", state: { count: 1 } })
         const holding = yield* Latch.make()
         const holder = yield* Effect.forkChild(sql.withTransaction(
           Effect.andThen(
-            counters.put({ threadId: "t", state: { count: 2 } }),
+            counters.append({ threadId: "t", state: { count: 2 } }),
             Effect.andThen(holding.open, Effect.never)
           )
         ))
         yield* holding.await
-        const error = yield* Effect.flip(counters.put({ threadId: "t", state: { count: 3 } }))
+        const error = yield* Effect.flip(counters.append({ threadId: "t", state: { count: 3 } }))
         assert.nestedInclude(error, {
           _tag: "StoreError",
           "reason._tag": "Timeout",
@@ -795,7 +802,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           isRetryable: true
         })
         yield* Fiber.interrupt(holder)
-        assert.strictEqual((yield* counters.put({ threadId: "t", state: { count: 4 } })).version, 2)
+        assert.strictEqual((yield* counters.append({ threadId: "t", state: { count: 4 } })).version, 2)
       }).pipe(Effect.provide(inSchema("slow", { ...never, statementTimeout: "300 millis" }))))
 
     it.effect("only one prune runs at a time, and one that died is taken over", () =>
@@ -863,7 +870,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
                 client: PgClient.PgClient,
                 saved: Effect.flatMap(
                   Checkpointer.Checkpointer,
-                  (checkpointer) => checkpointer.put({ threadId: "t", state: 1 })
+                  (checkpointer) => checkpointer.append({ threadId: "t", state: 1 })
                 )
               }),
               context

@@ -86,10 +86,11 @@ const chat = (n: number): typeof Chat.Type => ({
 })
 
 type LawError =
-  | Checkpointer.PutError
+  | Checkpointer.WriteError
   | Checkpointer.ReadError
   | CheckpointError.CheckpointNotFound
   | CheckpointError.VersionConflict
+  | CheckpointError.ThreadExists
 
 layer(Database.layer, { excludeTestServices: true })("rows that somebody damaged", (it) => {
   it.effect.prop(
@@ -106,7 +107,7 @@ layer(Database.layer, { excludeTestServices: true })("rows that somebody damaged
         for (let n = 1; n <= versions; n++) {
           for (const view of [writing, beside]) {
             for (const threadId of ["t", "neighbour"]) {
-              yield* view.put({
+              yield* view.append({
                 threadId,
                 checkpointId: `id ${n}`,
                 state: chat(n),
@@ -168,15 +169,15 @@ layer(Database.layer, { excludeTestServices: true })("rows that somebody damaged
           "history below": Stream.runCollect(view.history("t", { before: 5 })),
           threads: Stream.runCollect(view.threads()),
           "threads by metadata": Stream.runCollect(view.threads({ metadata: { n: versions } })),
-          writes: view.writes(ref),
-          saveWrites: view.saveWrites(ref, { a: 1 }),
-          setTags: view.setTags({ threadId: "t", version: 4 }, ["b"]),
-          fork: view.fork({ threadId: "t", version: 5 }, { threadId: "fork" }),
-          again: view.put({ threadId: "t", checkpointId: "id 5", state: chat(5), metadata: { n: 5 } }),
+          writes: view.pendingWrites(ref),
+          saveWrites: view.savePendingWrites(ref, { a: 1 }),
+          setTags: view.setTags("t", { version: 4 }, ["b"]),
+          fork: view.fork("t", { version: 5 }, { threadId: "fork" }),
+          again: view.append({ threadId: "t", checkpointId: "id 5", state: chat(5), metadata: { n: 5 } }),
           "put parent": view.put({ parent: ref, state: chat(9) }),
           update: view.updateEffect("t", Effect.succeed),
           restore: view.restore("t", { version: 2 }),
-          put: view.put({ threadId: "t", state: chat(10) }),
+          put: view.append({ threadId: "t", state: chat(10) }),
           "dry run": service.prune({ ...policy, compact: true }, { dryRun: true }),
           prune: service.prune(policy),
           compact: service.prune({ ...policy, maxVersions: 1, compact: true }),

@@ -105,7 +105,7 @@ const manyFaults = Effect.gen(function*() {
       while (next < least || striking.pollUnsafe() === undefined) {
         const put = toPut(next++)
         // Any other error, or a defect, fails the test.
-        const outcome = yield* History.outcomeOf(checkpointer.put(put))
+        const outcome = yield* History.outcomeOf(checkpointer.append(put))
         attempts.push(told(put, outcome))
       }
     })
@@ -148,7 +148,7 @@ const manyFaults = Effect.gen(function*() {
     const again = yield* Effect.forEach(attempts, (attempt) => {
       if (typeof attempt.outcome === "number") return Effect.succeed(attempt)
       const put = toPut(Number(attempt.marker))
-      return Effect.map(checkpointer.put(put), ({ version }) => told(put, version))
+      return Effect.map(checkpointer.append(put), ({ version }) => told(put, version))
     })
     assert.deepStrictEqual(History.violations(again, yield* stored), [])
   }).pipe(Effect.provide(pgLayer()))
@@ -236,8 +236,8 @@ const withVersions = Effect.gen(function*() {
       Arr.range(0, manyThreads - 1),
       Effect.fnUntraced(function*(thread) {
         for (let version = 1; version <= manyVersions; version++) {
-          const saved = yield* checkpointer.put({ threadId: `thread ${thread}`, state: stateOf(thread, version) })
-          if (isTagged(thread, version)) yield* checkpointer.setTags(saved, ["kept"])
+          const saved = yield* checkpointer.append({ threadId: `thread ${thread}`, state: stateOf(thread, version) })
+          if (isTagged(thread, version)) yield* checkpointer.setTags(saved.threadId, saved, ["kept"])
         }
       }),
       { concurrency: 8 }
@@ -434,7 +434,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
     const afterMigration = Effect.fnUntraced(function*(schema: string) {
       const sql = yield* PgClient.PgClient
       const [found] = yield* sql`SELECT FROM pg_namespace WHERE nspname = ${schema}`
-      const put = Checkpointer.Checkpointer.use((checkpointer) => checkpointer.put({ threadId: "t", state: 1 }))
+      const put = Checkpointer.Checkpointer.use((checkpointer) => checkpointer.append({ threadId: "t", state: 1 }))
       const storage = PgCheckpointer.layerStorage({ schema, retry: never })
       const version = yield* put.pipe(
         Effect.map(({ version }) => version),
@@ -500,10 +500,10 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       const head = Option.getOrUndefined(yield* checkpointer.get(threadId))
       if (head === undefined) {
         assert.deepStrictEqual(yield* checkpointer.listVersions(threadId), [])
-        yield* checkpointer.fork(source, { threadId })
+        yield* checkpointer.fork(source.threadId, source, { threadId })
         return false
       }
-      assert.include(some(head.parent), source)
+      assert.include(head.parent!, source)
       assert.deepStrictEqual([head.version, head.state], [1, stateOf(1, source.version)])
       assert.strictEqual((yield* checkpointer.put({ parent: head, state: 2 })).version, 2)
       return true
@@ -516,7 +516,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         const checkpointer = yield* Layer.build(pgLayer({ retry: never }, { url: proxy.url, maxConnections: 1 })).pipe(
           Effect.map(Context.get(Checkpointer.Checkpointer))
         )
-        const fork = (threadId: string) => checkpointer.fork(source, { threadId })
+        const fork = (threadId: string) => checkpointer.fork(source.threadId, source, { threadId })
         yield* fork("warm")
         const bytes = yield* bytesOf(proxy, fork("uncut"))
         const { toClient } = yield* proxy.counts
@@ -558,7 +558,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       const proxy = yield* TcpProxy.fromUrl(url)
       yield* Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
-        const put = (n: number) => checkpointer.put({ threadId: `pool ${n}`, state: n })
+        const put = (n: number) => checkpointer.append({ threadId: `pool ${n}`, state: n })
         yield* Effect.forEach([0, 1], put)
         // Both connections are made before nothing passes any more.
         const sql = yield* PgClient.PgClient
@@ -591,7 +591,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
   it.effect("a transaction that somebody leaves open with a thread's head costs a typed error in time, and nothing else", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
-      const put = (checkpointId: string) => checkpointer.put({ threadId: "held", checkpointId, state: checkpointId })
+      const put = (checkpointId: string) => checkpointer.append({ threadId: "held", checkpointId, state: checkpointId })
       yield* put("before")
       const locked = yield* Latch.make()
       const somebody = yield* PgClient.PgClient.use((sql) =>
@@ -609,7 +609,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         isRetryable: true
       })
       // Others, and readers, have nothing to wait for.
-      assert.strictEqual((yield* checkpointer.put({ threadId: "free", state: 1 })).version, 1)
+      assert.strictEqual((yield* checkpointer.append({ threadId: "free", state: 1 })).version, 1)
       assert.strictEqual(some(yield* checkpointer.get("held")).checkpointId, "before")
       yield* Fiber.interrupt(somebody)
       // Whether it was applied when the lock was gone is what nobody knew.
@@ -649,7 +649,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
             const text = (yield* Effect.all(noise)).map((x) => x.toString(36)).join("")
             const state = { marker: String(n), text }
             const result = yield* Effect.result(
-              checkpointer.put({ threadId: "thread", checkpointId: `id ${n}`, state })
+              checkpointer.append({ threadId: "thread", checkpointId: `id ${n}`, state })
             )
             const outcome = Result.isSuccess(result) ? result.success.version : "NotApplied"
             attempts.push(

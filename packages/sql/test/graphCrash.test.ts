@@ -101,7 +101,7 @@ layer(Live, { excludeTestServices: true })("a graph whose processes are killed o
         while (true) {
           const head = Option.getOrUndefined(yield* threads.get("crashed"))
           if (head?.nextNodes.length === 0) break
-          const interruptId = head === undefined ? undefined : Option.getOrUndefined(head.pendingInterrupt)?.interruptId
+          const interruptId = head?.pendingInterrupts[0]?.interruptId
           // Several answer at the same time.
           const workers = yield* Effect.forEach(Array.from({ length: interruptId === undefined ? 1 : 3 }), () =>
             Effect.map(Random.nextIntBetween(0, 120), (killAfter) => ({

@@ -2,7 +2,7 @@
  * Whether what writers were told of their puts agrees with what is stored.
  */
 import { type Checkpointer, CheckpointError } from "@effect-checkpoint/core"
-import { Effect, Option, Schedule, Schema, Stream } from "effect"
+import { Effect, Schedule, Schema, Stream } from "effect"
 
 /** A put as its writer knows it. Its marker is in the state, and in no other put's. */
 export class Attempt extends Schema.Class<Attempt>("test/Attempt")({
@@ -88,7 +88,7 @@ export const read = (checkpointer: Checkpointer.Checkpointer["Service"], threadI
             threadId,
             version,
             checkpointId,
-            parentId: Option.getOrUndefined(parent)?.checkpointId,
+            parentId: parent?.checkpointId,
             marker
           })
         ))), { concurrency: 4 }),

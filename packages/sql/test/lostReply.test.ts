@@ -4,7 +4,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
 import * as Net from "node:net"
 import type { Duplex } from "node:stream"
-import { Database, pgLayer, some } from "./support.ts"
+import { Database, pgLayer } from "./support.ts"
 
 /**
  * Connections that can be told to break right after the server has been sent a
@@ -51,16 +51,16 @@ layer(Database.layer, { excludeTestServices: true })("a connection that breaks b
   it.effect("leaves the checkpoint saved once, and the put succeeds", () =>
     withWire(Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
-      const first = yield* checkpointer.put({ threadId: "t", state: 0 })
+      const first = yield* checkpointer.append({ threadId: "t", state: 0 })
       wire.loseReplies = 1
-      const appended = yield* checkpointer.put({ threadId: "t", state: "lost-append" })
+      const appended = yield* checkpointer.append({ threadId: "t", state: "lost-append" })
       wire.loseReplies = 1
       const advanced = yield* checkpointer.put({ parent: appended, state: "lost-compare-and-set" })
       wire.loseReplies = 2
-      const created = yield* checkpointer.put({ threadId: "new", expectedVersion: 0, state: "lost-twice" })
+      const created = yield* checkpointer.create({ threadId: "new", state: "lost-twice" })
       assert.strictEqual(wire.loseReplies, 0)
       assert.deepStrictEqual([first.version, appended.version, advanced.version, created.version], [1, 2, 3, 1])
-      assert.strictEqual(some(advanced.parent).checkpointId, appended.checkpointId)
+      assert.strictEqual(advanced.parent?.checkpointId, appended.checkpointId)
       const versions = yield* checkpointer.listVersions("t")
       assert.deepStrictEqual(versions.map(({ checkpointId }) => checkpointId), [
         advanced.checkpointId,

@@ -10,10 +10,10 @@ layer(Database.layer, { excludeTestServices: true })("a put whose reply is lost"
       const proxy = yield* TcpProxy.fromUrl((yield* Database).url)
       const error = yield* Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
-        yield* checkpointer.put({ threadId: "t", checkpointId: "first", state: 1 })
+        yield* checkpointer.append({ threadId: "t", checkpointId: "first", state: 1 })
         yield* proxy.refuse // for new connections
         yield* proxy.cutAfter("ToClient", 0, "Reset")
-        return yield* Effect.flip(checkpointer.put({ threadId: "t", checkpointId: "lost", state: 2 }))
+        return yield* Effect.flip(checkpointer.append({ threadId: "t", checkpointId: "lost", state: 2 }))
       }).pipe(Effect.provide(pgLayer({ retry: Schedule.recurs(1) }, { url: proxy.url, maxConnections: 1 })))
       const stored = yield* Checkpointer.Checkpointer.use((checkpointer) => checkpointer.listVersions("t")).pipe(
         Effect.provide(pgLayer())

@@ -14,7 +14,7 @@ const grow = (threadId: string, versions: number) =>
   Checkpointer.Checkpointer.use((checkpointer) =>
     Effect.forEach(
       Array.from({ length: versions }, (_, i) => i + 1),
-      (version) => checkpointer.put({ threadId, state: [...state(version)] }),
+      (version) => checkpointer.append({ threadId, state: [...state(version)] }),
       { discard: true }
     )
   )
@@ -53,7 +53,7 @@ layer(Database.layer, { excludeTestServices: true })("retention on Postgres", (i
       const checkpointer = yield* Checkpointer.Checkpointer
       const sql = yield* PgClient.PgClient
       yield* grow("t", 8)
-      yield* checkpointer.setTags({ threadId: "t", version: 3 }, ["kept"])
+      yield* checkpointer.setTags("t", { version: 3 }, ["kept"])
       const holding = yield* Latch.make()
       const release = yield* Latch.make()
       // Whoever rewrites version 3 has to wait, whatever it has locked by then.
@@ -65,7 +65,7 @@ layer(Database.layer, { excludeTestServices: true })("retention on Postgres", (i
       yield* holding.await
       const pruning = yield* Effect.forkChild(statementsOf(checkpointer.prune({ maxVersions: 2, compact: true })))
       yield* waitFor(blocked)
-      const saved = yield* checkpointer.put({ threadId: "t", state: [...state(9)] })
+      const saved = yield* checkpointer.append({ threadId: "t", state: [...state(9)] })
       assert.strictEqual(saved.version, 9)
       yield* release.open
       yield* Fiber.join(holder)
@@ -91,7 +91,7 @@ layer(Database.layer, { excludeTestServices: true })("retention on Postgres", (i
       const checkpointer = yield* Checkpointer.Checkpointer
       const sql = yield* PgClient.PgClient
       yield* grow("t", 8)
-      yield* checkpointer.setTags({ threadId: "t", version: 6 }, ["kept"])
+      yield* checkpointer.setTags("t", { version: 6 }, ["kept"])
       const holding = yield* Latch.make()
       const release = yield* Latch.make()
       const holder = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
@@ -103,7 +103,7 @@ layer(Database.layer, { excludeTestServices: true })("retention on Postgres", (i
       const pruning = yield* Effect.forkChild(checkpointer.prune({ maxVersions: 2, compact: true }))
       yield* waitFor(blocked)
       // The fold has gone past it already.
-      yield* checkpointer.setTags({ threadId: "t", version: 4 }, ["late"])
+      yield* checkpointer.setTags("t", { version: 4 }, ["late"])
       yield* release.open
       yield* Fiber.join(holder)
       yield* Fiber.join(pruning)
@@ -161,7 +161,7 @@ layer(Database.layer, { excludeTestServices: true })("retention on Postgres", (i
       for (const at of [0, 1, 3]) {
         for (const version of [1, 2, 3, 4]) {
           const odd = at > 0 && version >= at ? Object.fromEntries(escapes.map((key) => [key, escapes])) : {}
-          yield* checkpointer.put({ threadId: `from ${at}`, state: { messages: [...state(version)], odd } })
+          yield* checkpointer.append({ threadId: `from ${at}`, state: { messages: [...state(version)], odd } })
         }
       }
       yield* checkpointer.prune({ maxVersions: 1, compact: true })

@@ -47,9 +47,9 @@ describe("a database with hostile operators and functions", () => {
         lines: Array.from({ length: 30 + version }, (_, i) => `${i} ${"words ".repeat(20)}`)
       })
       const put = (version: number) =>
-        orders.put({ threadId: "order-1", state: state(version), nextNodes: ["pay"], metadata: { version } })
+        orders.append({ threadId: "order-1", state: state(version), nextNodes: ["pay"], metadata: { version } })
       for (let version = 1; version <= 8; version++) yield* put(version)
-      yield* orders.setTags({ threadId: "order-1", version: 3 }, ["kept"])
+      yield* orders.setTags("order-1", { version: 3 }, ["kept"])
       yield* age("effect_checkpoint")("36 hours")
       const policy = { maxVersions: 2, maxAge: "1 day", idleThreads: "2 days", compact: true } as const
       const planned = yield* checkpointer.prune(policy, { dryRun: true })

@@ -46,7 +46,7 @@ layer(Database.layer, { excludeTestServices: true })("the time that a statement 
           const wire = new Wire()
           yield* Effect.gen(function*() {
             const checkpointer = yield* Checkpointer.Checkpointer
-            yield* checkpointer.put({ threadId: "t", state: 1 })
+            yield* checkpointer.append({ threadId: "t", state: 1 })
             wire.stallsAt = stallsAt
             // The driver gives up such a connection after five seconds.
             const error = yield* Effect.flip(checkpointer.deleteThread("t")).pipe(Effect.timeout("3 seconds"))
@@ -59,7 +59,7 @@ layer(Database.layer, { excludeTestServices: true })("the time that a statement 
             wire.stallsAt = undefined
             assert.strictEqual(wire.stalled, 1)
             // The pool has one connection, so this one is another.
-            yield* checkpointer.put({ threadId: "other", state: 1 })
+            yield* checkpointer.append({ threadId: "other", state: 1 })
             assert.strictEqual(some(yield* checkpointer.get("other")).state, 1)
           }).pipe(Effect.provide(pgLayer(
             { ...never, schema: `stalled at ${stallsAt}` },
@@ -74,18 +74,18 @@ layer(Database.layer, { excludeTestServices: true })("the time that a statement 
       Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
         const sql = yield* PgClient.PgClient
-        yield* checkpointer.put({ threadId: "t", state: 1 })
+        yield* checkpointer.append({ threadId: "t", state: 1 })
         const holding = yield* Latch.make()
         const holder = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
-          yield* checkpointer.put({ threadId: "t", state: 2 })
+          yield* checkpointer.append({ threadId: "t", state: 2 })
           yield* holding.open
           yield* Effect.never
         })))
         yield* holding.await
         const outcome = yield* Effect.exit(sql.withTransaction(Effect.gen(function*() {
-          yield* checkpointer.put({ threadId: "other", state: 1 })
+          yield* checkpointer.append({ threadId: "other", state: 1 })
           const late: Effect.Effect<unknown, unknown> = operation === "put"
-            ? checkpointer.put({ threadId: "t", state: 3 })
+            ? checkpointer.append({ threadId: "t", state: 3 })
             : checkpointer.deleteThread("t")
           const error = yield* Effect.flip(late)
           assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": "Timeout", outcome: "Unknown" })
@@ -99,7 +99,7 @@ layer(Database.layer, { excludeTestServices: true })("the time that a statement 
         yield* Fiber.interrupt(holder)
         assert.strictEqual((yield* checkpointer.get("other"))._tag, "None")
         assert.strictEqual(some(yield* checkpointer.get("t")).version, 1)
-        assert.strictEqual((yield* checkpointer.put({ threadId: "t", state: 4 })).version, 2)
+        assert.strictEqual((yield* checkpointer.append({ threadId: "t", state: 4 })).version, 2)
         const left = yield* sql`
           SELECT state, query FROM pg_stat_activity
            WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'`

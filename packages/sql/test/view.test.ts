@@ -64,10 +64,10 @@ const compared = Effect.fnUntraced(function*(versions: ReadonlyArray<ReadonlyArr
     list: [...parts.list],
     tree: [{ "": parts.deep }]
   })
-  yield* checkpointer.put({ threadId: "t", state: current() })
+  yield* checkpointer.append({ threadId: "t", state: current() })
   for (const changes of versions) {
     for (const each of changes) change(parts, each)
-    yield* checkpointer.put({ threadId: "t", state: current() })
+    yield* checkpointer.append({ threadId: "t", state: current() })
   }
   const rows = yield* sql<{ readonly version: number; readonly state: Schema.Json }>`
     SELECT version::float8 AS version, state FROM view.checkpoint_states ORDER BY version`
@@ -161,7 +161,7 @@ layer(Database.layer, { excludeTestServices: true })("the view of the database",
         [filler, 0, [2, 3], "four", "five"],
         [filler, {}, 6]
       ]
-      for (const state of states) yield* checkpointer.put({ threadId: "t", state })
+      for (const state of states) yield* checkpointer.append({ threadId: "t", state })
       const rows = yield* sql`SELECT state FROM list.checkpoint_states ORDER BY version`
       assert.deepStrictEqual(rows.map((row) => row.state), states)
       const deltas = yield* sql`SELECT FROM list.checkpoints WHERE format = 3`

@@ -40,9 +40,9 @@ it.effect("createdAt never goes back, though the clock does", () =>
   Effect.gen(function*() {
     const checkpointer = yield* Checkpointer.Checkpointer
     yield* TestClock.setTime(1000)
-    yield* checkpointer.put({ threadId: "a", state: 1 })
+    yield* checkpointer.append({ threadId: "a", state: 1 })
     yield* TestClock.setTime(500)
-    const second = yield* checkpointer.put({ threadId: "a", state: 2 })
+    const second = yield* checkpointer.append({ threadId: "a", state: 2 })
     assert.strictEqual(DateTime.toEpochMillis(second.createdAt), 1000)
     const then = yield* checkpointer.getAtTime("a", DateTime.makeUnsafe(1000))
     assert.strictEqual(Option.getOrThrow(then).version, 2)
@@ -50,7 +50,7 @@ it.effect("createdAt never goes back, though the clock does", () =>
 
 it.effect("each time the layer is built it begins empty", () =>
   Effect.gen(function*() {
-    const put = Checkpointer.Checkpointer.use((checkpointer) => checkpointer.put({ threadId: "a", state: 1 }))
+    const put = Checkpointer.Checkpointer.use((checkpointer) => checkpointer.append({ threadId: "a", state: 1 }))
     for (let i = 0; i < 2; i++) {
       const saved = yield* put.pipe(Effect.provide(Layer.fresh(Checkpointer.layerMemory)))
       assert.strictEqual(saved.version, 1)

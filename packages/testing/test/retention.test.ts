@@ -5,7 +5,7 @@ import { TestClock } from "effect/testing"
 
 const put = (...states: ReadonlyArray<number>) =>
   Checkpointer.Checkpointer.use((checkpointer) =>
-    Effect.forEach(states, (state) => checkpointer.put({ threadId: "a", state }), { discard: true })
+    Effect.forEach(states, (state) => checkpointer.append({ threadId: "a", state }), { discard: true })
   )
 
 const versions = Checkpointer.Checkpointer.use((checkpointer) =>

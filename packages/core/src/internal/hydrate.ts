@@ -1,5 +1,4 @@
 import * as DateTime from "effect/DateTime"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { CheckpointInfo, ThreadInfo } from "../Checkpoint.ts"
@@ -19,7 +18,7 @@ const Parts = Schema.Struct({
   checkpointId: Schema.String,
   createdAt: Time,
   nextNodes: Schema.Array(Schema.String),
-  pendingInterrupt: Schema.NullOr(Schema.Struct({ interruptId: Schema.String, request: Schema.Json })),
+  pendingInterrupts: Schema.Array(Schema.Struct({ interruptId: Schema.String, request: Schema.Json })),
   metadata: Schema.Record(Schema.String, Schema.Json),
   tags: Schema.Array(Schema.String)
 })
@@ -42,10 +41,10 @@ const changed = (
   })
 
 export const toInfo = (stored: StoredInfo): Result.Result<CheckpointInfo, StateDecodeError> => {
-  const { checkpointId, createdAt, metadata, nextNodes, pendingInterrupt, tags } = stored
+  const { checkpointId, createdAt, metadata, nextNodes, pendingInterrupts, tags } = stored
   const raw = {
     nextNodes: Json.decode(nextNodes),
-    pendingInterrupt: Json.decode(pendingInterrupt),
+    pendingInterrupts: Json.decode(pendingInterrupts),
     metadata: Json.decode(metadata),
     tags: Json.decode(tags),
     checkpointId,
@@ -58,12 +57,9 @@ export const toInfo = (stored: StoredInfo): Result.Result<CheckpointInfo, StateD
       namespace: stored.namespace,
       version: stored.version,
       checkpointId: parts.checkpointId,
-      parent: Option.map(
-        Option.fromUndefinedOr(stored.parent),
-        (parent) => ({ ...parent, namespace: stored.namespace })
-      ),
+      parent: stored.parent && { ...stored.parent, namespace: stored.namespace },
       nextNodes: parts.nextNodes,
-      pendingInterrupt: Option.fromNullOr(parts.pendingInterrupt),
+      pendingInterrupts: parts.pendingInterrupts,
       metadata: parts.metadata,
       tags: parts.tags,
       createdAt: DateTime.makeUnsafe(parts.createdAt)

@@ -63,22 +63,27 @@ export const wholeNumber = (field: string, value: unknown, least: 0 | 1 = 1): Ef
     ? Effect.void
     : fail(field, `expected a whole number from ${least} to ${Number.MAX_SAFE_INTEGER}, got ${String(value)}`)
 
+export const expectedVersion = (value: unknown): Effect.Effect<void, InvalidInput> =>
+  value === 0
+    ? fail("expectedVersion", "versions begin at 1; use create for a thread that must not exist")
+    : wholeNumber("expectedVersion", value)
+
 export const limit = (value: unknown): Effect.Effect<void, InvalidInput> =>
   typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= maxPage
     ? Effect.void
     : fail("limit", `expected a whole number from 1 to ${maxPage}, got ${String(value)}`)
 
 /** Tasks and what they have done. The caller limits the size. */
-export const writes = (values: Schema.JsonObject): Effect.Effect<Json.Encoded, InvalidInput> =>
+export const pendingWrites = (values: Schema.JsonObject): Effect.Effect<Json.Encoded, InvalidInput> =>
   Effect.suspend(() => {
     if (typeof values !== "object" || values === null || Array.isArray(values)) {
-      return fail("writes", "expected an object of tasks and JSON values")
+      return fail("pendingWrites", "expected an object of tasks and JSON values")
     }
     return Effect.andThen(
-      Effect.forEach(Object.keys(values), (task) => id("writes", task), { discard: true }),
+      Effect.forEach(Object.keys(values), (task) => id("pendingWrites", task), { discard: true }),
       Effect.suspend(() => {
         const encoded = Json.encode(values)
-        return encoded._tag === "Failure" ? fail("writes", encoded.failure) : Effect.succeed(encoded.success)
+        return encoded._tag === "Failure" ? fail("pendingWrites", encoded.failure) : Effect.succeed(encoded.success)
       })
     )
   })
@@ -97,9 +102,9 @@ export const tags = (values: ReadonlyArray<string>): Effect.Effect<string, Inval
   })
 
 /** A small JSON part of a checkpoint, as text that every store can hold. */
-export const json = (field: string, value: Schema.Json): Effect.Effect<string, InvalidInput> =>
+export const json = (field: string, value: Schema.Json, depth = 0): Effect.Effect<string, InvalidInput> =>
   Effect.suspend(() => {
-    const encoded = Json.encode(value)
+    const encoded = Json.encode(value, depth)
     if (encoded._tag === "Failure") return fail(field, encoded.failure)
     return encoded.success.bytes > maxPartBytes
       ? fail(
@@ -119,13 +124,21 @@ export const nodes = (values: ReadonlyArray<string>): Effect.Effect<string, Inva
     ? json("nextNodes", values)
     : fail("nextNodes", "expected an array of strings")
 
-export const interrupt = (value: Option.Option<Interrupt>): Effect.Effect<string, InvalidInput> =>
-  Option.isNone(value)
-    ? Effect.succeed("null")
-    : Effect.andThen(
-      id("pendingInterrupt.interruptId", value.value.interruptId),
-      json("pendingInterrupt", { interruptId: value.value.interruptId, request: value.value.request })
+export const interrupts = (values: ReadonlyArray<Interrupt>): Effect.Effect<string, InvalidInput> =>
+  Effect.suspend(() => {
+    if (!Array.isArray(values)) return fail("pendingInterrupts", "expected an array of interrupts")
+    if (values.length === 0) return Effect.succeed("[]")
+    const seen = new Set<string>()
+    return Effect.forEach(values as ReadonlyArray<Interrupt>, ({ interruptId, request }, i) => {
+      const field = `pendingInterrupts[${i}].interruptId`
+      if (seen.has(interruptId)) return fail(field, `"${interruptId}" is the id of another interrupt`)
+      seen.add(interruptId)
+      return Effect.as(id(field, interruptId), { interruptId, request })
+    }).pipe(
+      // The list does not count as a level of nesting.
+      Effect.flatMap((interrupts) => json("pendingInterrupts", interrupts, -1))
     )
+  })
 
 /** A duration in whole milliseconds, such that Postgres' times, which begin in 4714 BC, have one that is so long ago. */
 export const duration = (field: string, value: Duration.Input): Effect.Effect<number, InvalidInput> => {

@@ -5,6 +5,7 @@ import type { View } from "../View.ts"
 import type * as Codec from "./codec.ts"
 import type * as HeadCache from "./headCache.ts"
 import type { InTurn } from "./threadQueue.ts"
+import * as Compose from "./view/compose.ts"
 import * as Copy from "./view/copy.ts"
 import * as PendingWrites from "./view/pendingWrites.ts"
 import * as Put from "./view/put.ts"
@@ -33,21 +34,25 @@ export const make = <S>(
   const reader = Read.makeReader({ store, retry, namespace, codec })
   const reading = { ...shared, namespace, reader }
   const save = Save.make(reading)
-  const writing = { ...reading, codec, save }
-  const about = Thread.annotate(namespace)
+  const writing = {
+    ...reading,
+    save,
+    compose: Compose.make({ ...shared, codec }),
+    makeIds: Compose.makeIds(shared.random)
+  }
   return {
     namespace,
-    put: Put.make(writing),
+    ...Put.make(writing),
     ...Update.make(writing),
     ...Read.make(reading),
     ...Copy.make(writing),
-    setTags: Tags.make({ store, retry, namespace }),
+    setTags: Tags.make(reading),
     ...PendingWrites.make(reading),
     deleteThread: Effect.fn("Checkpointer.deleteThread")(function*(threadId) {
       yield* Thread.checkId(threadId)
       const key = { threadId, namespace }
       return yield* inTurn(key, retry(store.deleteThread(key), "once"))
-    }, about),
+    }, Thread.annotate(namespace)),
     threads: (filter) => Threads.list({ store, retry }, namespace, filter)
   }
 }

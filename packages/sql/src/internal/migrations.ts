@@ -57,13 +57,13 @@ const migrations = (sql: PgClient, tables: Tables) =>
           format            smallint         NOT NULL,
           resolved          boolean          NOT NULL DEFAULT FALSE,
           pinned            boolean          NOT NULL GENERATED ALWAYS AS (
-                              tags <> '[]' OR (pending_interrupt IS NOT NULL AND NOT resolved)
+                              tags <> '[]' OR (pending_interrupts <> '[]' AND NOT resolved)
                             ) STORED,
           checkpoint_id     text COLLATE "C",
           parent_id         text COLLATE "C",
           parent_thread_id  text COLLATE "C",
           next_nodes        jsonb            NOT NULL,
-          pending_interrupt jsonb,
+          pending_interrupts jsonb          NOT NULL DEFAULT '[]',
           metadata          jsonb            NOT NULL,
           tags              jsonb            NOT NULL DEFAULT '[]',
           state             jsonb            NOT NULL,
@@ -108,7 +108,7 @@ const migrations = (sql: PgClient, tables: Tables) =>
           SELECT c.thread_id, c.namespace, c.version, c.checkpoint_id, c.parent_id,
                  CASE WHEN c.format IN (1, 2) THEN c.state
                       ELSE ${tables.state}(c.thread_id, c.namespace, c.version) END AS state,
-                 c.next_nodes, c.pending_interrupt, c.metadata, c.tags, c.created_at
+                 c.next_nodes, c.pending_interrupts, c.metadata, c.tags, c.created_at
             FROM ${tables.checkpoints} c
             JOIN ${tables.threads} t ON t.thread_id = c.thread_id AND t.namespace = c.namespace
            WHERE c.version > t.floor OR c.pinned`

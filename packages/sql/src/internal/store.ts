@@ -52,7 +52,7 @@ interface InfoRow {
   readonly parent_version: number | null
   readonly parent_id: string | null
   readonly next_nodes: string
-  readonly pending_interrupt: string | null
+  readonly pending_interrupts: string
   readonly metadata: string
   readonly tags: string
   readonly created_at: number
@@ -120,7 +120,7 @@ export const make = (
   const info = sql.literal(`
     c.thread_id, c.namespace, c.version::float8 AS version, c.checkpoint_id, c.parent_thread_id,
     c.parent_version::float8 AS parent_version, c.parent_id, c.next_nodes::text AS next_nodes,
-    c.pending_interrupt::text AS pending_interrupt, c.metadata::text AS metadata, c.tags::text AS tags,
+    c.pending_interrupts::text AS pending_interrupts, c.metadata::text AS metadata, c.tags::text AS tags,
     ${toMillis("c.created_at")} AS created_at`)
 
   // ---------------------------------------------------------------------------
@@ -144,7 +144,7 @@ export const make = (
             thread_id, namespace, version, checkpoint_id, revision, keyframe_version, unfinished, interrupted,
             active_at, updated_at, created_at
           )
-          SELECT $1::text, $2::text, 1, $3::text, $14::uuid, 1, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> 'null',
+          SELECT $1::text, $2::text, 1, $3::text, $14::uuid, 1, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> '[]',
                  date_trunc('minute'::text, now()), date_trunc('milliseconds'::text, now()),
                  date_trunc('milliseconds'::text, now())
            WHERE ${notTaken}`
@@ -170,7 +170,7 @@ export const make = (
           UPDATE ${tables.quoted}.checkpoint_threads AS t SET ${moved(chain)}
             FROM (
               VALUES (
-                $3::text, $14::uuid, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> 'null',
+                $3::text, $14::uuid, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> '[]',
                 date_trunc('minute'::text, now()), date_trunc('milliseconds'::text, now())
               )
             ) AS EXCLUDED (checkpoint_id, revision, unfinished, interrupted, active_at, updated_at)
@@ -190,7 +190,7 @@ export const make = (
         ), resolved AS (
           UPDATE ${tables.quoted}.checkpoints c SET resolved = TRUE
             FROM head
-           WHERE ${ofThisThread("c")} AND c.version = head.version - 1 AND c.pending_interrupt IS NOT NULL
+           WHERE ${ofThisThread("c")} AND c.version = head.version - 1 AND c.pending_interrupts <> '[]'
              AND $${first + 1}::boolean
         )`
 
@@ -201,13 +201,13 @@ export const make = (
         )${besides}
         INSERT INTO ${tables.quoted}.checkpoints AS c (
           thread_id, namespace, version, keyframe_version, created_at, bytes, state_bytes, format, checkpoint_id,
-          parent_thread_id, parent_version, parent_id, next_nodes, pending_interrupt, metadata, state
+          parent_thread_id, parent_version, parent_id, next_nodes, pending_interrupts, metadata, state
         )
         SELECT $1, $2, head.version, head.keyframe_version, head.updated_at, $4::integer, $5::integer, $6::smallint, $3,
                NULLIF($11::text, ''),
                CASE $13::text WHEN '' THEN NULLIF(head.version - 1, 0) ELSE $12::bigint END,
                COALESCE(NULLIF($13, ''), head.previous_id),
-               $7, NULLIF($8, 'null'), $9::jsonb, $10::jsonb
+               $7, $8::jsonb, $9::jsonb, $10::jsonb
           FROM head
         RETURNING c.version::float8 AS version, c.parent_thread_id, c.parent_version::float8 AS parent_version,
                   c.parent_id, ${toMillis("c.created_at")} AS created_at`
@@ -249,7 +249,7 @@ export const make = (
       String(record.stateBytes),
       String(record.payload.format),
       record.nextNodes,
-      record.pendingInterrupt,
+      record.pendingInterrupts,
       record.metadata,
       record.payload.text,
       parent === undefined || parent.threadId === record.threadId ? "" : parent.threadId,
@@ -257,11 +257,11 @@ export const make = (
       parent?.checkpointId ?? "",
       record.writeId
     ]
-    const isPlain = record.pendingWrites === "{}" && !record.resolvesInterrupt && !record.keepsPendingWrites
+    const isPlain = record.pendingWrites === "{}" && !record.resolvesInterrupts && !record.keepsPendingWrites
     const texts = isPlain ? plainPuts : fullPuts
     const besides = isPlain ? [] : [
       record.pendingWrites,
-      String(record.resolvesInterrupt),
+      String(record.resolvesInterrupts),
       String(record.keepsPendingWrites)
     ]
     switch (condition._tag) {
@@ -978,7 +978,7 @@ const toInfo = (row: InfoRow): StoredInfo => ({
   checkpointId: row.checkpoint_id,
   parent: toParent(row.thread_id, row),
   nextNodes: row.next_nodes,
-  pendingInterrupt: row.pending_interrupt ?? "null",
+  pendingInterrupts: row.pending_interrupts,
   metadata: row.metadata,
   tags: row.tags,
   createdAt: row.created_at

@@ -1,5 +1,4 @@
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
 import { InterruptAlreadyResolved } from "../../CheckpointError.ts"
@@ -25,7 +24,7 @@ export const saveBranch = Effect.fnUntraced(function*<S, U, E, R>(
       completedNodes: [],
       ...(outerTask === undefined ? {} : { outerTask })
     }),
-    writes: yield* view.writes(target)
+    step: { pendingWrites: yield* view.pendingWrites(target) }
   })
   return yield* emitSaved(emit, restored)
 })
@@ -58,7 +57,7 @@ export const saveChanges = Effect.fnUntraced(function*<S, U, E, R>(
       return yield* Effect.fail(saved.failure)
     }
     head = yield* readVersion(run)
-    if (Option.getOrUndefined(head.pendingInterrupt)?.interruptId !== answer.interruptId) {
+    if (!head.pendingInterrupts.some(({ interruptId }) => interruptId === answer.interruptId)) {
       return yield* alreadyResolved(head, answer.interruptId)
     }
   }
@@ -76,7 +75,7 @@ const changedVersion = <S, U, E, R>(
     parent: head,
     state: update === undefined ? head.state : graph.reduce(head.state, update),
     nextNodes: next === undefined ? head.nextNodes : Array.from(new Set(next)),
-    pendingInterrupt: isStillAsking ? Option.getOrUndefined(head.pendingInterrupt) : undefined,
+    pendingInterrupts: isStillAsking ? head.pendingInterrupts : [],
     metadata: withMetadata(callerMetadata, head, {
       ...metadata,
       cause: answer === undefined ? "edit" : "answer",
@@ -85,11 +84,13 @@ const changedVersion = <S, U, E, R>(
       ...(isStillAsking ? { question } : {}),
       ...(notTaken === undefined || next !== undefined ? {} : { notTaken })
     }),
-    writes: answer === undefined || question === undefined
-      ? {}
-      : { [question.writeKey]: storedAnswer(question, answer) },
-    keepsWrites: next === undefined,
-    resolvesInterrupt: Option.isSome(head.pendingInterrupt)
+    step: {
+      pendingWrites: answer === undefined || question === undefined
+        ? {}
+        : { [question.writeKey]: storedAnswer(question, answer) },
+      keepsPendingWrites: next === undefined,
+      resolvesInterrupts: head.pendingInterrupts.length > 0
+    }
   }
 }
 

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { InvalidInput } from "../../CheckpointError.ts"
 import * as Codec from "../codec.ts"
+import * as Namespace from "../namespace.ts"
 import type { AnyInterrupt, Edge, NodeContext, Plain, SchemaOf } from "./model.ts"
 import { type InterruptKind, pauseInterrupt } from "./question.ts"
 import { defaultUpdate } from "./update.ts"
@@ -50,7 +51,7 @@ export const make = <S, Input, U, E, R>(options: Options<S, Input, U, E, R>): De
   const kinds = [...(options.interrupts ?? []).map(interruptKind), pauseKind]
   return {
     name: options.name,
-    namespace: options.namespace ?? options.name,
+    namespace: options.namespace ?? Namespace.segment(options.name),
     start: options.start,
     state: options.state,
     update: options.update === undefined ? codec : Codec.pure(options.update),

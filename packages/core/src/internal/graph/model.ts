@@ -2,14 +2,8 @@ import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
-import type { PutError } from "../../Checkpointer.ts"
-import type {
-  CheckpointNotFound,
-  InvalidInput,
-  StateDecodeError,
-  StepLimitExceeded,
-  VersionConflict
-} from "../../CheckpointError.ts"
+import type { GraphMismatch, InvalidInput, StepLimitExceeded, VersionConflict } from "../../CheckpointError.ts"
+import type { CopyError } from "../../View.ts"
 import type { Answer, Ask, InterruptKind, Question } from "./question.ts"
 
 /** What people see of a graph, and its implementation uses too. `StateGraph` exports it. */
@@ -214,7 +208,7 @@ export type RunResult<S, Node extends string> =
  * @category errors
  * @since 0.1.0
  */
-export type RunError = PutError | StateDecodeError | CheckpointNotFound | VersionConflict | StepLimitExceeded
+export type RunError = CopyError | VersionConflict | GraphMismatch | StepLimitExceeded
 
 /**
  * What happens in a run. What is told was saved before, where it is to be saved.

@@ -3,6 +3,7 @@ import * as Option from "effect/Option"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import type { Checkpointer } from "../../Checkpointer.ts"
 import type { InterruptAlreadyResolved } from "../../CheckpointError.ts"
+import * as Namespace from "../namespace.ts"
 import { saveBranch } from "./change.ts"
 import type { Definition } from "./definition.ts"
 import { anyMetadata } from "./metadata.ts"
@@ -23,11 +24,11 @@ export const runNested = Effect.fnUntraced(function*<S, Input, U, E, R>(
   const { namespace, node, threadId } = context
   const outer = context[internal]
   const graph = { ...definition, interrupts: new Map([...outer.interrupts, ...definition.interrupts]) }
-  const view = yield* viewOf(graph, `${namespace}/${node.replace(/[%/]/g, encodeURIComponent)}`)
+  const view = yield* viewOf(graph, `${namespace}/${Namespace.segment(node)}`)
   const options = { ...outer.settings, ...settings, interruptBefore: [], interruptAfter: [] }
   const run = yield* makeRunContext(graph, view, threadId, options, outer.emitNested)
   const latest = Option.getOrUndefined(yield* view.get(threadId))
-  const metadata = latest === undefined ? undefined : yield* anyMetadata(latest)
+  const metadata = latest === undefined ? undefined : yield* anyMetadata(graph, latest)
   const head = metadata?.outerTask === outer.id ? latest : yield* branchWithOuter(run, outer)
   const result = head === undefined
     ? yield* beginRun(run, latest, metadata?.step ?? 0, graph.begin(input, undefined), outer.id)
@@ -54,8 +55,9 @@ const continueNested = Effect.fnUntraced(function*<S, U, E, R>(
   head: Checkpoint<S>
 ): Effect.fn.Return<RunResult<S, string>, E | RunError | InterruptAlreadyResolved, R> {
   yield* checkResumable(run.graph, head, head.nextNodes)
-  const pending = Option.getOrUndefined(head.pendingInterrupt)
-  const answer = answers.find(({ interruptId }) => interruptId === pending?.interruptId)
+  const answer = answers.find((answer) =>
+    head.pendingInterrupts.some(({ interruptId }) => interruptId === answer.interruptId)
+  )
   return yield* changeAndContinue(run, head, { answer })
 })
 

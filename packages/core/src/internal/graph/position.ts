@@ -1,6 +1,7 @@
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type { Checkpoint } from "../../Checkpoint.ts"
+import { VersionConflict } from "../../CheckpointError.ts"
 import { type Metadata, stepIdOf, withMetadata } from "./metadata.ts"
 import type { RunError } from "./model.ts"
 import type { Question } from "./question.ts"
@@ -80,14 +81,21 @@ export const savePosition = Effect.fnUntraced(function*<S>(
     ...(position._tag === "Saved" ? { cause: "interrupt", completedNodes: [] } : {}),
     ...(question === undefined ? {} : { question: storedQuestion(question) })
   }
-  const saved = yield* view.put({
-    ...(head === undefined ? { threadId, expectedVersion: 0 } : { parent: head }),
+  const content = {
     state,
     nextNodes,
-    pendingInterrupt: question && { interruptId: question.interruptId, request: question.request },
+    pendingInterrupts: question === undefined
+      ? []
+      : [{ interruptId: question.interruptId, request: question.request }],
     metadata: withMetadata(callerMetadata, head, metadata),
-    writes: pendingWrites
-  })
+    step: { pendingWrites }
+  }
+  const saved = yield* head === undefined
+    ? Effect.catchTag(view.create({ threadId, ...content }), "ThreadExists", (exists) =>
+      Effect.fail(
+        new VersionConflict({ threadId, namespace: view.namespace, expected: 0, actual: exists.version })
+      ))
+    : view.put({ parent: head, ...content })
   return { ...position, _tag: "Saved", head: saved, metadata }
 })
 

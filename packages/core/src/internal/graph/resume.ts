@@ -1,17 +1,16 @@
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import type { Checkpointer } from "../../Checkpointer.ts"
 import {
+  type GraphMismatch,
   type InterruptAlreadyResolved,
   InvalidInput,
-  InvalidResponse,
-  type StateDecodeError
+  InvalidResponse
 } from "../../CheckpointError.ts"
 import { alreadyResolved, type Changes, saveBranch, saveChanges } from "./change.ts"
 import { checkNodes, type Graph } from "./definition.ts"
 import { runLoop } from "./loop.ts"
-import { damaged, ownMetadata } from "./metadata.ts"
+import { mismatch, ownMetadata } from "./metadata.ts"
 import type { ResumeOptions, RunError, RunResult } from "./model.ts"
 import { savedPosition } from "./position.ts"
 import { annotateSpan, type Emit, makeRunContext, type RunContext } from "./runContext.ts"
@@ -34,7 +33,10 @@ export const resume = Effect.fn("StateGraph.resume")(function*<S, U, E, R>(
   if (next !== undefined) {
     yield* checkNodes(graph, "next", next)
     if (response !== undefined) {
-      yield* new InvalidInput({ field: "response", problem: "with next, what is asked is left unanswered" })
+      yield* new InvalidInput({
+        field: "response",
+        problem: "next leaves the interrupt unanswered; give either next or a response"
+      })
     }
   }
   // Everything is checked before anything is written.
@@ -51,11 +53,11 @@ export const checkResumable = Effect.fnUntraced(function*<S, U, E, R>(
   graph: Graph<S, U, E, R>,
   head: Checkpoint<S>,
   nextNodes: ReadonlyArray<string>
-): Effect.fn.Return<void, StateDecodeError> {
+): Effect.fn.Return<void, GraphMismatch> {
   yield* ownMetadata(graph, head)
   const unknown = nextNodes.find((node) => !graph.nodes.has(node))
   if (unknown !== undefined) {
-    yield* damaged(head, `it goes on with node "${unknown}", which graph "${graph.name}" does not have`)
+    yield* mismatch(graph, head, `it continues with node "${unknown}", which the graph does not have`)
   }
 })
 
@@ -67,16 +69,16 @@ const encodeAnswer = Effect.fnUntraced(function*<S, U, E, R>(
   response: unknown
 ): Effect.fn.Return<
   NonNullable<Changes<U>["answer"]>,
-  InterruptAlreadyResolved | StateDecodeError | InvalidResponse
+  InterruptAlreadyResolved | GraphMismatch | InvalidResponse
 > {
   const { namespace, threadId } = head
-  const pending = Option.isNone(head.pendingInterrupt) ? undefined : yield* requirePendingInterrupt(graph, head)
+  const pending = head.pendingInterrupts.length === 0 ? undefined : yield* requirePendingInterrupt(graph, head)
   if (pending === undefined || (interruptId ?? pending.interruptId) !== pending.interruptId) {
     return yield* alreadyResolved(head, interruptId)
   }
   const kind = graph.interrupts.get(pending.kind)
   if (kind === undefined) {
-    return yield* damaged(head, `it asks "${pending.kind}", which graph "${graph.name}" does not know`)
+    return yield* mismatch(graph, head, `it waits for interrupt "${pending.kind}", which the graph does not declare`)
   }
   const json = yield* Effect.mapError(kind.response.encode(response), (cause) =>
     new InvalidResponse({
@@ -98,8 +100,8 @@ export const changeAndContinue = Effect.fnUntraced(function*<S, U, E, R>(
 ): Effect.fn.Return<RunResult<S, string>, E | RunError | InterruptAlreadyResolved, R> {
   const { graph, view } = run
   const head = yield* saveChanges(run, from, changes)
-  if (Option.isSome(head.pendingInterrupt)) return yield* interruptedResult(graph, head)
+  if (head.pendingInterrupts.length > 0) return yield* interruptedResult(graph, head)
   const metadata = yield* ownMetadata(graph, head)
-  const pendingWrites = head.nextNodes.length === 0 ? {} : yield* view.writes(head)
+  const pendingWrites = head.nextNodes.length === 0 ? {} : yield* view.pendingWrites(head)
   return yield* runLoop(run, savedPosition(head, metadata, pendingWrites))
 })

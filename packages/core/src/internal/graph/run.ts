@@ -28,17 +28,17 @@ export const run = Effect.fn("StateGraph.run")(function*<S, Input, U, E, R>(
 })
 
 const isUnfinished = (head: Checkpoint<unknown>): boolean =>
-  head.nextNodes.length > 0 || Option.isSome(head.pendingInterrupt)
+  head.nextNodes.length > 0 || head.pendingInterrupts.length > 0
 
 const threadUnfinished = (
-  { namespace, nextNodes, pendingInterrupt, threadId, version }: Checkpoint<unknown>
+  { namespace, nextNodes, pendingInterrupts, threadId, version }: Checkpoint<unknown>
 ): ThreadUnfinished =>
   new ThreadUnfinished({
     threadId,
     namespace,
     version,
     nextNodes,
-    interruptIds: Option.toArray(pendingInterrupt).map(({ interruptId }) => interruptId)
+    interruptIds: pendingInterrupts.map(({ interruptId }) => interruptId)
   })
 
 /** Runs a graph from its first node, after the versions that the thread already has. */

@@ -2,10 +2,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
-import type { Checkpointer, ReadError } from "../../Checkpointer.ts"
-import { type StateDecodeError, StepLimitExceeded } from "../../CheckpointError.ts"
+import type { Checkpointer } from "../../Checkpointer.ts"
+import { type GraphMismatch, StepLimitExceeded } from "../../CheckpointError.ts"
+import type { ReadError } from "../../View.ts"
 import type { Graph } from "./definition.ts"
-import { damaged, graphMetadata } from "./metadata.ts"
+import { graphMetadata, mismatch } from "./metadata.ts"
 import type { PendingInterrupt, RunResult } from "./model.ts"
 import type { SavedPosition } from "./position.ts"
 import { viewOf } from "./thread.ts"
@@ -18,7 +19,8 @@ export const pendingInterruptOf = (
   checkpoint: CheckpointInfo
 ): Option.Option<PendingInterrupt> =>
   Option.gen(function*() {
-    const { interruptId, request } = yield* checkpoint.pendingInterrupt
+    const [pending] = checkpoint.pendingInterrupts
+    const { interruptId, request } = yield* Option.fromUndefinedOr(pending)
     const metadata = yield* graphMetadata(checkpoint)
     const question = metadata.graph === graph.name ? metadata.question : undefined
     const { interrupt, node } = yield* Option.fromUndefinedOr(question)
@@ -29,17 +31,17 @@ export const pendingInterruptOf = (
 export const requirePendingInterrupt = (
   graph: { readonly name: string },
   checkpoint: CheckpointInfo
-): Effect.Effect<PendingInterrupt, StateDecodeError> =>
+): Effect.Effect<PendingInterrupt, GraphMismatch> =>
   Effect.mapError(
     Effect.fromOption(pendingInterruptOf(graph, checkpoint)),
-    () => damaged(checkpoint, "its pending interrupt was not raised by a graph")
+    () => mismatch(graph, checkpoint, "no graph has raised its pending interrupt")
   )
 
 /** The result of a run that ended at a checkpoint with a pending interrupt. */
 export const interruptedResult = <S>(
   graph: { readonly name: string },
   checkpoint: Checkpoint<S>
-): Effect.Effect<RunResult<S, string>, StateDecodeError> =>
+): Effect.Effect<RunResult<S, string>, GraphMismatch> =>
   Effect.map(requirePendingInterrupt(graph, checkpoint), (interrupt) => ({
     _tag: "Interrupted",
     state: checkpoint.state,
@@ -52,8 +54,8 @@ export const resultAt = <S>(
   graph: { readonly name: string },
   maxSteps: number,
   { head, metadata: { notTaken }, nextNodes, state }: SavedPosition<S>
-): Effect.Effect<RunResult<S, string>, StateDecodeError | StepLimitExceeded> => {
-  if (Option.isSome(head.pendingInterrupt)) return interruptedResult(graph, head)
+): Effect.Effect<RunResult<S, string>, GraphMismatch | StepLimitExceeded> => {
+  if (head.pendingInterrupts.length > 0) return interruptedResult(graph, head)
   if (nextNodes.length > 0) {
     const { namespace, threadId, version } = head
     return Effect.fail(new StepLimitExceeded({ threadId, namespace, maxSteps, version, nextNodes }))

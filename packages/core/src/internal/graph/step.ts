@@ -67,7 +67,7 @@ const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
     const write = yield* encodeUpdate(graph.update, location, outcome)
     pendingWrites[key] = write
     const isLast = unfinished === 0
-    if (position._tag === "Saved" && !isLast) yield* view.saveWrites(position.head, { [key]: write })
+    if (position._tag === "Saved" && !isLast) yield* view.savePendingWrites(position.head, { [key]: write })
     outcomes.set(outcome.node, outcome)
     // The version that completes the step holds the update of the last task.
     if (position._tag === "Saved" && isLast) eventsAfterSave.push(nodeFinished(step, outcome))

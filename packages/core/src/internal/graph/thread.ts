@@ -2,8 +2,9 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { Checkpoint } from "../../Checkpoint.ts"
-import { Checkpointer, type ReadError, type Selector, type View } from "../../Checkpointer.ts"
+import { Checkpointer } from "../../Checkpointer.ts"
 import { CheckpointNotFound, type InvalidInput } from "../../CheckpointError.ts"
+import type { ReadError, View } from "../../View.ts"
 import type { Graph } from "./definition.ts"
 
 /** The thread that a graph runs on. */
@@ -21,17 +22,20 @@ export const viewOf = <S, U, E, R>(
 ): Effect.Effect<View<S>, InvalidInput, Checkpointer> =>
   Checkpointer.use((checkpointer) => checkpointer.view({ state: graph.state, namespace }))
 
+/** A version of a thread, as `resume` selects it. */
+export type VersionSelector = { readonly version: number } | { readonly checkpointId: string }
+
 /** Reads the newest version of a thread, or the selected one. */
 export const readVersion = Effect.fnUntraced(function*<S>(
   { threadId, view }: Thread<S>,
-  selector?: Selector | undefined
+  selector?: VersionSelector | undefined
 ): Effect.fn.Return<Checkpoint<S>, ReadError | CheckpointNotFound> {
   const found = yield* view.get(threadId, selector)
   if (Option.isSome(found)) return found.value
   const name = selector === undefined
-    ? "its latest version"
-    : selector.version === undefined
-    ? `id "${selector.checkpointId}"`
-    : `version ${selector.version}`
+    ? undefined
+    : "version" in selector
+    ? `version ${selector.version}`
+    : `the id "${selector.checkpointId}"`
   return yield* new CheckpointNotFound({ threadId, namespace: view.namespace, selector: name })
 })

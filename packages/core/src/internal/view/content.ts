@@ -1,10 +1,9 @@
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { Interrupt } from "../../Checkpoint.ts"
 import { type InvalidInput, StateTooLarge } from "../../CheckpointError.ts"
 import type { NewCheckpoint, ThreadKey } from "../../CheckpointStore.ts"
-import type { Content } from "../../View.ts"
+import type { Step } from "../../View.ts"
 import type * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
 import * as Json from "../json.ts"
@@ -15,10 +14,10 @@ export interface Encoded {
   readonly state: Snapshot
   readonly stored: Pick<
     NewCheckpoint,
-    "nextNodes" | "pendingInterrupt" | "metadata" | "pendingWrites" | "resolvesInterrupt" | "keepsPendingWrites"
+    "nextNodes" | "pendingInterrupts" | "metadata" | "pendingWrites" | "resolvesInterrupts" | "keepsPendingWrites"
   >
   readonly nextNodes: ReadonlyArray<string>
-  readonly pendingInterrupt: Option.Option<Interrupt>
+  readonly pendingInterrupts: ReadonlyArray<Interrupt>
   readonly metadata: Schema.JsonObject
 }
 
@@ -26,27 +25,29 @@ export const encode = Effect.fnUntraced(function*(
   thread: ThreadKey,
   maxStateBytes: number,
   state: Snapshot,
-  content: Pick<Encoded, "nextNodes" | "pendingInterrupt" | "metadata">,
-  step?: Pick<Content<unknown>, "writes" | "resolvesInterrupt" | "keepsWrites">
+  content: Pick<Encoded, "nextNodes" | "pendingInterrupts" | "metadata">,
+  step?: Step | undefined
 ): Effect.fn.Return<Encoded, InvalidInput | StateTooLarge> {
-  const { metadata, nextNodes, pendingInterrupt } = content
+  const { metadata, nextNodes, pendingInterrupts } = content
   const stored = {
     nextNodes: yield* Input.nodes(nextNodes),
-    pendingInterrupt: yield* Input.interrupt(pendingInterrupt),
+    pendingInterrupts: yield* Input.interrupts(pendingInterrupts),
     metadata: yield* Input.jsonObject("metadata", metadata),
-    pendingWrites: step?.writes === undefined ? "{}" : yield* encodeWrites(thread, maxStateBytes, step.writes),
-    resolvesInterrupt: step?.resolvesInterrupt ?? false,
-    keepsPendingWrites: step?.keepsWrites ?? false
+    pendingWrites: step?.pendingWrites === undefined
+      ? "{}"
+      : yield* encodePendingWrites(thread, maxStateBytes, step.pendingWrites),
+    resolvesInterrupts: step?.resolvesInterrupts ?? false,
+    keepsPendingWrites: step?.keepsPendingWrites ?? false
   }
-  return { state, stored, nextNodes, pendingInterrupt, metadata }
+  return { state, stored, nextNodes, pendingInterrupts, metadata }
 })
 
-export const encodeWrites = Effect.fnUntraced(function*(
+export const encodePendingWrites = Effect.fnUntraced(function*(
   { namespace, threadId }: ThreadKey,
   maxStateBytes: number,
-  writes: Schema.JsonObject
+  pendingWrites: Schema.JsonObject
 ): Effect.fn.Return<string, InvalidInput | StateTooLarge> {
-  const { bytes, text } = yield* Input.writes(writes)
+  const { bytes, text } = yield* Input.pendingWrites(pendingWrites)
   return bytes > maxStateBytes
     ? yield* new StateTooLarge({ threadId, namespace, bytes, limit: maxStateBytes })
     : text
@@ -57,4 +58,4 @@ export const isSame = ({ state, stored }: Encoded, { info, json }: Hydrate.JsonC
   Json.equals(state.json, json) &&
   Json.equals(Json.decode(stored.nextNodes), info.nextNodes) &&
   Json.equals(Json.decode(stored.metadata), info.metadata) &&
-  Json.equals(Json.decode(stored.pendingInterrupt), Option.getOrNull(info.pendingInterrupt))
+  Json.equals(Json.decode(stored.pendingInterrupts), info.pendingInterrupts)

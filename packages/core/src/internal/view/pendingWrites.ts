@@ -5,11 +5,9 @@ import type { CheckpointRef } from "../../Checkpoint.ts"
 import { CheckpointNotFound } from "../../CheckpointError.ts"
 import type * as CheckpointStore from "../../CheckpointStore.ts"
 import type { View } from "../../View.ts"
-import * as Input from "../input.ts"
 import * as Json from "../json.ts"
-import { encodeWrites } from "./content.ts"
+import { encodePendingWrites } from "./content.ts"
 import type { Retry } from "./retry.ts"
-import { describe } from "./selector.ts"
 import * as Thread from "./thread.ts"
 
 export const make = (
@@ -19,27 +17,26 @@ export const make = (
     readonly maxStateBytes: number
     readonly namespace: string
   }
-): Pick<View<unknown>, "saveWrites" | "writes"> => {
+): Pick<View<unknown>, "savePendingWrites" | "pendingWrites"> => {
   const about = Thread.annotate(namespace)
 
-  const checkTarget = Effect.fnUntraced(function*({ checkpointId, ...target }: CheckpointRef) {
-    const { threadId, version } = target
+  const checkTarget = Effect.fnUntraced(function*(target: CheckpointRef) {
+    const { checkpointId, threadId, version } = target
     yield* Thread.checkRef(namespace, "target", target)
-    yield* Input.checkpointId({ threadId, namespace }, checkpointId)
     return { key: { threadId, namespace }, version: { version, checkpointId } }
   })
 
   const notFound = ({ threadId, version }: CheckpointRef): CheckpointNotFound =>
-    new CheckpointNotFound({ threadId, namespace, selector: describe({ _tag: "Version", version }) })
+    new CheckpointNotFound({ threadId, namespace, selector: `version ${version}` })
 
   return {
-    saveWrites: Effect.fn("Checkpointer.saveWrites")(function*(target, writes) {
+    savePendingWrites: Effect.fn("Checkpointer.savePendingWrites")(function*(target, pendingWrites) {
       const { key, version } = yield* checkTarget(target)
-      const text = yield* encodeWrites(key, maxStateBytes, writes)
+      const text = yield* encodePendingWrites(key, maxStateBytes, pendingWrites)
       const isThere = yield* retry(store.savePendingWrites(key, version, text))
       if (!isThere) return yield* notFound(target)
     }, (effect, target) => about(effect, target.threadId)),
-    writes: Effect.fn("Checkpointer.writes")(function*(target) {
+    pendingWrites: Effect.fn("Checkpointer.pendingWrites")(function*(target) {
       const { key, version } = yield* checkTarget(target)
       const stored = yield* retry(store.readPendingWrites(key, version))
       if (Option.isNone(stored)) return yield* notFound(target)

@@ -1,5 +1,4 @@
 import * as Arr from "effect/Array"
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -15,7 +14,7 @@ import * as Input from "../input.ts"
 import * as Json from "../json.ts"
 import * as Metrics from "../metrics.ts"
 import type { Retry } from "./retry.ts"
-import { describe, type Named, selectorOf } from "./selector.ts"
+import { latest, select, type Selected } from "./selector.ts"
 import * as Thread from "./thread.ts"
 
 /** How many versions `history` asks for at a time. */
@@ -30,7 +29,7 @@ export interface Reader<S> {
   ) => Effect.Effect<Hydrate.JsonCheckpoint | undefined, StateDecodeError | StoreError>
   readonly required: (
     threadId: string,
-    selector: Named
+    selected: Selected
   ) => Effect.Effect<Hydrate.JsonCheckpoint, StateDecodeError | StoreError | CheckpointNotFound>
   readonly decode: (raw: Hydrate.JsonCheckpoint) => Effect.Effect<Checkpoint<S>, StateDecodeError>
 }
@@ -42,7 +41,7 @@ export const makeReader = <S>(
     readonly namespace: string
     readonly codec: Codec.Codec<S>
   }
-): Reader<S> & { readonly records: typeof records } => {
+): Reader<S> & { readonly records: typeof records; readonly selected: typeof selected } => {
   const records = (
     threadId: string,
     selector: CheckpointStore.Selector,
@@ -59,13 +58,20 @@ export const makeReader = <S>(
       (records) => Effect.map(Effect.fromResult(Hydrate.fold(records, "last")), ([raw]) => raw)
     )
 
+  const selected = (threadId: string, { selector, version }: Selected) =>
+    Effect.map(
+      raw(threadId, selector),
+      (found) => version === undefined || found?.info.version === version ? found : undefined
+    )
+
   return {
     records,
     raw,
-    required: (threadId, selector) =>
-      Effect.flatMap(raw(threadId, selector), (raw) =>
+    selected,
+    required: (threadId, which) =>
+      Effect.flatMap(selected(threadId, which), (raw) =>
         raw === undefined
-          ? Effect.fail(new CheckpointNotFound({ threadId, namespace, selector: describe(selector) }))
+          ? Effect.fail(new CheckpointNotFound({ threadId, namespace, selector: which.description }))
           : Effect.succeed(raw)),
     decode: (raw) =>
       // A copy: the original is what the next state is compared with, and is shared by the versions of a history.
@@ -94,7 +100,7 @@ export const headOf = (raw: Hydrate.JsonCheckpoint): HeadCache.Head | undefined 
     chain: raw.chain
   }
 
-/** Remembers what was read as the newest, for whoever puts upon it. */
+/** Remembers the newest version, to compare the next one with. */
 export const remember = <A extends CheckpointInfo>(
   headCache: HeadCache.HeadCache,
   raw: Hydrate.JsonCheckpoint,
@@ -118,17 +124,17 @@ export const make = <S>(
     readonly reader: ReturnType<typeof makeReader<S>>
   }
 ): Pick<View<S>, "get" | "getAtTime" | "listVersions" | "history"> => {
-  const about = Thread.annotate(namespace)
+  const annotate = Thread.annotate(namespace)
 
   const present = (raw: Hydrate.JsonCheckpoint): Effect.Effect<Checkpoint<S>, StateDecodeError> =>
     Effect.map(reader.decode(raw), (checkpoint) => remember(headCache, raw, checkpoint))
 
   const one = (
     threadId: string,
-    selector: CheckpointStore.Selector
+    which: Selected
   ): Effect.Effect<Option.Option<Checkpoint<S>>, StateDecodeError | StoreError> =>
     Effect.flatMap(
-      reader.raw(threadId, selector),
+      reader.selected(threadId, which),
       (raw) => raw === undefined ? Effect.succeedNone : Effect.asSome(present(raw))
     ).pipe(Effect.trackDuration(Metrics.readDuration))
 
@@ -146,12 +152,12 @@ export const make = <S>(
   return {
     get: Effect.fn("Checkpointer.get")(function*(threadId, selector) {
       yield* Thread.checkId(threadId)
-      return yield* one(threadId, selector === undefined ? { _tag: "Latest" } : yield* selectorOf(selector))
-    }, about),
+      return yield* one(threadId, selector === undefined ? latest : yield* select({ threadId, namespace }, selector))
+    }, annotate),
     getAtTime: Effect.fn("Checkpointer.getAtTime")(function*(threadId, time) {
       yield* Thread.checkId(threadId)
-      return yield* one(threadId, { _tag: "Time", epochMillis: DateTime.toEpochMillis(time) })
-    }, about),
+      return yield* one(threadId, yield* select({ threadId, namespace }, { at: time }))
+    }, annotate),
     listVersions: Effect.fn("Checkpointer.listVersions")(function*(threadId, options) {
       const { before, limit = 100 } = options ?? {}
       yield* Thread.checkId(threadId)
@@ -159,7 +165,7 @@ export const make = <S>(
       if (before !== undefined) yield* Input.wholeNumber("before", before)
       const stored = yield* retry(store.list({ threadId, namespace }, { before, limit }))
       return yield* Effect.fromResult(Result.all(stored.map(Hydrate.toInfo)))
-    }, about),
+    }, annotate),
     history: (threadId, options) =>
       Stream.unwrap(Effect.as(
         Effect.andThen(

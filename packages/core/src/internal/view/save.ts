@@ -144,7 +144,7 @@ const contention = new StoreError({
 const infoOf = Effect.fnUntraced(function*(
   { namespace, threadId }: ThreadKey,
   checkpointId: string,
-  { metadata, nextNodes, pendingInterrupt }: Content.Encoded,
+  { metadata, nextNodes, pendingInterrupts }: Content.Encoded,
   { createdAt, parent, version }: SavedVersion
 ): Effect.fn.Return<CheckpointInfo, StoreError> {
   const time = DateTime.make(createdAt)
@@ -157,9 +157,9 @@ const infoOf = Effect.fnUntraced(function*(
     namespace,
     version,
     checkpointId,
-    parent: Option.map(Option.fromUndefinedOr(parent), (ref) => ({ ...ref, namespace })),
+    parent: parent && { ...parent, namespace },
     nextNodes,
-    pendingInterrupt,
+    pendingInterrupts,
     metadata,
     tags: [],
     createdAt: time.value

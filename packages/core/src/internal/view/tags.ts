@@ -5,25 +5,28 @@ import type * as CheckpointStore from "../../CheckpointStore.ts"
 import type { View } from "../../View.ts"
 import * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
+import type { Reader } from "./read.ts"
 import type { Retry } from "./retry.ts"
-import { describe } from "./selector.ts"
+import { select } from "./selector.ts"
 import * as Thread from "./thread.ts"
 
 export const make = (
-  { namespace, retry, store }: {
+  { namespace, reader, retry, store }: {
     readonly store: CheckpointStore.CheckpointStore["Service"]
     readonly retry: Retry
     readonly namespace: string
+    readonly reader: Pick<Reader<unknown>, "required">
   }
-): View<unknown>["setTags"] => {
-  const about = Thread.annotate(namespace)
-  return Effect.fn("Checkpointer.setTags")(function*(target, tags) {
-    const { threadId, version } = target
-    yield* Thread.checkRef(namespace, "target", target)
+): View<unknown>["setTags"] =>
+  Effect.fn("Checkpointer.setTags")(function*(threadId, selector, tags) {
+    yield* Thread.checkId(threadId)
+    const which = yield* select({ threadId, namespace }, selector)
     const text = yield* Input.tags(tags)
+    const version = which.selector._tag === "Version"
+      ? which.selector.version
+      : (yield* reader.required(threadId, which)).info.version
     const stored = yield* retry(store.setTags({ threadId, namespace }, version, text))
     return Option.isSome(stored)
       ? yield* Effect.fromResult(Hydrate.toInfo(stored.value))
-      : yield* new CheckpointNotFound({ threadId, namespace, selector: describe({ _tag: "Version", version }) })
-  }, (effect, target) => about(effect, target.threadId))
-}
+      : yield* new CheckpointNotFound({ threadId, namespace, selector: which.description })
+  }, Thread.annotate(namespace))

@@ -1,23 +1,27 @@
 import * as Effect from "effect/Effect"
+import type { CheckpointRef } from "../../Checkpoint.ts"
 import { InvalidInput } from "../../CheckpointError.ts"
-import type { VersionRef } from "../../View.ts"
 import * as Input from "../input.ts"
 
 /** What all operations on a thread of a view do first. */
 
 export const checkId = (threadId: string): Effect.Effect<string, InvalidInput> => Input.id("threadId", threadId)
 
-export const checkNamespace = (
+export const checkRef = Effect.fnUntraced(function*(
   namespace: string,
   field: string,
-  ref: { readonly namespace?: string | undefined }
-): Effect.Effect<void, InvalidInput> =>
-  ref.namespace === undefined || ref.namespace === namespace ? Effect.void : Effect.fail(
-    new InvalidInput({
+  ref: CheckpointRef
+): Effect.fn.Return<void, InvalidInput> {
+  yield* checkId(ref.threadId)
+  if (ref.namespace !== undefined && ref.namespace !== namespace) {
+    return yield* new InvalidInput({
       field: `${field}.namespace`,
       problem: `it is "${ref.namespace}", but this view is of namespace "${namespace}"`
     })
-  )
+  }
+  yield* Input.wholeNumber(`${field}.version`, ref.version)
+  yield* Input.checkpointId({ threadId: ref.threadId, namespace }, ref.checkpointId)
+})
 
 /** Tells spans and logs which thread an operation is about. */
 export const annotate =
@@ -26,13 +30,3 @@ export const annotate =
       Effect.andThen(effect),
       Effect.annotateLogs({ threadId, namespace })
     )
-
-export const checkRef = Effect.fnUntraced(function*(
-  namespace: string,
-  field: string,
-  ref: VersionRef
-): Effect.fn.Return<void, InvalidInput> {
-  yield* checkId(ref.threadId)
-  yield* checkNamespace(namespace, field, ref)
-  yield* Input.wholeNumber(`${field}.version`, ref.version)
-})

@@ -58,7 +58,7 @@ export const asking: Group = (it) => {
         })
         const view = yield* elsewhere(StateGraph.view(graph))
         const stored = Option.getOrThrow(yield* view.get(threadId))
-        assert.deepStrictEqual(Option.getOrThrow(stored.pendingInterrupt), {
+        assert.deepStrictEqual(stored.pendingInterrupts[0]!, {
           interruptId: question.interruptId,
           request: "well?"
         })
@@ -463,11 +463,11 @@ export const asking: Group = (it) => {
         const claim = (yield* view.listVersions(threadId)).find(({ metadata }) =>
           (metadata["graph"] as { readonly cause: string }).cause === "answer"
         )!
-        assert.strictEqual(Object.keys(yield* view.writes(claim)).length, 1)
+        assert.strictEqual(Object.keys(yield* view.pendingWrites(claim)).length, 1)
         yield* checkpointer.prune({ namespace, maxVersions: 1 })
         const left = (yield* view.listVersions(threadId)).map(({ version }) => version)
         assert.deepStrictEqual(left, [answered.checkpoint.version, question.version])
-        yield* fails(view.writes(claim), "CheckpointNotFound")
+        yield* fails(view.pendingWrites(claim), "CheckpointNotFound")
       }))
 
     it.effect("interrupts lists what the threads of the graph wait for, and nothing else", () =>
@@ -479,7 +479,7 @@ export const asking: Group = (it) => {
         yield* Effect.forEach(ids, (id) => StateGraph.run(graph, { threadId: id, input: [] }))
         yield* StateGraph.resume(graph, { threadId: ids[1]!, response: "yes" })
         const view = yield* StateGraph.view(graph)
-        yield* view.put({ threadId: "by hand", state: [], pendingInterrupt: { interruptId: "1", request: null } })
+        yield* view.append({ threadId: "by hand", state: [], pendingInterrupts: [{ interruptId: "1", request: null }] })
         const other = StateGraph.make({
           ...words,
           name: "other",

@@ -38,7 +38,7 @@ export const branching: Group = (it) => {
           assert.deepStrictEqual(branch.state, ["a", "n", "no"])
           const view = yield* StateGraph.view(graph)
           const copy = Option.getOrThrow(yield* view.get(threadId, { version: branch.checkpoint.version - 3 }))
-          assert.strictEqual(Option.getOrThrow(copy.parent).version, version)
+          assert.strictEqual(copy.parent!.version, version)
         }
         assert.deepStrictEqual(main.state, ["a", "y", "yes"])
         const after = yield* historyOf(graph, threadId)
@@ -154,7 +154,7 @@ export const branching: Group = (it) => {
         const graph = graphOf(here)
         const view = yield* StateGraph.view(graph)
         const { checkpoint } = yield* StateGraph.run(graph, { threadId, input: [] })
-        yield* view.fork(checkpoint, { threadId: `${threadId} fork` })
+        yield* view.fork(checkpoint.threadId, checkpoint, { threadId: `${threadId} fork` })
         const fork = yield* StateGraph.resume(graph, { threadId: `${threadId} fork`, response: "n" })
         const main = yield* StateGraph.resume(graph, { threadId, response: "y" })
         assert.deepStrictEqual([fork.state, main.state], [["a", "n", "no"], ["a", "y", "yes"]])

@@ -372,14 +372,14 @@ export const nesting: Group = (it) => {
             nodes: { inner: StateGraph.subgraph(inner, { input: () => [], output: join }) },
             edges: { inner: [] }
           })
-          assert.include((yield* fails(StateGraph.resume(outer, { threadId }), "StateDecodeError")).message, reason)
+          assert.include((yield* fails(StateGraph.resume(outer, { threadId }), "GraphMismatch")).message, reason)
         }
-        yield* Effect.flatMap(within(`${namespace}/inner`), (view) => view.put({ threadId, state: ["by hand"] }))
+        yield* Effect.flatMap(within(`${namespace}/inner`), (view) => view.append({ threadId, state: ["by hand"] }))
         const error = yield* fails(
           StateGraph.resume(outerOf(here, innerOf(here, Effect.void)), { threadId }),
-          "StateDecodeError"
+          "GraphMismatch"
         )
-        assert.include(error.message, "not written by a graph")
+        assert.include(error.message, "no graph has saved it")
         assert.deepStrictEqual(ran, [])
       }))
 

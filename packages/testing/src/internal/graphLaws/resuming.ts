@@ -233,12 +233,12 @@ export const resuming: Group = (it) => {
         const json = yield* checkpointer.view({ state: Schema.Json, namespace })
         const broken: Record<string, (threadId: string) => Effect.Effect<unknown, unknown, Checkpointer.Checkpointer>> =
           {
-            "it was not written by a graph": (threadId) => view.put({ threadId, state: ["a"] }),
-            "has no \"graph\"": (threadId) =>
-              view.put({ threadId, state: ["a"], metadata: { graph: { graph: "law" } } }),
-            "was not written by a graph": (threadId) =>
-              view.put({ threadId, state: [], pendingInterrupt: { interruptId: "i", request: null } }),
-            "Expected array": (threadId) => json.put({ threadId, state: { not: "words" } }),
+            "no graph has saved it": (threadId) => view.append({ threadId, state: ["a"] }),
+            "has no valid \"graph\"": (threadId) =>
+              view.append({ threadId, state: ["a"], metadata: { graph: { graph: "law" } } }),
+            "no graph has saved it: its metadata": (threadId) =>
+              view.append({ threadId, state: [], pendingInterrupts: [{ interruptId: "i", request: null }] }),
+            "Expected array": (threadId) => json.append({ threadId, state: { not: "words" } }),
             "graph \"other\"": (threadId) =>
               StateGraph.run(StateGraph.make({ ...options, name: "other", nodes }), {
                 threadId,
@@ -259,11 +259,14 @@ export const resuming: Group = (it) => {
           const threadId = `law ${reason}`
           yield* Effect.ignore(write(threadId))
           ran.length = 0
-          const resumed = fails(StateGraph.resume(smaller, { threadId }), "StateDecodeError")
+          const tag = reason === "Expected array" ? "StateDecodeError" : "GraphMismatch"
+          const resumed = Effect.flip(StateGraph.resume(smaller, { threadId }))
           const begun = Effect.flip(StateGraph.run(smaller, { threadId, input: ["fresh"] }))
-          assert.include((yield* writesNothing(smaller, threadId)(resumed)).message, reason)
+          const refused = yield* writesNothing(smaller, threadId)(resumed)
+          assert.strictEqual(refused._tag, tag)
+          assert.include(refused.message, reason)
           const error = yield* writesNothing(smaller, threadId)(begun)
-          assert.strictEqual(error._tag, reason === "node \"b\"" ? "ThreadUnfinished" : "StateDecodeError")
+          assert.strictEqual(error._tag, reason === "node \"b\"" ? "ThreadUnfinished" : tag)
           assert.deepStrictEqual(ran, [])
         }
       }))
@@ -279,7 +282,7 @@ export const resuming: Group = (it) => {
         })
         const now = StateGraph.make({ ...options, nodes: { a: says("a"), b: says("b") }, edges: { a: [], b: [] } })
         yield* fails(StateGraph.run(before, { threadId, input: [], maxSteps: 1 }), "StepLimitExceeded")
-        yield* fails(StateGraph.resume(now, { threadId }), "StateDecodeError")
+        yield* fails(StateGraph.resume(now, { threadId }), "GraphMismatch")
         assert.deepStrictEqual((yield* StateGraph.resume(now, { threadId, next: ["b"] })).state, ["a", "b"])
       }))
 
@@ -294,19 +297,19 @@ export const resuming: Group = (it) => {
         })
         yield* StateGraph.run(asking, { threadId, input: [] })
         const silent = StateGraph.make({ ...options, nodes: { a: () => Effect.succeed("a") } })
-        const answered = fails(StateGraph.resume(silent, { threadId, response: "continue" }), "StateDecodeError")
+        const answered = fails(StateGraph.resume(silent, { threadId, response: "continue" }), "GraphMismatch")
         assert.include((yield* writesNothing(asking, threadId)(answered)).message, "Ask")
         yield* Effect.flatMap(StateGraph.view(asking), (view) =>
-          view.put({
+          view.append({
             threadId,
             state: [],
             nextNodes: ["a"],
-            pendingInterrupt: { interruptId: "mine", request: null },
+            pendingInterrupts: [{ interruptId: "mine", request: null }],
             metadata: { graph: { graph: "law", step: 0, cause: "edit", completedNodes: [] } }
           }))
         assert.include(
-          (yield* fails(StateGraph.resume(asking, { threadId, response: "yes" }), "StateDecodeError")).message,
-          "not raised by a graph"
+          (yield* fails(StateGraph.resume(asking, { threadId, response: "yes" }), "GraphMismatch")).message,
+          "no graph has raised"
         )
       }))
   })

@@ -366,7 +366,7 @@ export const saving: Group = (it) => {
         yield* fails(StateGraph.resume(graph, { threadId, next: ["a"] }), "Boom")
         yield* view.restore(threadId, { version: 1 })
         yield* fails(StateGraph.resume(graph, { threadId }), "Boom")
-        yield* view.fork({ threadId, version: 1 }, { threadId: fork })
+        yield* view.fork(threadId, { version: 1 }, { threadId: fork })
         yield* fails(StateGraph.resume(graph, { threadId: fork }), "Boom")
         yield* view.deleteThread(fork)
         yield* fails(StateGraph.run(graph, { threadId: fork, input: [] }), "Boom")

@@ -27,13 +27,13 @@ import {
 const parts = {
   nextNodes: ["review", "send"],
   metadata: { user: { id: 7 }, "it's": "\u0000" },
-  pendingInterrupt: { interruptId: "approve", request: { amount: 5 } }
+  pendingInterrupts: [{ interruptId: "approve", request: { amount: 5 } }]
 }
 
-const partsOf = <A>({ metadata, nextNodes, pendingInterrupt }: A & Record<keyof typeof parts, unknown>) => ({
+const partsOf = <A>({ metadata, nextNodes, pendingInterrupts }: A & Record<keyof typeof parts, unknown>) => ({
   nextNodes,
   metadata,
-  pendingInterrupt
+  pendingInterrupts
 })
 
 const restore: Group = (it) => {
@@ -41,9 +41,9 @@ const restore: Group = (it) => {
     it.effect("a restored version is saved as the newest, with all of its content, and its parent is the old one", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: "a" })
-        const old = yield* view.put({ threadId, state: { b: [1] }, ...parts })
-        yield* view.setTags(old, ["kept"])
+        yield* view.append({ threadId, state: "a" })
+        const old = yield* view.append({ threadId, state: { b: [1] }, ...parts })
+        yield* view.setTags(old.threadId, old, ["kept"])
         yield* putAll(view, threadId, ["c", "d"])
         const before = yield* listing(view, threadId)
         const restored = yield* view.restore(threadId, { version: 2 })
@@ -65,7 +65,7 @@ const restore: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const [first, second, third] = yield* putAll(view, threadId, ["a", "b", "c"])
-        yield* view.setTags(third!, ["tag"])
+        yield* view.setTags(third!.threadId, third!, ["tag"])
         assert.strictEqual((yield* view.restore(threadId, { version: 1 })).state, "a")
         assert.strictEqual((yield* view.restore(threadId, { checkpointId: second!.checkpointId })).state, "b")
         assert.strictEqual((yield* view.restore(threadId, { tag: "tag" })).state, "c")
@@ -101,7 +101,7 @@ const restore: Group = (it) => {
     it.effect("a given id names the restored version", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: "a" })
+        yield* view.append({ threadId, state: "a" })
         yield* view.restore(threadId, { version: 1 }, { checkpointId: "mine" })
         assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { checkpointId: "mine" })).version, 2)
       }))
@@ -109,7 +109,7 @@ const restore: Group = (it) => {
     it.effect("what does not exist is CheckpointNotFound, and nothing is written", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: "a" })
+        yield* view.append({ threadId, state: "a" })
         for (const selector of [{ version: 2 }, { checkpointId: "x" }, { tag: "x" }]) {
           const error = yield* fails(view.restore(threadId, selector), "CheckpointNotFound").pipe(
             writesNothing(view, threadId)
@@ -130,12 +130,14 @@ const fork: Group = (it) => {
     it.effect("a fork is version 1 of a new thread, with all of the content, and its parent is the source", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: "a" })
-        const source = yield* view.put({ threadId, state: { b: 1 }, ...parts })
-        yield* view.setTags(source, ["kept"])
-        yield* view.put({ threadId, state: "c" })
+        yield* view.append({ threadId, state: "a" })
+        const source = yield* view.append({ threadId, state: { b: 1 }, ...parts })
+        yield* view.setTags(source.threadId, source, ["kept"])
+        yield* view.append({ threadId, state: "c" })
         const target = yield* fresh
-        const forked = yield* view.fork(source, { threadId: target }).pipe(writesNothing(view, threadId))
+        const forked = yield* view.fork(source.threadId, source, { threadId: target }).pipe(
+          writesNothing(view, threadId)
+        )
         assert.deepStrictEqual(timeless(forked), {
           threadId: target,
           namespace: view.namespace,
@@ -155,11 +157,11 @@ const fork: Group = (it) => {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, [["a"], ["a", "b"], ["a", "b", "c"]])
         const target = yield* fresh
-        const forked = yield* view.fork(saved[1]!, { threadId: target })
+        const forked = yield* view.fork(saved[1]!.threadId, saved[1]!, { threadId: target })
         const inFork = yield* view.put({ parent: forked, state: ["a", "b", "fork"] })
         const inSource = yield* view.put({ parent: saved[2]!, state: ["a", "b", "c", "source"] })
         yield* view.update(target, (state) => [...state as Array<string>, "again"])
-        yield* view.setTags(inFork, ["fork"])
+        yield* view.setTags(inFork.threadId, inFork, ["fork"])
         const states = (id: string) =>
           Effect.map(historyOf(view, id), (history) => history.map((checkpoint) => checkpoint.state))
         assert.deepStrictEqual(yield* states(target), [["a", "b", "fork", "again"], ["a", "b", "fork"], ["a", "b"]])
@@ -178,28 +180,31 @@ const fork: Group = (it) => {
           refOf(saved[1]!),
           "the parent is remembered though it is gone"
         )
-        yield* view.put({ threadId, state: "anew" })
+        yield* view.append({ threadId, state: "anew" })
         assert.deepStrictEqual((yield* states(target)).length, 3)
       }))
 
     it.effect("a source outlives its fork", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const source = yield* view.put({ threadId, state: "a" })
+        const source = yield* view.append({ threadId, state: "a" })
         const target = yield* fresh
-        yield* view.fork(source, { threadId: target })
+        yield* view.fork(source.threadId, source, { threadId: target })
         assert.strictEqual(yield* view.deleteThread(target), 1)
         assert.strictEqual(yield* stateAt(view, threadId, 1), "a")
-        yield* view.fork(source, { threadId: target })
+        yield* view.fork(source.threadId, source, { threadId: target })
         assert.strictEqual(yield* stateAt(view, target, 1), "a")
       }))
 
     it.effect("two forks of one checkpoint diverge", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const source = yield* view.put({ threadId, state: { path: [] } })
+        const source = yield* view.append({ threadId, state: { path: [] } })
         const [left, right] = [yield* fresh, yield* fresh]
-        const [a, b] = [yield* view.fork(source, { threadId: left }), yield* view.fork(source, { threadId: right })]
+        const [a, b] = [
+          yield* view.fork(source.threadId, source, { threadId: left }),
+          yield* view.fork(source.threadId, source, { threadId: right })
+        ]
         yield* view.put({ parent: a, state: { path: ["left"] } })
         yield* view.put({ parent: b, state: { path: ["right"] } })
         assert.deepStrictEqual(yield* stateAt(view, left, 2), { path: ["left"] })
@@ -212,47 +217,50 @@ const fork: Group = (it) => {
         const [view, threadId] = yield* freshThread
         yield* putAll(view, threadId, ["a", "b"])
         const [second, third] = [yield* fresh, yield* fresh]
-        yield* view.fork({ threadId, version: 1 }, { threadId: second })
-        const forked = yield* view.fork({ threadId: second, version: 1 }, { threadId: third, checkpointId: "mine" })
+        yield* view.fork(threadId, { version: 1 }, { threadId: second })
+        const forked = yield* view.fork(second, { version: 1 }, { threadId: third, checkpointId: "mine" })
         assert.strictEqual(forked.state, "a")
         assert.strictEqual(forked.checkpointId, "mine")
-        assert.strictEqual(Option.getOrThrow(forked.parent).threadId, second)
+        assert.strictEqual(forked.parent!.threadId, second)
       }))
 
-    it.effect("a fork to a thread that exists is a VersionConflict, and writes nothing", () =>
+    it.effect("a fork to a thread that exists is ThreadExists, and writes nothing", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const source = yield* view.put({ threadId, state: "a" })
+        const source = yield* view.append({ threadId, state: "a" })
         const target = yield* fresh
         yield* putAll(view, target, ["x", "y"])
-        const error = yield* fails(view.fork(source, { threadId: target }), "VersionConflict").pipe(
+        const error = yield* fails(view.fork(source.threadId, source, { threadId: target }), "ThreadExists").pipe(
           writesNothing(view, target)
         )
-        assert.deepStrictEqual([error.threadId, error.expected, error.actual], [target, 0, 2])
-        yield* fails(view.fork(source, { threadId }), "VersionConflict").pipe(writesNothing(view, threadId))
+        assert.deepStrictEqual([error.threadId, error.namespace, error.version], [target, view.namespace, 2])
+        yield* fails(view.fork(source.threadId, source, { threadId }), "ThreadExists").pipe(
+          writesNothing(view, threadId)
+        )
       }))
 
     it.effect("a fork of what does not exist is CheckpointNotFound, and writes nothing", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: "a" })
+        yield* view.append({ threadId, state: "a" })
         const target = yield* fresh
         for (const source of [{ threadId, version: 2 }, { threadId: yield* fresh, version: 1 }]) {
-          const error = yield* fails(view.fork(source, { threadId: target }), "CheckpointNotFound")
+          const error = yield* fails(view.fork(source.threadId, source, { threadId: target }), "CheckpointNotFound")
           assert.strictEqual(error.threadId, source.threadId)
         }
         assert.isTrue(Option.isNone(yield* view.get(target)))
       }))
 
-    it.effect("a fork or tag of another view's checkpoint is refused", () =>
+    it.effect("a fork or tag of a checkpoint of another view or thread is refused", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const source = yield* view.put({ threadId, state: "a" })
+        const source = yield* view.append({ threadId, state: "a" })
         const other = yield* jsonView(yield* fresh)
-        yield* other.put({ threadId, state: "other" })
+        yield* other.append({ threadId, state: "other" })
         const target = yield* fresh
-        yield* refuses(other.fork(source, { threadId: target }), "source.namespace")
-        yield* refuses(other.setTags(source, ["tag"]), "target.namespace")
+        yield* refuses(other.fork(source.threadId, source, { threadId: target }), "selector.namespace")
+        yield* refuses(other.setTags(source.threadId, source, ["tag"]), "selector.namespace")
+        yield* refuses(view.fork(yield* fresh, source, { threadId: target }), "selector.threadId")
         assert.isTrue(Option.isNone(yield* other.get(target)))
         assert.isTrue(Option.isNone(yield* other.get(threadId, { tag: "tag" })))
       }))
@@ -267,7 +275,7 @@ const tags: Group = (it) => {
         const saved = yield* putAll(view, threadId, ["a", "b", "c"])
         const second = saved[1]!
         for (const tags of [["x"], ["y", "x"], ["it's", "\"", "%", "\u001a0000", "🎉"], ["z"], []]) {
-          const info = yield* view.setTags(second, tags)
+          const info = yield* view.setTags(second.threadId, second, tags)
           assert.deepStrictEqual(info.tags.toSorted(), tags.toSorted())
           const { state: _, ...expected } = { ...plain(second), tags: tags.toSorted() }
           assert.deepStrictEqual<unknown>(plain(info), expected)
@@ -290,7 +298,8 @@ const tags: Group = (it) => {
     it.effect("tags of the head are seen in the listing of threads", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.setTags(yield* view.put({ threadId, state: 1 }), ["b", "a"])
+        yield* view.append({ threadId, state: 1 })
+        yield* view.setTags(threadId, { version: 1 }, ["b", "a"])
         const [thread] = yield* Stream.runCollect(view.threads())
         assert.deepStrictEqual(thread!.head.tags.toSorted(), ["a", "b"])
       }))
@@ -298,21 +307,23 @@ const tags: Group = (it) => {
     it.effect("repeated tags collapse, and 64 of them are enough for anybody", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const saved = yield* view.put({ threadId, state: 1 })
-        const info = yield* view.setTags(saved, ["a", "b", "a", "a", "b"])
+        const saved = yield* view.append({ threadId, state: 1 })
+        const info = yield* view.setTags(saved.threadId, saved, ["a", "b", "a", "a", "b"])
         assert.deepStrictEqual(info.tags.toSorted(), ["a", "b"])
         const many = range(1, 64).map((i) => `tag ${i}`)
-        assert.lengthOf((yield* view.setTags(saved, [...many, ...many])).tags, 64)
-        yield* refuses(view.setTags(saved, [...many, "one more"]), "tags").pipe(writesNothing(view, threadId))
+        assert.lengthOf((yield* view.setTags(saved.threadId, saved, [...many, ...many])).tags, 64)
+        yield* refuses(view.setTags(saved.threadId, saved, [...many, "one more"]), "tags").pipe(
+          writesNothing(view, threadId)
+        )
       }))
 
     it.effect("tags are the only thing about a version that they change", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const saved = yield* view.put({ threadId, state: { a: 1 }, ...parts })
+        const saved = yield* view.append({ threadId, state: { a: 1 }, ...parts })
         yield* age("1 minute")
         const [before] = yield* listing(view, threadId)
-        yield* view.setTags(saved, ["tag"])
+        yield* view.setTags(saved.threadId, saved, ["tag"])
         assert.deepStrictEqual((yield* listing(view, threadId))[0], { ...before!, tags: ["tag"] })
         assert.deepStrictEqual(yield* stateAt(view, threadId, 1), { a: 1 })
       }))
@@ -320,9 +331,9 @@ const tags: Group = (it) => {
     it.effect("tags of what does not exist are CheckpointNotFound", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: 1 })
+        yield* view.append({ threadId, state: 1 })
         for (const target of [{ threadId, version: 2 }, { threadId: yield* fresh, version: 1 }]) {
-          const error = yield* fails(view.setTags(target, ["tag"]), "CheckpointNotFound")
+          const error = yield* fails(view.setTags(target.threadId, target, ["tag"]), "CheckpointNotFound")
           assert.strictEqual(error.threadId, target.threadId)
         }
         assert.isTrue(Option.isNone(yield* view.get(threadId, { tag: "tag" })))
@@ -336,8 +347,8 @@ const deleteThread: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, ["a", "b", "c"])
-        yield* view.put({ threadId, state: "d", pendingInterrupt: parts.pendingInterrupt })
-        yield* view.setTags(saved[0]!, ["tag"])
+        yield* view.append({ threadId, state: "d", pendingInterrupts: parts.pendingInterrupts })
+        yield* view.setTags(saved[0]!.threadId, saved[0]!, ["tag"])
         assert.strictEqual(yield* view.deleteThread(threadId), 4)
         assert.isTrue(Option.isNone(yield* view.get(threadId)))
         assert.isTrue(Option.isNone(yield* view.get(threadId, { tag: "tag" })))
@@ -349,24 +360,24 @@ const deleteThread: Group = (it) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
         assert.deepStrictEqual(yield* historyOf(view, threadId), [])
         assert.deepStrictEqual(yield* Stream.runCollect(view.threads()), [])
-        yield* fails(view.setTags(saved[0]!, ["tag"]), "CheckpointNotFound")
+        yield* fails(view.setTags(saved[0]!.threadId, saved[0]!, ["tag"]), "CheckpointNotFound")
         yield* fails(view.update(threadId, (state) => state), "CheckpointNotFound")
         yield* fails(view.restore(threadId, { version: 1 }), "CheckpointNotFound")
-        yield* fails(view.fork(saved[0]!, { threadId: yield* fresh }), "CheckpointNotFound")
+        yield* fails(view.fork(saved[0]!.threadId, saved[0]!, { threadId: yield* fresh }), "CheckpointNotFound")
       }))
 
     it.effect("versions begin at 1 again afterwards, and nothing of the old thread is left", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const old = yield* putAll(view, threadId, ["a", "b", "c"])
-        yield* view.setTags(old[1]!, ["tag"])
+        yield* view.setTags(old[1]!.threadId, old[1]!, ["tag"])
         yield* view.deleteThread(threadId)
         yield* age("1 minute")
-        const anew = yield* view.put({ threadId, state: "anew" })
+        const anew = yield* view.append({ threadId, state: "anew" })
         assert.strictEqual(anew.version, 1)
-        assert.isTrue(Option.isNone(anew.parent))
+        assert.isTrue(anew.parent === undefined)
         assert.isTrue(Option.isNone(yield* view.get(threadId, { checkpointId: old[0]!.checkpointId })))
-        yield* view.put({ threadId, state: "more" })
+        yield* view.append({ threadId, state: "more" })
         assert.isTrue(Option.isNone(yield* view.get(threadId, { tag: "tag" })))
         assert.deepStrictEqual((yield* historyOf(view, threadId)).map((checkpoint) => checkpoint.state), [
           "more",
@@ -381,7 +392,7 @@ const deleteThread: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         assert.strictEqual(yield* view.deleteThread(threadId), 0)
-        yield* view.put({ threadId, state: "a" })
+        yield* view.append({ threadId, state: "a" })
         assert.strictEqual(yield* view.deleteThread(threadId), 1)
         assert.strictEqual(yield* view.deleteThread(threadId), 0)
       }))
@@ -392,7 +403,7 @@ const deleteThread: Group = (it) => {
         const others = [`${threadId} `, `${threadId}2`, threadId.slice(0, -1), `${threadId}%`, "%"]
         yield* putAll(view, threadId, ["a", "b"])
         yield* Effect.forEach(others, (other) => putAll(view, other, [other, "b"]))
-        yield* (yield* Checkpointer.Checkpointer).put({ threadId, state: "of another namespace" })
+        yield* (yield* Checkpointer.Checkpointer).append({ threadId, state: "of another namespace" })
         yield* view.deleteThread(threadId)
         for (const other of others) {
           assert.deepStrictEqual((yield* historyOf(view, other)).map((checkpoint) => checkpoint.state), ["b", other])

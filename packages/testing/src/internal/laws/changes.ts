@@ -55,10 +55,11 @@ const Step = Schema.Union([
 type Step = typeof Step.Type
 
 type LawError =
-  | Checkpointer.PutError
+  | Checkpointer.WriteError
   | Checkpointer.ReadError
   | CheckpointError.CheckpointNotFound
   | CheckpointError.VersionConflict
+  | CheckpointError.ThreadExists
 
 type Conversation = { readonly title: string; readonly messages: ReadonlyArray<string> }
 
@@ -86,7 +87,7 @@ const perform = Effect.fnUntraced(
   ): Effect.fn.Return<void, LawError, Checkpointer.Checkpointer> {
     const now = model.states.get(model.head) ?? { title: "", messages: [] }
     const put = (state: Conversation, writer: JsonView = view) =>
-      Effect.map(writer.put({ threadId, state }), (saved) => {
+      Effect.map(writer.append({ threadId, state }), (saved) => {
         model.head++
         assert.strictEqual(saved.version, model.head)
         model.states.set(model.head, state)
@@ -123,7 +124,7 @@ const perform = Effect.fnUntraced(
       case "Fork": {
         if (back === undefined) return
         const target = `${threadId} fork`
-        const forked = yield* view.fork({ threadId, version: back }, { threadId: target })
+        const forked = yield* view.fork(threadId, { version: back }, { threadId: target })
         const grown = { ...model.states.get(back)!, title: message(model) }
         yield* view.put({ parent: forked, state: grown })
         assert.deepStrictEqual(yield* stateAt(view, target, 1), model.states.get(back))
@@ -133,7 +134,7 @@ const perform = Effect.fnUntraced(
       }
       case "Tag": {
         if (back === undefined) return
-        yield* view.setTags({ threadId, version: back }, step.tagged ? ["tag"] : [])
+        yield* view.setTags(threadId, { version: back }, step.tagged ? ["tag"] : [])
         if (step.tagged) model.tagged.add(back)
         else model.tagged.delete(back)
         return
@@ -222,13 +223,13 @@ export const changes: Group = (it, properties) => {
         const bytes = JSON.stringify(final).length
         for (const way of ["parent", "append", "update", "expectedVersion"] as const) {
           const [view, threadId] = yield* freshThread
-          let last: CheckpointRef = yield* view.put({ threadId, state: conversation(1) })
+          let last: CheckpointRef = yield* view.append({ threadId, state: conversation(1) })
           for (const count of range(2, 400)) {
             const state = conversation(count)
             last = way === "parent"
               ? yield* view.put({ parent: last, state })
               : way === "append"
-              ? yield* view.put({ threadId, state })
+              ? yield* view.append({ threadId, state })
               : way === "update"
               ? yield* view.update(threadId, () => state)
               : yield* view.put({ threadId, expectedVersion: last.version, state })
@@ -250,7 +251,7 @@ export const changes: Group = (it, properties) => {
           ...range(1, 60)
         ]
         for (const [i, count] of sizes.entries()) {
-          yield* view.put({ threadId, state: { ...conversation(count), title: `${i}` } })
+          yield* view.append({ threadId, state: { ...conversation(count), title: `${i}` } })
         }
         for (const version of range(1, sizes.length).filter((version) => version % 5 === 0)) {
           const chain = yield* store.read({ threadId, namespace: view.namespace }, { _tag: "Version", version }, 1)
@@ -264,14 +265,14 @@ export const changes: Group = (it, properties) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const state = { messages: conversation(50).messages.slice(), more: { deep: [1, 2, 3] } }
-        const first = yield* view.put({ threadId, state })
+        const first = yield* view.append({ threadId, state })
         const before = structuredClone(state)
         state.messages.push("another")
         state.more.deep.length = 1
         const second = yield* view.put({ parent: first, state })
         const after = structuredClone(state)
         state.messages[0] = "changed"
-        yield* view.put({ threadId, state })
+        yield* view.append({ threadId, state })
         assert.deepStrictEqual(yield* stateAt(view, threadId, 1), before)
         assert.deepStrictEqual(yield* stateAt(view, threadId, 2), after)
         assert.deepStrictEqual(yield* stateAt(view, threadId, 3), state)
@@ -298,15 +299,15 @@ export const changes: Group = (it, properties) => {
         )
         const other = yield* anotherService(view.namespace)
         const writers = [view, other, forgetful, view, other, forgetful, other, view]
-        for (const [i, writer] of writers.entries()) yield* writer.put({ threadId, state: conversation(100 + i) })
+        for (const [i, writer] of writers.entries()) yield* writer.append({ threadId, state: conversation(100 + i) })
         for (const i of writers.keys()) {
           assert.deepStrictEqual(yield* stateAt(view, threadId, i + 1), conversation(100 + i))
         }
         // A thread that was deleted and begun anew has the same numbers, and is another one.
         yield* other.deleteThread(threadId)
-        for (const i of writers.keys()) yield* other.put({ threadId, state: conversation(200 + i) })
-        yield* view.put({ threadId, state: conversation(150) })
-        yield* view.put({ threadId, state: conversation(151) })
+        for (const i of writers.keys()) yield* other.append({ threadId, state: conversation(200 + i) })
+        yield* view.append({ threadId, state: conversation(150) })
+        yield* view.append({ threadId, state: conversation(151) })
         assert.deepStrictEqual(yield* stateAt(other, threadId, 8), conversation(207))
         assert.deepStrictEqual(yield* stateAt(other, threadId, 9), conversation(150))
         assert.deepStrictEqual(yield* stateAt(other, threadId, 10), conversation(151))
@@ -317,7 +318,7 @@ export const changes: Group = (it, properties) => {
         const [view, threadId] = yield* freshThread
         const other = yield* anotherService(view.namespace)
         const start = { threadId, checkpointId: "start" }
-        const saved = yield* view.put({ ...start, state: conversation(60) })
+        const saved = yield* view.create({ ...start, state: conversation(60) })
         const read = [
           saved,
           Option.getOrThrow(yield* view.get(threadId)),
@@ -325,7 +326,7 @@ export const changes: Group = (it, properties) => {
         ]
         for (const writer of [view, other]) {
           yield* writer.deleteThread(threadId)
-          yield* writer.put({ ...start, state: { other: conversation(61) } })
+          yield* writer.create({ ...start, state: { other: conversation(61) } })
           for (const parent of read) {
             yield* fails(view.put({ parent, state: conversation(62) }), "VersionConflict")
           }
@@ -339,11 +340,11 @@ export const changes: Group = (it, properties) => {
         const [view, threadId] = yield* freshThread
         const other = yield* anotherService(view.namespace)
         for (const checkpointId of ["start", "019cb5a0-7000-7000-8000-000000000000"]) {
-          yield* view.put({ threadId, checkpointId, state: conversation(60) })
+          yield* view.append({ threadId, checkpointId, state: conversation(60) })
           yield* other.deleteThread(threadId)
-          yield* other.put({ threadId, checkpointId, state: { other: conversation(60) } })
+          yield* other.append({ threadId, checkpointId, state: { other: conversation(60) } })
           const states = [conversation(61), conversation(62), conversation(63)]
-          yield* view.put({ threadId, state: states[0]! })
+          yield* view.append({ threadId, state: states[0]! })
           yield* view.put({ threadId, expectedVersion: 2, state: states[1]! })
           yield* view.update(threadId, () => states[2]!)
           for (const [i, state] of states.entries()) {
@@ -381,12 +382,12 @@ export const changes: Group = (it, properties) => {
         for (const i of range(1, 6)) {
           // Sometimes what is remembered is not the head, so that the state is sent twice.
           if (i % 3 === 0) {
-            yield* other.put({ threadId, state: "in between" })
+            yield* other.append({ threadId, state: "in between" })
             expected.push("in between")
           }
           const now = structuredClone(state)
           expected.push(now)
-          const saved = yield* view.put({ threadId, state })
+          const saved = yield* view.append({ threadId, state })
           assert.strictEqual(saved.version, expected.length)
         }
         for (const [i, state] of expected.entries()) {
@@ -398,13 +399,13 @@ export const changes: Group = (it, properties) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const other = yield* anotherService(view.namespace)
-        const first = yield* view.put({ threadId, state: conversation(60) })
+        const first = yield* view.append({ threadId, state: conversation(60) })
         const put = { parent: first, checkpointId: "once", state: conversation(61) }
         const saved = yield* view.put(put)
         for (const writer of [view, other]) {
           assert.deepStrictEqual(yield* writer.put(put), saved)
           assert.strictEqual(
-            (yield* writer.put({ threadId, checkpointId: "once", state: conversation(61) })).version,
+            (yield* writer.append({ threadId, checkpointId: "once", state: conversation(61) })).version,
             2
           )
           yield* fails(writer.put({ ...put, state: conversation(62) }), "CheckpointIdTaken")
@@ -418,16 +419,16 @@ export const changes: Group = (it, properties) => {
         const limited = yield* Checkpointer.make({ maxStateBytes: 4000 })
         const view = yield* Effect.provideService(jsonView(base.namespace), Checkpointer.Checkpointer, limited)
         const state = (text: string) => ({ list: ["x".repeat(3000), text], "k\u0000": 1e300 })
-        const first = yield* view.put({ threadId, state: state("") })
+        const first = yield* view.append({ threadId, state: state("") })
         const wholly = yield* fails(
-          view.put({ threadId: `${threadId} whole`, state: state("y".repeat(1000)) }),
+          view.append({ threadId: `${threadId} whole`, state: state("y".repeat(1000)) }),
           "StateTooLarge"
         )
         const grown = yield* fails(view.put({ parent: first, state: state("y".repeat(1000)) }), "StateTooLarge")
         assert.strictEqual(grown.bytes, wholly.bytes)
         const exact = 4000 - (wholly.bytes - 1000)
         assert.strictEqual((yield* view.put({ parent: first, state: state("y".repeat(exact)) })).version, 2)
-        yield* fails(view.put({ threadId, state: state("y".repeat(exact + 1)) }), "StateTooLarge")
+        yield* fails(view.append({ threadId, state: state("y".repeat(exact + 1)) }), "StateTooLarge")
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [2, 1])
       }))
 
@@ -435,7 +436,7 @@ export const changes: Group = (it, properties) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* plainThread
         const whole = { ...conversation(60), extra: [1, { deep: 1 as unknown }] }
-        const first = yield* view.put({ threadId, state: whole as Schema.Json })
+        const first = yield* view.append({ threadId, state: whole as Schema.Json })
         for (const bad of [Number.NaN, undefined, 1n, new Map(), () => 1]) {
           const state = { ...whole, extra: [1, { deep: bad }] } as Schema.Json
           const error = yield* fails(view.put({ parent: first, state }), "StateEncodeError")

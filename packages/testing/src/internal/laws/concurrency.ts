@@ -25,7 +25,7 @@ export const concurrency: Group = (it) => {
         const second = yield* anotherService(view.namespace)
         const saved = yield* Effect.forEach(
           range(1, 320),
-          (i) => (i % 2 === 0 ? view : second).put({ threadId, state: { i, text: `step ${i}` } }),
+          (i) => (i % 2 === 0 ? view : second).append({ threadId, state: { i, text: `step ${i}` } }),
           { concurrency: 32 }
         )
         const byVersion = saved.toSorted((a, b) => a.version - b.version)
@@ -33,7 +33,7 @@ export const concurrency: Group = (it) => {
         const history = (yield* historyOf(view, threadId)).toReversed()
         assert.deepStrictEqual(history.map(plain), byVersion.map(plain))
         assert.deepStrictEqual(
-          history.map((checkpoint) => Option.getOrNull(checkpoint.parent)),
+          history.map((checkpoint) => checkpoint.parent ?? null),
           [null, ...history.slice(0, -1).map(refOf)]
         )
         const times = history.map((checkpoint) => plain(checkpoint).createdAt)
@@ -47,7 +47,7 @@ export const concurrency: Group = (it) => {
         const lengthOf = (i: number) => 1 + i % 5
         yield* Effect.forEach(threadIds, (threadId, i) =>
           Effect.gen(function*() {
-            let head = yield* view.put({ threadId, expectedVersion: 0, state: [i] })
+            let head = yield* view.create({ threadId, state: [i] })
             for (const step of range(1, lengthOf(i)).slice(1)) {
               head = yield* view.put({ parent: head, state: [i, step] })
             }
@@ -66,7 +66,7 @@ export const concurrency: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const second = yield* anotherService(view.namespace)
-        const parent = yield* view.put({ threadId, state: 0 })
+        const parent = yield* view.append({ threadId, state: 0 })
         const results = yield* Effect.forEach(
           range(1, 32),
           (state) => Effect.result((state % 2 === 0 ? view : second).put({ parent, state })),
@@ -88,7 +88,7 @@ export const concurrency: Group = (it) => {
         const second = yield* anotherService(view.namespace)
         const results = yield* Effect.forEach(
           range(1, 32),
-          (state) => Effect.result((state % 2 === 0 ? view : second).put({ threadId, expectedVersion: 0, state })),
+          (state) => Effect.result((state % 2 === 0 ? view : second).create({ threadId, state })),
           { concurrency: 32 }
         )
         assert.lengthOf(results.filter(Result.isSuccess), 1)
@@ -98,16 +98,16 @@ export const concurrency: Group = (it) => {
     it.effect("of 8 forks to one new thread exactly one succeeds", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const source = yield* view.put({ threadId, state: "source" })
+        const source = yield* view.append({ threadId, state: "source" })
         const target = yield* fresh
         const results = yield* Effect.forEach(
           range(1, 8),
-          () => Effect.result(view.fork(source, { threadId: target })),
+          () => Effect.result(view.fork(source.threadId, source, { threadId: target })),
           { concurrency: 8 }
         )
         assert.lengthOf(results.filter(Result.isSuccess), 1)
         for (const { failure } of results.filter(Result.isFailure)) {
-          assert.strictEqual(failure._tag, "VersionConflict")
+          assert.strictEqual(failure._tag, "ThreadExists")
         }
         assert.deepStrictEqual(yield* versionsOf(view, target), [1])
       }))
@@ -115,8 +115,8 @@ export const concurrency: Group = (it) => {
     it.effect("readers beside writers see whole versions, and never an older head after a newer one", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: { a: 0, b: 0 } })
-        const write = Effect.forEach(range(1, 100), (i) => view.put({ threadId, state: { a: i, b: i } }))
+        yield* view.append({ threadId, state: { a: 0, b: 0 } })
+        const write = Effect.forEach(range(1, 100), (i) => view.append({ threadId, state: { a: i, b: i } }))
         const read = Effect.forEach(range(1, 100), () => Effect.map(view.get(threadId), Option.getOrThrow))
         const [, ...readers] = yield* Effect.all([write, read, read, read], { concurrency: "unbounded" })
         for (const seen of readers) {

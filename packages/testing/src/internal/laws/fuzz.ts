@@ -124,7 +124,7 @@ const through = (schema: AnySchema) => {
 // names, filters and cursors
 // -----------------------------------------------------------------------------
 
-type InputError = Checkpointer.PutError | Checkpointer.ReadError | CheckpointError.CheckpointNotFound
+type InputError = Checkpointer.WriteError | Checkpointer.ReadError | CheckpointError.CheckpointNotFound
 
 /** What is no id is refused; what is one is taken for what it is. */
 const acceptedOrRefused = <A, E extends InputError, R>(effect: Effect.Effect<A, E, R>, ids: ReadonlyArray<string>) =>
@@ -211,13 +211,13 @@ export const fuzz: Group = (it, properties) => {
           const encoded = walk.map((state) => encode(state))
           const saved = encoded.flatMap((json) => Result.isSuccess(json) ? [json.success as Schema.Json] : [])
           for (const [i, state] of walk.entries()) {
-            if (Result.isSuccess(encoded[i]!)) yield* view.put({ threadId, state })
+            if (Result.isSuccess(encoded[i]!)) yield* view.append({ threadId, state })
             else {
-              const error = yield* fails(view.put({ threadId, state }), "StateEncodeError")
+              const error = yield* fails(view.append({ threadId, state }), "StateEncodeError")
               assert.deepStrictEqual([error.threadId, error.namespace], [threadId, raw.namespace])
             }
           }
-          yield* raw.put({ threadId: other, state: "a neighbour" })
+          yield* raw.append({ threadId: other, state: "a neighbour" })
           for (const [i, json] of saved.entries()) {
             const version = i + 1
             assert.deepStrictEqual(yield* stateAt(raw, threadId, version), asRead(json))
@@ -278,22 +278,28 @@ export const fuzz: Group = (it, properties) => {
       ([thread, checkpointId, tag, task, interruptId]) =>
         Effect.gen(function*() {
           const [view, other] = yield* freshThread
-          yield* view.put({ threadId: other, state: "a neighbour" })
+          yield* view.append({ threadId: other, state: "a neighbour" })
           const before = yield* everythingOf(view, other)
           const threadId = `${thread} of ${other}`
           const pendingInterrupt = { interruptId, request: thread }
-          const put = view.put({ threadId, checkpointId, writes: { [task]: tag }, pendingInterrupt, state: thread })
+          const put = view.append({
+            threadId,
+            checkpointId,
+            pendingInterrupts: [pendingInterrupt],
+            state: thread,
+            step: { pendingWrites: { [task]: tag } }
+          })
           const saved = Option.getOrUndefined(
             yield* acceptedOrRefused(put, [threadId, checkpointId, task, interruptId])
-          ) ?? Option.getOrUndefined(yield* acceptedOrRefused(view.put({ threadId, state: thread }), [threadId]))
+          ) ?? Option.getOrUndefined(yield* acceptedOrRefused(view.append({ threadId, state: thread }), [threadId]))
           if (saved !== undefined) {
-            yield* acceptedOrRefused(view.setTags(saved, [tag]), [tag])
+            yield* acceptedOrRefused(view.setTags(saved.threadId, saved, [tag]), [tag])
             const byTag = yield* acceptedOrRefused(view.get(threadId, { tag }), [tag])
             if (Option.isSome(byTag)) assert.strictEqual(Option.getOrThrow(byTag.value).state, thread)
             const byId = yield* view.get(threadId, { checkpointId: saved.checkpointId })
             assert.strictEqual(Option.getOrThrow(byId).state, thread)
-            yield* acceptedOrRefused(view.saveWrites(saved, { [task]: "late" }), [task])
-            const writes = yield* view.writes(saved)
+            yield* acceptedOrRefused(view.savePendingWrites(saved, { [task]: "late" }), [task])
+            const writes = yield* view.pendingWrites(saved)
             if (saved.checkpointId === checkpointId) assert.deepStrictEqual(writes, { [task]: tag })
             assert.strictEqual(yield* view.deleteThread(threadId), 1)
           }
@@ -312,7 +318,7 @@ export const fuzz: Group = (it, properties) => {
         Effect.gen(function*() {
           const [view] = yield* freshThread
           const all = asRead(values).map((value, i): readonly [string, Schema.JsonObject] => [`${i}`, { value }])
-          for (const [threadId, metadata] of all) yield* view.put({ threadId, state: 0, metadata })
+          for (const [threadId, metadata] of all) yield* view.append({ threadId, state: 0, metadata })
           const filters = [...all, ...all.map(([id, json]) => [id, partOf(json, turns) as Schema.JsonObject] as const)]
           for (const [threadId, metadata] of filters) {
             const found = (yield* Stream.runCollect(view.threads({ metadata }))).map((thread) => thread.threadId)
@@ -356,7 +362,7 @@ export const fuzz: Group = (it, properties) => {
       Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
         const [bystander, other] = yield* freshThread
-        yield* bystander.put({ threadId: other, state: "a neighbour", metadata: { kept: true } })
+        yield* bystander.append({ threadId: other, state: "a neighbour", metadata: { kept: true } })
         const before = yield* everythingOf(bystander, other)
         for (const text of sqlTexts) {
           const namespace = `${text} ${yield* fresh}`
@@ -365,21 +371,21 @@ export const fuzz: Group = (it, properties) => {
             state: { [text]: text },
             metadata: { [text]: [text] },
             nextNodes: [text],
-            pendingInterrupt: { interruptId: text, request: text },
-            writes: { [text]: text }
+            pendingInterrupts: [{ interruptId: text, request: text }],
+            step: { pendingWrites: { [text]: text } }
           }
-          const saved = yield* view.put({ threadId: text, checkpointId: text, ...content })
-          const tagged = yield* view.setTags(saved, [text])
+          const saved = yield* view.append({ threadId: text, checkpointId: text, ...content })
+          const tagged = yield* view.setTags(saved.threadId, saved, [text])
           assert.deepStrictEqual(tagged.tags, [text])
-          yield* view.saveWrites(saved, { [`${text}2`]: text })
-          assert.deepStrictEqual(yield* view.writes(saved), { [text]: text, [`${text}2`]: text })
+          yield* view.savePendingWrites(saved, { [`${text}2`]: text })
+          assert.deepStrictEqual(yield* view.pendingWrites(saved), { [text]: text, [`${text}2`]: text })
           for (const selector of [{ checkpointId: text }, { tag: text }, { version: 1 }]) {
             const read = Option.getOrThrow(yield* view.get(text, selector))
             assert.deepStrictEqual(read, { ...saved, tags: [text] })
           }
           yield* view.update(text, (state) => [state, text])
           yield* view.restore(text, { tag: text }, { checkpointId: `${text}2`, metadata: { [text]: text } })
-          yield* view.fork(saved, { threadId: `${text}2`, checkpointId: text })
+          yield* view.fork(saved.threadId, saved, { threadId: `${text}2`, checkpointId: text })
           const filtered = yield* Stream.runCollect(view.threads({ metadata: { [text]: text } }))
           assert.deepStrictEqual(filtered.map((thread) => thread.threadId), [text])
           yield* putAll(view, text, [text, text])

@@ -65,8 +65,9 @@ const later = DateTime.makeUnsafe(0)
 
 /** All operations that are given a thread id. */
 const onThread = (view: JsonView, threadId: string) => ({
-  put: view.put({ threadId, state: 1 }),
-  compareAndSet: view.put({ threadId, expectedVersion: 0, state: 1 }),
+  append: view.append({ threadId, state: 1 }),
+  create: view.create({ threadId, state: 1 }),
+  put: view.put({ threadId, expectedVersion: 1, state: 1 }),
   update: view.update(threadId, (state) => state),
   updateEffect: view.updateEffect(threadId, Effect.succeed),
   get: view.get(threadId),
@@ -75,8 +76,8 @@ const onThread = (view: JsonView, threadId: string) => ({
   listVersions: view.listVersions(threadId),
   history: Stream.runDrain(view.history(threadId)),
   restore: view.restore(threadId, { version: 1 }),
-  fork: view.fork({ threadId, version: 1 }, { threadId: "target" }),
-  setTags: view.setTags({ threadId, version: 1 }, []),
+  fork: view.fork(threadId, { version: 1 }, { threadId: "target" }),
+  setTags: view.setTags(threadId, { version: 1 }, []),
   deleteThread: view.deleteThread(threadId)
 })
 
@@ -87,10 +88,12 @@ export const input: Group = (it) => {
       ({ bad }) =>
         Effect.gen(function*() {
           const [view, threadId] = yield* freshThread
-          const source = yield* view.put({ threadId, state: 1 })
-          for (const operation of Object.values(onThread(view, bad))) yield* refuses(operation, "threadId")
+          const source = yield* view.append({ threadId, state: 1 })
+          const operations: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string; readonly field?: string }>> =
+            Object.values(onThread(view, bad))
+          for (const operation of operations) yield* refuses(operation, "threadId")
           yield* refuses(view.put({ parent: { ...source, threadId: bad }, state: 2 }), "threadId")
-          yield* refuses(view.fork(source, { threadId: bad }), "target.threadId")
+          yield* refuses(view.fork(source.threadId, source, { threadId: bad }), "target.threadId")
           const found = yield* Stream.runCollect(view.threads())
           assert.deepStrictEqual(found.map((thread) => thread.threadId), [threadId])
           assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
@@ -111,16 +114,16 @@ export const input: Group = (it) => {
       ({ bad }) =>
         Effect.gen(function*() {
           const [view, threadId] = yield* freshThread
-          const source = yield* view.put({ threadId, state: 1 })
+          const source = yield* view.append({ threadId, state: 1 })
           const target = yield* fresh
           const operations = [
-            view.put({ threadId, state: 2, checkpointId: bad }),
+            view.append({ threadId, state: 2, checkpointId: bad }),
             view.put({ parent: source, state: 2, checkpointId: bad }),
             view.put({ parent: { ...source, checkpointId: bad }, state: 2 }),
             view.get(threadId, { checkpointId: bad }),
             view.restore(threadId, { version: 1 }, { checkpointId: bad }),
             view.restore(threadId, { checkpointId: bad }),
-            view.fork(source, { threadId: target, checkpointId: bad })
+            view.fork(source.threadId, source, { threadId: target, checkpointId: bad })
           ]
           for (const operation of operations) {
             const error = yield* fails(operation as Effect.Effect<unknown, Checkpointer.ReadError>, "InvalidInput")
@@ -136,9 +139,11 @@ export const input: Group = (it) => {
       ({ bad }) =>
         Effect.gen(function*() {
           const [view, threadId] = yield* freshThread
-          const saved = yield* view.put({ threadId, state: 1 })
-          yield* view.setTags(saved, ["kept"])
-          yield* refuses(view.setTags(saved, ["fine", bad]), "tags[1]").pipe(writesNothing(view, threadId))
+          const saved = yield* view.append({ threadId, state: 1 })
+          yield* view.setTags(saved.threadId, saved, ["kept"])
+          yield* refuses(view.setTags(saved.threadId, saved, ["fine", bad]), "tags[1]").pipe(
+            writesNothing(view, threadId)
+          )
           yield* refuses(view.get(threadId, { tag: bad }), "tag")
           yield* refuses(view.restore(threadId, { tag: bad }), "tag").pipe(writesNothing(view, threadId))
         })
@@ -147,10 +152,10 @@ export const input: Group = (it) => {
     it.effect("tags that are no array are refused, and nothing is written", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const saved = yield* view.put({ threadId, state: 1 })
-        yield* view.setTags(saved, ["kept"])
+        const saved = yield* view.append({ threadId, state: 1 })
+        yield* view.setTags(saved.threadId, saved, ["kept"])
         for (const bad of ["tag", null, undefined, 1, {}]) {
-          yield* refuses(view.setTags(saved, bad as never), "tags").pipe(writesNothing(view, threadId))
+          yield* refuses(view.setTags(saved.threadId, saved, bad as never), "tags").pipe(writesNothing(view, threadId))
         }
       }))
 
@@ -159,7 +164,7 @@ export const input: Group = (it) => {
       (bad) =>
         Effect.gen(function*() {
           const [view, threadId] = yield* freshThread
-          const saved = yield* view.put({ threadId, state: 1 })
+          const saved = yield* view.append({ threadId, state: 1 })
           const target = yield* fresh
           const ref = { ...saved, version: bad }
           yield* refuses(view.put({ threadId, expectedVersion: bad, state: 2 }), "expectedVersion").pipe(
@@ -170,8 +175,8 @@ export const input: Group = (it) => {
           yield* refuses(view.listVersions(threadId, { before: bad }), "before")
           yield* refuses(Stream.runDrain(view.history(threadId, { before: bad })), "before")
           yield* refuses(view.restore(threadId, { version: bad }), "version")
-          yield* refuses(view.fork(ref, { threadId: target }), "source.version")
-          yield* refuses(view.setTags(ref, ["tag"]), "target.version").pipe(writesNothing(view, threadId))
+          yield* refuses(view.fork(ref.threadId, ref, { threadId: target }), "version")
+          yield* refuses(view.setTags(ref.threadId, ref, ["tag"]), "version").pipe(writesNothing(view, threadId))
           yield* refuses(view.listVersions(threadId, { limit: bad }), "limit")
           assert.deepStrictEqual(yield* versionsOf(view, target), [])
         })
@@ -180,12 +185,12 @@ export const input: Group = (it) => {
     it.effect("there is no version 0, and a limit is from 1 to 10,000", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const saved = yield* view.put({ threadId, state: 1 })
+        const saved = yield* view.append({ threadId, state: 1 })
         const ref = { ...saved, version: 0 }
         yield* refuses(view.get(threadId, { version: 0 }), "version")
         yield* refuses(view.put({ parent: ref, state: 2 }), "parent.version")
-        yield* refuses(view.setTags(ref, []), "target.version")
-        yield* refuses(view.fork(ref, { threadId: yield* fresh }), "source.version")
+        yield* refuses(view.setTags(ref.threadId, ref, []), "version")
+        yield* refuses(view.fork(ref.threadId, ref, { threadId: yield* fresh }), "version")
         yield* refuses(view.listVersions(threadId, { before: 0 }), "before")
         yield* refuses(view.listVersions(threadId, { limit: 0 }), "limit")
         const reason = yield* refuses(view.listVersions(threadId, { limit: 10_001 }), "limit")
@@ -196,7 +201,7 @@ export const input: Group = (it) => {
     it.effect("a selector that selects nothing is refused", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: 1 })
+        yield* view.append({ threadId, state: 1 })
         yield* fails(view.get(threadId, {} as never), "InvalidInput")
         yield* fails(view.restore(threadId, {} as never), "InvalidInput").pipe(writesNothing(view, threadId))
       }))
@@ -206,22 +211,22 @@ export const input: Group = (it) => {
         for (const long of [randomText(1024), "é".repeat(512), "🎉".repeat(256), "'".repeat(1024)]) {
           const view = yield* jsonView(long)
           const threadId = yield* fresh
-          yield* view.put({ threadId, state: 1 })
+          yield* view.append({ threadId, state: 1 })
           assert.strictEqual(yield* stateAt(view, threadId, 1), 1)
           yield* view.deleteThread(threadId)
         }
         const [view, threadId] = yield* freshThread
         for (const long of [randomText(1024), "é".repeat(512), "🎉".repeat(256), "'".repeat(1024)]) {
-          const saved = yield* view.put({ threadId: long, state: long })
+          const saved = yield* view.append({ threadId: long, state: long })
           assert.strictEqual(saved.threadId, long)
           assert.strictEqual(yield* stateAt(view, long, 1), long)
-          const named = yield* view.put({ threadId, state: long, checkpointId: long })
-          yield* view.setTags(named, [long, "other"])
+          const named = yield* view.append({ threadId, state: long, checkpointId: long })
+          yield* view.setTags(named.threadId, named, [long, "other"])
           assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { checkpointId: long })).state, long)
           assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { tag: long })).state, long)
         }
         const tags = range(1, 64).map(() => randomText(1024))
-        yield* view.setTags({ threadId, version: 1 }, tags)
+        yield* view.setTags(threadId, { version: 1 }, tags)
         assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { tag: tags[63]! })).version, 1)
       }))
 
@@ -230,7 +235,7 @@ export const input: Group = (it) => {
         const threadId = randomText(1024)
         const checkpointId = randomText(1024)
         const largest = yield* jsonView(randomText(512))
-        const saved = yield* largest.put({ threadId, checkpointId, state: 1 })
+        const saved = yield* largest.append({ threadId, checkpointId, state: 1 })
         assert.strictEqual(Option.getOrThrow(yield* largest.get(threadId, { checkpointId })).state, 1)
         yield* largest.put({ parent: saved, state: 2 })
         assert.deepStrictEqual((yield* listing(largest, threadId)).map((info) => info.parent?.checkpointId), [
@@ -239,11 +244,11 @@ export const input: Group = (it) => {
         ])
         for (const bytes of [513, 1024]) {
           const view = yield* jsonView(randomText(bytes))
-          const reason = yield* refuses(view.put({ threadId, checkpointId, state: 1 }), "checkpointId")
+          const reason = yield* refuses(view.append({ threadId, checkpointId, state: 1 }), "checkpointId")
           assert.include(reason, String(2048 + bytes))
           assert.include(reason, "2560")
           assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
-          yield* view.put({ threadId, state: 1 })
+          yield* view.append({ threadId, state: 1 })
           yield* refuses(view.restore(threadId, { version: 1 }, { checkpointId }), "checkpointId")
           assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
         }
@@ -253,7 +258,7 @@ export const input: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         for (const metadata of [[], "a", 1, true]) {
-          yield* refuses(view.put({ threadId, state: 1, metadata: metadata as never }), "metadata")
+          yield* refuses(view.append({ threadId, state: 1, metadata: metadata as never }), "metadata")
         }
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
       }))
@@ -262,7 +267,7 @@ export const input: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         for (const nextNodes of ["a", [1], ["a", undefined], [null], {}, 1]) {
-          yield* refuses(view.put({ threadId, state: 1, nextNodes: nextNodes as never }), "nextNodes")
+          yield* refuses(view.append({ threadId, state: 1, nextNodes: nextNodes as never }), "nextNodes")
         }
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
       }))
@@ -273,7 +278,10 @@ export const input: Group = (it) => {
         Effect.gen(function*() {
           const [view, threadId] = yield* freshThread
           const pendingInterrupt = { interruptId: bad, request: null }
-          yield* refuses(view.put({ threadId, state: 1, pendingInterrupt }), "pendingInterrupt.interruptId")
+          yield* refuses(
+            view.append({ threadId, state: 1, pendingInterrupts: [pendingInterrupt] }),
+            "pendingInterrupts[0].interruptId"
+          )
           assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
         })
     )
@@ -282,12 +290,12 @@ export const input: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const long = "a".repeat(2 ** 20)
-        yield* refuses(view.put({ threadId, state: 1, metadata: { long } }), "metadata")
-        yield* refuses(view.put({ threadId, state: 1, nextNodes: [long] }), "nextNodes")
+        yield* refuses(view.append({ threadId, state: 1, metadata: { long } }), "metadata")
+        yield* refuses(view.append({ threadId, state: 1, nextNodes: [long] }), "nextNodes")
         const pendingInterrupt = { interruptId: "i", request: long }
-        yield* refuses(view.put({ threadId, state: 1, pendingInterrupt }), "pendingInterrupt")
+        yield* refuses(view.append({ threadId, state: 1, pendingInterrupts: [pendingInterrupt] }), "pendingInterrupts")
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
-        yield* view.put({ threadId, state: 1, metadata: { long: long.slice(0, -100) } })
+        yield* view.append({ threadId, state: 1, metadata: { long: long.slice(0, -100) } })
         assert.strictEqual(Option.getOrThrow(yield* view.get(threadId)).metadata["long"], long.slice(0, -100))
       }))
 
@@ -295,18 +303,18 @@ export const input: Group = (it) => {
       Effect.gen(function*() {
         const service = yield* Checkpointer.make({ maxStateBytes: 1000 })
         const threadId = yield* fresh
-        yield* service.put({ threadId, state: "a".repeat(998) })
-        yield* service.put({ threadId, state: "é".repeat(499) })
+        yield* service.append({ threadId, state: "a".repeat(998) })
+        yield* service.append({ threadId, state: "é".repeat(499) })
         const tooLarge = [["a".repeat(999), 1001], ["é".repeat(500), 1002], ["🎉".repeat(250), 1002]] as const
         for (const [state, bytes] of tooLarge) {
-          const puts = [service.put({ threadId, state }), service.update(threadId, () => state)]
+          const puts = [service.append({ threadId, state }), service.update(threadId, () => state)]
           for (const put of puts) {
             const error = yield* fails(put, "StateTooLarge").pipe(writesNothing(service, threadId))
             assert.deepStrictEqual([error.threadId, error.bytes, error.limit], [threadId, bytes, 1000])
           }
         }
         const checkpointer = yield* Checkpointer.Checkpointer
-        yield* checkpointer.put({ threadId, state: "a".repeat(5000) })
+        yield* checkpointer.append({ threadId, state: "a".repeat(5000) })
         assert.strictEqual(yield* stateAt(service, threadId, 3), "a".repeat(5000))
         yield* fails(service.restore(threadId, { version: 3 }), "StateTooLarge").pipe(writesNothing(service, threadId))
       }))

@@ -25,7 +25,7 @@ import { age, fresh, type Group, historyOf, type JsonView, jsonView, onLiveClock
 interface Content {
   readonly state: Schema.Json
   readonly nextNodes: ReadonlyArray<string>
-  readonly pendingInterrupt: Checkpoint.Interrupt | null
+  readonly pendingInterrupts: ReadonlyArray<Checkpoint.Interrupt>
   readonly metadata: Schema.JsonObject
 }
 
@@ -53,7 +53,7 @@ type Key = Pick<Checkpoint.CheckpointRef, "threadId" | "namespace">
 
 /** What an operation is refused with, as the error has it. */
 class Refusal {
-  readonly _tag: "CheckpointIdTaken" | "CheckpointNotFound" | "VersionConflict"
+  readonly _tag: "CheckpointIdTaken" | "CheckpointNotFound" | "ThreadExists" | "VersionConflict"
   constructor(tag: Refusal["_tag"], fields?: object) {
     this._tag = tag
     Object.assign(this, fields)
@@ -67,7 +67,7 @@ const versionsOf = (model: Model, key: Key): ReadonlyArray<Version> => model.get
 const headOf = (model: Model, key: Key): Version | undefined => versionsOf(model, key).at(-1)
 
 const isPinned = (version: Version): boolean =>
-  version.tags.length > 0 || (version.content.pendingInterrupt !== null && !version.resolved)
+  version.tags.length > 0 || (version.content.pendingInterrupts.length > 0 && !version.resolved)
 
 /** What is not above the floor is there for as long as it is pinned. */
 const sweep = (thread: Thread): void => {
@@ -81,9 +81,7 @@ interface Write extends Key {
   /** Whether the head is what the writer takes for it, and the number of that. */
   readonly isHead?: ((head: Version | undefined) => boolean) | undefined
   readonly expected?: number | undefined
-  readonly writes?: Schema.JsonObject | undefined
-  readonly keepsWrites?: boolean | undefined
-  readonly resolvesInterrupt?: boolean | undefined
+  readonly step?: Checkpointer.Step | undefined
 }
 
 const save = (model: Model, write: Write): Version | Refusal => {
@@ -94,7 +92,11 @@ const save = (model: Model, write: Write): Version | Refusal => {
     return isDeepStrictEqual(named.content, content) ? named : new Refusal("CheckpointIdTaken")
   }
   const actual = head?.version ?? 0
-  if (write.isHead?.(head) === false) return new Refusal("VersionConflict", { expected: write.expected, actual })
+  if (write.isHead?.(head) === false) {
+    return write.expected === 0
+      ? new Refusal("ThreadExists", { version: actual })
+      : new Refusal("VersionConflict", { expected: write.expected, actual })
+  }
   const version: Version = {
     threadId,
     namespace,
@@ -102,12 +104,12 @@ const save = (model: Model, write: Write): Version | Refusal => {
     checkpointId: write.checkpointId ?? "",
     content,
     parent: write.parent ?? head,
-    writes: { ...(write.keepsWrites ? head?.writes : {}), ...write.writes },
+    writes: { ...(write.step?.keepsPendingWrites ? head?.writes : {}), ...write.step?.pendingWrites },
     tags: [],
     resolved: false,
     hours: 0
   }
-  if (write.resolvesInterrupt && head !== undefined) head.resolved = true
+  if (write.step?.resolvesInterrupts && head !== undefined) head.resolved = true
   model.set(nameOf(write), {
     versions: [...versionsOf(model, write), version],
     floor: model.get(nameOf(write))?.floor ?? 0
@@ -365,7 +367,7 @@ interface Known {
 }
 
 interface Prepared {
-  readonly input: Checkpointer.Append<Schema.Json> | Checkpointer.CompareAndSet<Schema.Json>
+  readonly put: (view: JsonView) => Effect.Effect<Checkpoint.Checkpoint<Schema.Json>, LawError>
   readonly parent: Known | undefined
   readonly write: Write
 }
@@ -425,10 +427,11 @@ const makeWorld = Effect.gen(function*() {
 })
 
 type LawError =
-  | Checkpointer.PutError
+  | Checkpointer.WriteError
   | Checkpointer.ReadError
   | CheckpointError.CheckpointNotFound
   | CheckpointError.VersionConflict
+  | CheckpointError.ThreadExists
 
 /**
  * Does it, and compares what came of it with the model's answer. Where the store broke, the model does it only if it was
@@ -511,7 +514,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
     same(found.map(timeless), expected.map(shownInfo))
     for (const ref of found) known.push({ ref, holder: undefined })
   }
-  const put = ({ input, parent, write }: Prepared, service: number = command.service) => {
+  const put = ({ parent, put, write }: Prepared, service: number = command.service) => {
     const { holder, ref } = parent ?? {}
     const isHead = ref === undefined
       ? write.isHead
@@ -521,7 +524,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
     return does(
       world,
       write,
-      views[service]!.put(input),
+      put(views[service]!),
       () => save(model, { ...write, isHead }),
       (saved, version) => saves(saved, version, service)
     )
@@ -540,30 +543,47 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
       const content: Content = {
         state: changed(headOf(model, parent?.ref ?? key)?.content.state ?? null, command.change, world.counter),
         nextNodes: command.unfinished ? ["a", "b"] : [],
-        pendingInterrupt: command.asks ? { interruptId: "?", request: world.counter } : null,
+        pendingInterrupts: command.asks ? [{ interruptId: "?", request: world.counter }] : [],
         metadata: metadatas[command.metadata]!
       }
-      const besides = {
-        checkpointId,
-        writes: values,
-        keepsWrites: command.keeps,
-        resolvesInterrupt: command.resolves
+      const given = { ...content, checkpointId }
+      const step = {
+        pendingWrites: values,
+        keepsPendingWrites: command.keeps,
+        resolvesInterrupts: command.resolves
       }
-      const input = { ...content, pendingInterrupt: content.pendingInterrupt ?? undefined, ...besides }
+      const first = { pendingWrites: values }
       const number = Math.max(0, (head?.version ?? 0) - command.back)
-      const prepared: Prepared = parent !== undefined
-        ? {
-          input: { ...input, parent: parent.ref },
-          parent,
-          write: { ...besides, content, namespace, threadId: parent.ref.threadId, expected: parent.ref.version }
+      const prepare = (): Prepared => {
+        if (parent !== undefined) {
+          const { threadId, version } = parent.ref
+          return {
+            put: (view) => view.put({ ...given, step, parent: parent.ref }),
+            parent,
+            write: { content, checkpointId, step, namespace, threadId, expected: version }
+          }
         }
-        : command.upon === "number"
-        ? {
-          input: { ...input, threadId, expectedVersion: number },
-          parent,
-          write: { ...besides, content, ...key, expected: number, isHead: (head) => (head?.version ?? 0) === number }
+        const isHead = (head: Version | undefined) => (head?.version ?? 0) === number
+        if (command.upon !== "number") {
+          return {
+            put: (view) => view.append({ ...given, threadId, step: first }),
+            parent,
+            write: { content, checkpointId, step: first, ...key }
+          }
         }
-        : { input: { ...input, threadId }, parent, write: { ...besides, content, ...key } }
+        return number === 0
+          ? {
+            put: (view) => view.create({ ...given, threadId, step: first }),
+            parent,
+            write: { content, checkpointId, step: first, ...key, expected: 0, isHead }
+          }
+          : {
+            put: (view) => view.put({ ...given, threadId, expectedVersion: number, step }),
+            parent,
+            write: { content, checkpointId, step, ...key, expected: number, isHead }
+          }
+      }
+      const prepared = prepare()
       puts.push(prepared)
       return yield* put(prepared)
     }
@@ -582,8 +602,8 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
         if (isQuiet) return Effect.void
         isQuiet = true
         const content = { state: changed(null, "edit", world.counter), nextNodes: [], metadata: {} }
-        return Effect.map(reader.put({ threadId, ...content }), ({ checkpointId }) => {
-          save(model, { ...key, checkpointId, content: { ...content, pendingInterrupt: null } })
+        return Effect.map(reader.append({ threadId, ...content }), ({ checkpointId }) => {
+          save(model, { ...key, checkpointId, content: { ...content, pendingInterrupts: [] } })
         })
       })
       const operation = command.effect === "none"
@@ -592,12 +612,14 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
       return yield* does(world, key, operation, () => {
         const head = headOf(model, key)
         if (head === undefined) return new Refusal("CheckpointNotFound")
-        const resolvesInterrupt = head.content.pendingInterrupt !== null
+        const resolvesInterrupts = head.content.pendingInterrupts.length > 0
         return save(model, {
           ...key,
           content: { ...head.content, state: changed(head.content.state, "append", world.counter) },
-          resolvesInterrupt,
-          keepsWrites: resolvesInterrupt || head.content.nextNodes.length > 0
+          step: {
+            resolvesInterrupts,
+            keepsPendingWrites: resolvesInterrupts || head.content.nextNodes.length > 0
+          }
         })
       }, saves)
     }
@@ -606,7 +628,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
       const options = {
         checkpointId,
         metadata: command.metadata === undefined ? undefined : metadatas[command.metadata],
-        writes: values
+        step: { pendingWrites: values }
       }
       return yield* does(world, key, view.restore(threadId, selector, options), () =>
         source === undefined
@@ -619,15 +641,15 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
           }), saves)
     }
     case "Fork": {
-      const fork = view.fork(target, { threadId, checkpointId })
-      return yield* does(world, byNumber === undefined ? target : key, fork, () =>
-        byNumber === undefined
+      const fork = view.fork(target.threadId, target, { threadId, checkpointId })
+      return yield* does(world, byReference === undefined ? target : key, fork, () =>
+        byReference === undefined
           ? new Refusal("CheckpointNotFound")
           : save(model, {
             ...key,
-            content: byNumber.content,
+            content: byReference.content,
             checkpointId,
-            parent: byNumber,
+            parent: byReference,
             expected: 0,
             isHead: (head) => head === undefined
           }), saves)
@@ -662,15 +684,15 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
     }
     case "Tag": {
       const tags = tagSets[command.tags]!
-      return yield* does(world, target, view.setTags(target, tags), () => {
-        if (byNumber === undefined) return new Refusal("CheckpointNotFound")
-        byNumber.tags = tags
-        sweep(model.get(nameOf(byNumber))!)
-        return byNumber
+      return yield* does(world, target, view.setTags(target.threadId, target, tags), () => {
+        if (byReference === undefined) return new Refusal("CheckpointNotFound")
+        byReference.tags = tags
+        sweep(model.get(nameOf(byReference))!)
+        return byReference
       }, (info, version) => same(timeless(info), shownInfo(version)))
     }
     case "SaveWrites":
-      return yield* does(world, target, view.saveWrites(target, values), () => {
+      return yield* does(world, target, view.savePendingWrites(target, values), () => {
         if (byReference === undefined) return new Refusal("CheckpointNotFound")
         byReference.writes = { ...values, ...byReference.writes }
         return undefined
@@ -679,7 +701,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
       return yield* does(
         world,
         target,
-        view.writes(target),
+        view.pendingWrites(target),
         () => byReference?.writes ?? new Refusal("CheckpointNotFound"),
         (found, expected) => same(found, expected)
       )
@@ -696,10 +718,10 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
         let { content } = head
         for (let i = 0; i <= head.version; i++) {
           content = { ...content, state: changed(content.state, "append", -i) }
-          const input = { ...content, threadId, pendingInterrupt: content.pendingInterrupt ?? undefined }
+          const input = { ...content, threadId }
           // The other service, which may take the newest version for the one that it knows, goes on.
           const service = i === head.version ? 1 - command.service : command.service
-          yield* put({ input, parent: undefined, write: { ...key, content } }, service)
+          yield* put({ put: (view) => view.append(input), parent: undefined, write: { ...key, content } }, service)
         }
       }
       return
@@ -713,7 +735,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
       const expected = Array.from(model.values(), ({ versions }) => versions.at(-1)!).filter((head) =>
         (all || head.namespace === namespace) &&
         (metadata === undefined || contains(head.content.metadata, metadata)) &&
-        (interrupted === undefined || (head.content.pendingInterrupt !== null) === interrupted) &&
+        (interrupted === undefined || (head.content.pendingInterrupts.length > 0) === interrupted) &&
         (unfinished === undefined || (head.content.nextNodes.length > 0) === unfinished)
       )
       return yield* does(world, key, Stream.runCollect(threads), () => expected, (found, expected) => {
@@ -761,7 +783,7 @@ const agree = Effect.fnUntraced(function*({ model, spaces, threadIds }: World, t
     const history = yield* historyOf(reader, key.threadId)
     same(history.map(timeless), versions.map(shown))
     same((yield* reader.listVersions(key.threadId)).map(timeless), versions.map(shownInfo))
-    for (const version of versions) same(yield* reader.writes(version), version.writes)
+    for (const version of versions) same(yield* reader.pendingWrites(version), version.writes)
   }
 })
 

@@ -29,7 +29,7 @@ const get: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         for (const state of range(1, 5)) {
-          const saved = yield* view.put({ threadId, state })
+          const saved = yield* view.append({ threadId, state })
           assert.deepStrictEqual(plain(Option.getOrThrow(yield* view.get(threadId))), plain(saved))
         }
       }))
@@ -52,14 +52,14 @@ const get: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const [first, second, third] = yield* putAll(view, threadId, ["a", "b", "c"])
-        yield* view.setTags(second!, ["tag", "other"])
-        yield* view.setTags(first!, ["tag"])
+        yield* view.setTags(second!.threadId, second!, ["tag", "other"])
+        yield* view.setTags(first!.threadId, first!, ["tag"])
         const tagged = () => Effect.map(view.get(threadId, { tag: "tag" }), (found) => Option.getOrThrow(found).state)
         assert.strictEqual(yield* tagged(), "b")
-        yield* view.setTags(third!, ["tag"])
+        yield* view.setTags(third!.threadId, third!, ["tag"])
         assert.strictEqual(yield* tagged(), "c")
-        yield* view.setTags(third!, [])
-        yield* view.setTags(second!, ["other"])
+        yield* view.setTags(third!.threadId, third!, [])
+        yield* view.setTags(second!.threadId, second!, ["other"])
         assert.strictEqual(yield* tagged(), "a")
       }))
 
@@ -67,8 +67,8 @@ const get: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const missing = yield* fresh
-        const saved = yield* view.put({ threadId, state: 1 })
-        yield* view.setTags(saved, ["tag"])
+        const saved = yield* view.append({ threadId, state: 1 })
+        yield* view.setTags(saved.threadId, saved, ["tag"])
         const reads = [
           view.get(missing),
           view.get(missing, { version: 1 }),
@@ -114,7 +114,7 @@ const getAtTime: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         for (const state of range(1, 4)) {
-          yield* view.put({ threadId, state })
+          yield* view.append({ threadId, state })
           yield* age("10 seconds")
         }
         const times = (yield* listing(view, threadId)).toReversed().map((info) => info.createdAt)
@@ -146,7 +146,7 @@ const getAtTime: Group = (it) => {
     it.effect("of versions of the same millisecond the newest is read", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* Effect.forEach(range(1, 40), (state) => view.put({ threadId, state }), { concurrency: 8 })
+        yield* Effect.forEach(range(1, 40), (state) => view.append({ threadId, state }), { concurrency: 8 })
         for (const { createdAt } of yield* listing(view, threadId)) {
           for (const offset of [-1, 0, 1]) yield* agrees(view, threadId, createdAt + offset)
         }
@@ -155,7 +155,7 @@ const getAtTime: Group = (it) => {
     it.effect("a time in another zone is the same time", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const saved = yield* view.put({ threadId, state: "a" })
+        const saved = yield* view.append({ threadId, state: "a" })
         const zoned = DateTime.setZoneOffset(saved.createdAt, 5 * 3_600_000)
         assert.strictEqual(Option.getOrThrow(yield* view.getAtTime(threadId, zoned)).state, "a")
         const before = DateTime.subtract(zoned, { milliseconds: 1 })
@@ -168,16 +168,16 @@ const getAtTime: Group = (it) => {
 const longThread = Effect.fnUntraced(function*(length: number) {
   const [view, threadId] = yield* freshThread
   yield* Effect.forEach(range(1, length), (state) =>
-    view.put({
+    view.append({
       threadId,
       state,
       nextNodes: state % 2 === 0 ? ["a", "b"] : [],
       metadata: { state },
-      pendingInterrupt: state % 3 === 0 ? { interruptId: `i${state}`, request: state } : undefined
+      pendingInterrupts: state % 3 === 0 ? [{ interruptId: `i${state}`, request: state }] : []
     }))
   yield* Effect.forEach(
     [1, 50, 51, 100, length],
-    (version) => view.setTags({ threadId, version }, ["a", `v${version}`])
+    (version) => view.setTags(threadId, { version }, ["a", `v${version}`])
   )
   return [view, threadId] as const
 })
@@ -290,7 +290,7 @@ const listings: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* longThread(110)
         const read = yield* view.history(threadId).pipe(
-          Stream.tap((checkpoint) => checkpoint.version > 105 ? view.put({ threadId, state: 0 }) : Effect.void),
+          Stream.tap((checkpoint) => checkpoint.version > 105 ? view.append({ threadId, state: 0 }) : Effect.void),
           Stream.map((checkpoint) => checkpoint.version),
           Stream.runCollect
         )
@@ -305,8 +305,8 @@ const unreadable: Group = (it) => {
   describe("what cannot be decoded", patient, () => {
     const oneOdd = Effect.gen(function*() {
       const [raw, threadId] = yield* freshThread
-      yield* putAll<Schema.Json, Checkpointer.PutError, never>(raw, threadId, [{ count: 1 }, { count: "two" }])
-      yield* raw.put({ threadId, state: { count: 3 } })
+      yield* putAll<Schema.Json, Checkpointer.WriteError, never>(raw, threadId, [{ count: 1 }, { count: "two" }])
+      yield* raw.append({ threadId, state: { count: 3 } })
       const view = yield* (yield* Checkpointer.Checkpointer).view({ state: Count, namespace: raw.namespace })
       return { raw, view, threadId }
     })
@@ -335,13 +335,13 @@ const unreadable: Group = (it) => {
     it.effect("an unreadable head is never taken for a missing one: no update, restore or fork begins anew", () =>
       Effect.gen(function*() {
         const { raw, threadId, view } = yield* oneOdd
-        yield* raw.put({ threadId, state: "not a count" })
+        yield* raw.append({ threadId, state: "not a count" })
         yield* fails(view.get(threadId), "StateDecodeError")
         yield* fails(view.update(threadId, () => ({ count: 0 })), "StateDecodeError")
         yield* fails(view.updateEffect(threadId, () => Effect.succeed({ count: 0 })), "StateDecodeError")
         yield* fails(view.restore(threadId, { version: 2 }), "StateDecodeError")
         const target = yield* fresh
-        yield* fails(view.fork({ threadId, version: 2 }, { threadId: target }), "StateDecodeError")
+        yield* fails(view.fork(threadId, { version: 2 }, { threadId: target }), "StateDecodeError")
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [4, 3, 2, 1])
         assert.deepStrictEqual(yield* versionsOf(view, target), [])
         yield* view.restore(threadId, { version: 3 })
@@ -354,7 +354,7 @@ const unreadable: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const store = yield* CheckpointStore.CheckpointStore
-        yield* view.put({ threadId, state: "before" })
+        yield* view.append({ threadId, state: "before" })
         yield* store.put({
           threadId,
           namespace: view.namespace,
@@ -364,13 +364,13 @@ const unreadable: Group = (it) => {
           payload: { format: 9999, text: `{"compressed":"x"}`, bytes: 18 },
           stateBytes: 18,
           nextNodes: "[]",
-          pendingInterrupt: "null",
+          pendingInterrupts: "[]",
           metadata: `{"a":1}`,
           pendingWrites: "{}",
-          resolvesInterrupt: false,
-          keepsPendingWrites: false
+          keepsPendingWrites: false,
+          resolvesInterrupts: false
         }, { _tag: "Any" })
-        yield* view.put({ threadId, state: "after" })
+        yield* view.append({ threadId, state: "after" })
         for (const selector of [{ version: 2 }, { checkpointId: "from the future" }]) {
           const error = yield* fails(view.get(threadId, selector), "StateDecodeError")
           assert.strictEqual(error.reason._tag, "UnknownFormat")
@@ -385,7 +385,7 @@ const unreadable: Group = (it) => {
         const [thread] = yield* Stream.runCollect(view.threads())
         assert.strictEqual(thread!.head.version, 3)
         yield* fails(
-          view.put({ threadId, state: { compressed: "x" }, checkpointId: "from the future", metadata: { a: 1 } }),
+          view.append({ threadId, state: { compressed: "x" }, checkpointId: "from the future", metadata: { a: 1 } }),
           "CheckpointIdTaken"
         )
       }))
@@ -403,20 +403,25 @@ const views: Group = (it) => {
         const counters = yield* Counters
         const threadId = yield* fresh
         assert.strictEqual(counters.namespace, "laws")
-        yield* counters.put({ threadId, state: { count: 1 } })
+        yield* counters.append({ threadId, state: { count: 1 } })
         const next = yield* counters.update(threadId, ({ count }) => ({ count: count + 1 }))
         assert.deepStrictEqual(next.state, { count: 2 })
         assert.strictEqual(next.namespace, "laws")
         assert.deepStrictEqual(yield* stateAt(yield* jsonView("laws"), threadId, 2), { count: 2 })
-        yield* fails(counters.put({ threadId, state: { count: 0.5 } }), "StateEncodeError")
+        yield* fails(counters.append({ threadId, state: { count: 0.5 } }), "StateEncodeError")
       }).pipe(Effect.provide(Counters.layer)))
 
-    it.effect("a view without a namespace is of the namespace \"\"", () =>
+    it.effect("the namespace of a service is its id, in which a slash is no separator, unless it is given", () =>
       Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
         const view = yield* Plain
         const threadId = yield* fresh
-        yield* view.put({ threadId, state: { count: 1 } })
-        assert.deepStrictEqual(yield* stateAt(yield* Checkpointer.Checkpointer, threadId, 1), { count: 1 })
+        yield* view.append({ threadId, state: { count: 1 } })
+        assert.isTrue(Option.isNone(yield* checkpointer.get(threadId)))
+        const named = yield* checkpointer.view({ state: Schema.Json, namespace: view.namespace })
+        assert.deepStrictEqual(yield* stateAt(named, threadId, 1), { count: 1 })
+        assert.strictEqual(view.namespace, Plain.key.replaceAll("/", "%2F"))
+        yield* view.deleteThread(threadId)
       }).pipe(Effect.provide(Plain.layer)))
 
     it.effect("a healthy store says so", () => Checkpointer.Checkpointer.use((checkpointer) => checkpointer.health))

@@ -128,10 +128,10 @@ const step = Effect.fnUntraced(function*(view: JsonView, model: Model, step: Ste
       const versions = model.get(step.thread) ?? []
       const version = (versions.at(-1)?.version ?? 0) + 1
       const state = [step.thread, filler, ...range(1, version)]
-      const interrupt = step.interrupted ? pendingInterrupt : undefined
-      const saved = yield* view.put({ threadId: step.thread, state, pendingInterrupt: interrupt })
+      const pendingInterrupts = step.interrupted ? [pendingInterrupt] : []
+      const saved = yield* view.append({ threadId: step.thread, state, pendingInterrupts })
       assert.strictEqual(saved.version, version, "version numbers go on from the head")
-      if (step.tagged) yield* view.setTags(saved, ["tag"])
+      if (step.tagged) yield* view.setTags(saved.threadId, saved, ["tag"])
       const { interrupted, tagged } = step
       model.set(step.thread, [...versions, { version, state, interrupted, tagged, hours: 0, condemned: false }])
       return
@@ -140,14 +140,14 @@ const step = Effect.fnUntraced(function*(view: JsonView, model: Model, step: Ste
       const version = model.get(step.thread)?.[step.index]
       if (version === undefined) return
       version.tagged = true
-      yield* view.setTags({ threadId: step.thread, version: version.version }, ["tag"])
+      yield* view.setTags(step.thread, { version: version.version }, ["tag"])
       return
     }
     case "Untag": {
       const versions = model.get(step.thread) ?? []
       for (const version of versions.filter((version) => version.tagged)) {
         version.tagged = false
-        yield* view.setTags({ threadId: step.thread, version: version.version }, [])
+        yield* view.setTags(step.thread, { version: version.version }, [])
       }
       if (versions.length > 0) model.set(step.thread, versions.filter((version) => !isGone(version)))
     }
@@ -162,11 +162,11 @@ const agrees = Effect.fnUntraced(function*(view: JsonView, model: Model) {
     const versions = model.get(threadId) ?? []
     const history = (yield* historyOf(view, threadId)).toReversed()
     assert.deepStrictEqual(
-      history.map(({ pendingInterrupt, state, tags, version }) => ({
+      history.map(({ pendingInterrupts, state, tags, version }) => ({
         version,
         state,
         tagged: tags.length > 0,
-        interrupted: Option.isSome(pendingInterrupt)
+        interrupted: pendingInterrupts.length > 0
       })),
       versions.map(({ interrupted, state, tagged, version }) => ({ version, state, tagged, interrupted }))
     )
@@ -337,7 +337,7 @@ export const retention: Group = (it, properties) => {
     it.effect("no operation finds a version that went", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const first = yield* view.put({ threadId, state: 1, checkpointId: "first" })
+        const first = yield* view.append({ threadId, state: 1, checkpointId: "first" })
         yield* age("1 hour")
         yield* putAll(view, threadId, [2, 3])
         const { createdAt } = (yield* view.listVersions(threadId)).at(-1)!
@@ -354,8 +354,8 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* Stream.runCollect(view.history(threadId, { before: 2 })), [])
         yield* fails(view.restore(threadId, { version: 1 }), "CheckpointNotFound")
         yield* fails(view.restore(threadId, { checkpointId: "first" }), "CheckpointNotFound")
-        yield* fails(view.fork(first, { threadId: yield* fresh }), "CheckpointNotFound")
-        yield* fails(view.setTags(first, ["tag"]), "CheckpointNotFound")
+        yield* fails(view.fork(first.threadId, first, { threadId: yield* fresh }), "CheckpointNotFound")
+        yield* fails(view.setTags(first.threadId, first, ["tag"]), "CheckpointNotFound")
         assert.strictEqual(yield* view.deleteThread(threadId), 2)
       }))
 
@@ -374,13 +374,19 @@ export const retention: Group = (it, properties) => {
         const [view, threadId] = yield* freshThread
         const growing = (version: number) => range(1, version).map((i) => `message ${i}`)
         for (const version of range(1, 40)) {
-          const interrupt = version % 13 === 0 ? pendingInterrupt : undefined
+          const pendingInterrupts = version % 13 === 0 ? [pendingInterrupt] : []
           const state = growing(version)
-          yield* view.put({ threadId, state, pendingInterrupt: interrupt, metadata: { version }, nextNodes: ["x"] })
+          yield* view.append({
+            threadId,
+            state,
+            pendingInterrupts,
+            metadata: { version },
+            nextNodes: ["x"]
+          })
           if (version % 10 === 0) yield* age("1 minute")
         }
-        yield* view.setTags({ threadId, version: 1 }, ["a"])
-        yield* view.setTags({ threadId, version: 20 }, ["a", "b"])
+        yield* view.setTags(threadId, { version: 1 }, ["a"])
+        yield* view.setTags(threadId, { version: 20 }, ["a", "b"])
         const kept = [40, 39, 38, 26, 20, 13, 1]
         const before = (yield* historyOf(view, threadId)).map(plain)
         yield* prune({ maxVersions: 3, namespace: view.namespace })
@@ -395,7 +401,7 @@ export const retention: Group = (it, properties) => {
           assert.deepStrictEqual(plain(Option.getOrThrow(atTime)), newest)
         }
         assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { tag: "a" })).version, 20)
-        const forked = yield* view.fork({ threadId, version: 20 }, { threadId: yield* fresh })
+        const forked = yield* view.fork(threadId, { version: 20 }, { threadId: yield* fresh })
         assert.deepStrictEqual(forked.state, growing(20))
         const restored = yield* view.restore(threadId, { version: 1 })
         assert.deepStrictEqual(yield* stateAt(view, threadId, restored.version), growing(1))
@@ -406,25 +412,21 @@ export const retention: Group = (it, properties) => {
         const [view, threadId] = yield* freshThread
         const text = randomText(2000)
         const state = (i: number) => ({ text, i })
-        for (const i of range(1, 4)) yield* view.put({ threadId, checkpointId: `id ${i}`, state: state(i) })
+        for (const i of range(1, 4)) yield* view.append({ threadId, checkpointId: `id ${i}`, state: state(i) })
         yield* prune({ maxVersions: 1, namespace: view.namespace })
         const head = Option.getOrThrow(yield* view.get(threadId))
         for (
-          const [i, put] of [
-            { threadId, state: state(1) },
-            { parent: head, state: state(1) },
-            { threadId, state: "other content" }
+          const [i, input] of [
+            { threadId, checkpointId: "id 1", state: state(1) },
+            { threadId, checkpointId: "id 3", state: "other content" }
           ].entries()
         ) {
-          const checkpointId = `id ${i + 1}`
-          if (i === 1) {
-            yield* fails(view.put({ ...put, checkpointId }), "VersionConflict")
-            continue
-          }
-          const saved = yield* view.put({ ...put, checkpointId })
-          assert.strictEqual(saved.version, i === 0 ? 5 : 6)
-          assert.deepStrictEqual(Option.getOrThrow(yield* view.get(threadId, { checkpointId })).state, put.state)
-          assert.deepStrictEqual(yield* view.put({ ...put, checkpointId }), saved)
+          const saved = yield* view.append(input)
+          assert.strictEqual(saved.version, 5 + i)
+          const read = Option.getOrThrow(yield* view.get(threadId, { checkpointId: input.checkpointId }))
+          assert.deepStrictEqual(read.state, input.state)
+          assert.deepStrictEqual(yield* view.append(input), saved)
+          yield* fails(view.put({ parent: head, checkpointId: "id 2", state: state(1) }), "VersionConflict")
         }
         assert.deepStrictEqual(yield* stateAt(view, threadId, 4), state(4))
       }))
@@ -433,17 +435,17 @@ export const retention: Group = (it, properties) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const pendingInterrupt = { interruptId: "question", request: "?" }
-        const asked = yield* view.put({ threadId, state: 1, pendingInterrupt })
-        yield* view.put({ parent: asked, state: 2, pendingInterrupt: { interruptId: "other", request: "?" } })
-        yield* view.put({ threadId, state: 3 })
-        yield* view.put({ threadId, state: 4, pendingInterrupt })
-        const answered = yield* view.put({ threadId, state: 5, resolvesInterrupt: true })
-        yield* view.put({ parent: answered, state: 6, pendingInterrupt })
+        const asked = yield* view.append({ threadId, state: 1, pendingInterrupts: [pendingInterrupt] })
+        yield* view.put({ parent: asked, state: 2, pendingInterrupts: [{ interruptId: "other", request: "?" }] })
+        yield* view.append({ threadId, state: 3 })
+        const fourth = yield* view.append({ threadId, state: 4, pendingInterrupts: [pendingInterrupt] })
+        const answered = yield* view.put({ parent: fourth, state: 5, step: { resolvesInterrupts: true } })
+        yield* view.put({ parent: answered, state: 6, pendingInterrupts: [pendingInterrupt] })
         // The interrupt moves with an update, and not what it was before.
         yield* view.update(threadId, () => 7)
         assert.deepStrictEqual(
-          Option.getOrThrow(yield* view.get(threadId, { version: 4 })).pendingInterrupt,
-          Option.some(pendingInterrupt)
+          Option.getOrThrow(yield* view.get(threadId, { version: 4 })).pendingInterrupts,
+          [pendingInterrupt]
         )
         yield* prune({ maxVersions: 1, namespace: view.namespace })
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [7, 2, 1])
@@ -453,19 +455,19 @@ export const retention: Group = (it, properties) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const [tagged] = yield* putAll(view, threadId, [1, 2])
-        yield* view.put({ threadId, state: 3, pendingInterrupt })
+        yield* view.append({ threadId, state: 3, pendingInterrupts: [pendingInterrupt] })
         yield* putAll(view, threadId, [4, 5])
-        yield* view.setTags(tagged!, ["a", "b"])
-        yield* view.setTags({ threadId, version: 3 }, ["a"])
+        yield* view.setTags(tagged!.threadId, tagged!, ["a", "b"])
+        yield* view.setTags(threadId, { version: 3 }, ["a"])
         yield* prune({ maxVersions: 1, namespace: view.namespace })
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [5, 3, 1])
-        yield* view.setTags(tagged!, ["b"])
+        yield* view.setTags(tagged!.threadId, tagged!, ["b"])
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [5, 3, 1])
-        assert.deepStrictEqual((yield* view.setTags(tagged!, [])).tags, [])
+        assert.deepStrictEqual((yield* view.setTags(tagged!.threadId, tagged!, [])).tags, [])
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [5, 3])
         assert.isTrue(Option.isNone(yield* view.get(threadId, { version: 1 })))
-        yield* fails(view.setTags(tagged!, ["a"]), "CheckpointNotFound")
-        yield* view.setTags({ threadId, version: 3 }, [])
+        yield* fails(view.setTags(tagged!.threadId, tagged!, ["a"]), "CheckpointNotFound")
+        yield* view.setTags(threadId, { version: 3 }, [])
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [5, 3])
         assert.deepStrictEqual(yield* prune({ maxVersions: 1, namespace: view.namespace }), nothing(false))
       }))
@@ -474,10 +476,10 @@ export const retention: Group = (it, properties) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const [tagged] = yield* putAll(view, threadId, [1, 2])
-        yield* view.setTags(tagged!, ["a"])
+        yield* view.setTags(tagged!.threadId, tagged!, ["a"])
         assert.deepStrictEqual(yield* prune({ maxVersions: 1, namespace: view.namespace }), nothing(false))
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [2, 1])
-        yield* view.setTags(tagged!, [])
+        yield* view.setTags(tagged!.threadId, tagged!, [])
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [2])
       }))
 
@@ -485,8 +487,8 @@ export const retention: Group = (it, properties) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const [tagged] = yield* putAll(view, threadId, [1, 2])
-        yield* view.setTags(tagged!, ["a"])
-        yield* view.setTags(tagged!, [])
+        yield* view.setTags(tagged!.threadId, tagged!, ["a"])
+        yield* view.setTags(tagged!.threadId, tagged!, [])
         const report = yield* prune({ maxVersions: 1, namespace: view.namespace })
         assert.strictEqual(report.versions, 1)
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [2])
@@ -497,12 +499,12 @@ export const retention: Group = (it, properties) => {
         const [view] = yield* freshThread
         yield* putAll(view, "idle", [1, 2, 3])
         yield* putAll(view, "tagged", [1, 2, 3, 4])
-        yield* view.setTags({ threadId: "tagged", version: 2 }, ["a"])
-        yield* view.put({ threadId: "interrupted", state: 1, pendingInterrupt })
-        yield* view.put({ threadId: "interrupted", state: 2 })
-        yield* view.put({ threadId: "living", state: 1 })
+        yield* view.setTags("tagged", { version: 2 }, ["a"])
+        yield* view.append({ threadId: "interrupted", state: 1, pendingInterrupts: [pendingInterrupt] })
+        yield* view.append({ threadId: "interrupted", state: 2 })
+        yield* view.append({ threadId: "living", state: 1 })
         yield* age("2 hours")
-        yield* view.put({ threadId: "living", state: 2 })
+        yield* view.append({ threadId: "living", state: 2 })
         const report = yield* prune({ idleThreads: "1 hour", namespace: view.namespace })
         assert.deepStrictEqual(
           report.threads.map(({ deleted, threadId, versions }) => ({ threadId, versions, deleted })).toSorted(byThread),
@@ -514,18 +516,18 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, "tagged"), [4, 2])
         assert.deepStrictEqual(yield* versionsOf(view, "interrupted"), [2, 1])
         assert.deepStrictEqual(yield* versionsOf(view, "living"), [2, 1])
-        assert.strictEqual((yield* view.put({ threadId: "idle", state: "anew" })).version, 1)
-        assert.strictEqual((yield* view.put({ threadId: "tagged", state: "on" })).version, 5)
+        assert.strictEqual((yield* view.append({ threadId: "idle", state: "anew" })).version, 1)
+        assert.strictEqual((yield* view.append({ threadId: "tagged", state: "on" })).version, 5)
       }))
 
     it.effect("activity is a new version: reading or tagging a thread does not keep it from being idle", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const saved = yield* view.put({ threadId, state: 1 })
+        const saved = yield* view.append({ threadId, state: 1 })
         yield* age("2 hours")
         yield* view.get(threadId)
-        yield* view.setTags(saved, ["a"])
-        yield* view.setTags(saved, [])
+        yield* view.setTags(saved.threadId, saved, ["a"])
+        yield* view.setTags(saved.threadId, saved, [])
         const report = yield* prune({ idleThreads: "1 hour", namespace: view.namespace })
         assert.strictEqual(report.threadsDeleted, 1)
       }))
@@ -601,11 +603,11 @@ export const retention: Group = (it, properties) => {
       Effect.gen(function*() {
         for (const maxAge of ["1 hour", 3_600_000, { hours: 1 }, [3600, 0], 3_600_000_000_000n] as const) {
           const [view, threadId] = yield* freshThread
-          yield* view.put({ threadId, state: 1 })
+          yield* view.append({ threadId, state: 1 })
           yield* age("65 minutes")
-          yield* view.put({ threadId, state: 2 })
+          yield* view.append({ threadId, state: 2 })
           yield* age("55 minutes")
-          yield* view.put({ threadId, state: 3 })
+          yield* view.append({ threadId, state: 3 })
           yield* prune({ maxAge, namespace: view.namespace })
           assert.deepStrictEqual(yield* versionsOf(view, threadId), [3, 2], String(maxAge))
         }
@@ -635,7 +637,7 @@ export const retention: Group = (it, properties) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* putAll(view, threadId, [[1]])
-        const write = Effect.forEach(range(2, 100), (version) => view.put({ threadId, state: range(1, version) }))
+        const write = Effect.forEach(range(2, 100), (version) => view.append({ threadId, state: range(1, version) }))
         const prunes = Effect.forEach(range(1, 10), () =>
           Effect.andThen(Effect.yieldNow, prune({ maxVersions: 5, namespace: view.namespace })))
         const [saved, reports] = yield* Effect.all([write, prunes], { concurrency: 2 })

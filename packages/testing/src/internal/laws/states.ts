@@ -269,7 +269,7 @@ export const states: Group = (it, properties) => {
     it.effect.each(samples)("a saved state reads back: $name", ({ state }) =>
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
-        const saved = yield* checkpointer.put({ threadId, state })
+        const saved = yield* checkpointer.append({ threadId, state })
         assert.strictEqual(saved.state, state)
         assert.deepStrictEqual(yield* stateAt(checkpointer, threadId, 1), state)
       }))
@@ -277,7 +277,7 @@ export const states: Group = (it, properties) => {
     it.effect.each(samples)("a saved state reads back through a view: $name", ({ state }) =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state })
+        yield* view.append({ threadId, state })
         assert.deepStrictEqual(yield* stateAt(view, threadId, 1), state)
       }))
 
@@ -301,17 +301,22 @@ export const states: Group = (it, properties) => {
         for (const value of values) {
           const threadId = yield* fresh
           yield* poisonParser
-          const saved = yield* view.put({
+          const saved = yield* view.append({
             threadId,
             state: value,
             metadata: value,
-            pendingInterrupt: { interruptId: "i", request: value },
-            writes: value
+            pendingInterrupts: [{ interruptId: "i", request: value }],
+            step: { pendingWrites: value }
           })
           yield* poisonParser
           const read = Option.getOrThrow(yield* view.get(threadId))
           assert.deepStrictEqual(
-            [read.state, read.metadata, Option.getOrThrow(read.pendingInterrupt).request, yield* view.writes(saved)],
+            [
+              read.state,
+              read.metadata,
+              read.pendingInterrupts[0]!.request,
+              yield* view.pendingWrites(saved)
+            ],
             [value, value, value, value]
           )
           assert.deepStrictEqual((yield* view.update(threadId, (state) => ({ state }))).state, { state: value })
@@ -324,7 +329,7 @@ export const states: Group = (it, properties) => {
     it.effect("-0 reads back as 0", () =>
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
-        yield* checkpointer.put({ threadId, state: -0 })
+        yield* checkpointer.append({ threadId, state: -0 })
         assert.isTrue(Object.is(yield* stateAt(checkpointer, threadId, 1), 0))
       }))
 
@@ -335,10 +340,10 @@ export const states: Group = (it, properties) => {
           const checkpointer = yield* Checkpointer.Checkpointer
           const [view, threadId] = yield* freshThread
           for (const it of [checkpointer, view]) {
-            yield* it.put({ threadId, state: nested(1000, wrap) })
+            yield* it.append({ threadId, state: nested(1000, wrap) })
             assert.strictEqual(depthOf(yield* stateAt(it, threadId, 1)), 1000)
             for (const levels of [1001, 5_000, 100_000]) {
-              yield* fails(it.put({ threadId, state: nested(levels, wrap) }), "StateEncodeError")
+              yield* fails(it.append({ threadId, state: nested(levels, wrap) }), "StateEncodeError")
             }
             assert.lengthOf(yield* it.listVersions(threadId), 1)
           }
@@ -350,9 +355,9 @@ export const states: Group = (it, properties) => {
         const view = yield* (yield* Checkpointer.Checkpointer).view({ state: Tree, namespace: yield* fresh })
         const threadId = yield* fresh
         const tree = (levels: number) => nested(levels, (inner) => [inner]) as Tree
-        yield* fails(view.put({ threadId, state: tree(100_000) }), "StateEncodeError")
+        yield* fails(view.append({ threadId, state: tree(100_000) }), "StateEncodeError")
         assert.deepStrictEqual(yield* view.listVersions(threadId), [])
-        yield* view.put({ threadId, state: tree(100) })
+        yield* view.append({ threadId, state: tree(100) })
         assert.strictEqual(depthOf((yield* stateAt(view, threadId, 1)) as Schema.Json), 100)
       }))
 
@@ -381,7 +386,7 @@ export const states: Group = (it, properties) => {
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
         const messages = range(1, 600).map((i) => ({ i, text: `message ${i} `.repeat(8) }))
-        yield* Effect.forEach(messages, (_, i) => checkpointer.put({ threadId, state: messages.slice(0, i + 1) }))
+        yield* Effect.forEach(messages, (_, i) => checkpointer.append({ threadId, state: messages.slice(0, i + 1) }))
         for (const version of [1, 2, 3, 50, 51, 256, 257, 511, 512, 513, 514, 599, 600]) {
           assert.deepStrictEqual(yield* stateAt(checkpointer, threadId, version), messages.slice(0, version))
         }
@@ -396,7 +401,7 @@ export const states: Group = (it, properties) => {
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
         const state = { list: [1, 2] }
-        const put = yield* checkpointer.put({ threadId, state })
+        const put = yield* checkpointer.append({ threadId, state })
         state.list.push(3)
         const read = yield* stateAt(checkpointer, threadId, 1)
         assert.deepStrictEqual(read, { list: [1, 2] })
@@ -412,7 +417,7 @@ export const states: Group = (it, properties) => {
         Effect.gen(function*() {
           const view = yield* (yield* Checkpointer.Checkpointer).view({ state: Rich, namespace: yield* fresh })
           const threadId = yield* fresh
-          yield* view.put({ threadId, state })
+          yield* view.append({ threadId, state })
           assert.isTrue(sameRich(yield* stateAt(view, threadId, 1), state))
         })
     )
@@ -439,7 +444,7 @@ export const states: Group = (it, properties) => {
           namespace: yield* fresh
         })
         const threadId = yield* fresh
-        yield* view.put({ threadId, state: { count: 1.5, at: DateTime.makeUnsafe(5) } })
+        yield* view.append({ threadId, state: { count: 1.5, at: DateTime.makeUnsafe(5) } })
         const next = yield* view.update(threadId, ({ at, count }) => ({ count: count + 1, at }))
         assert.strictEqual(next.state.count, 2.5)
         const read = yield* stateAt(view, threadId, 2)
@@ -452,7 +457,7 @@ export const states: Group = (it, properties) => {
         const state = Schema.Struct({ count: Schema.Int })
         const view = yield* (yield* Checkpointer.Checkpointer).view({ state, namespace: yield* fresh })
         const threadId = yield* fresh
-        const error = yield* fails(view.put({ threadId, state: { count: 1.5 } }), "StateEncodeError")
+        const error = yield* fails(view.append({ threadId, state: { count: 1.5 } }), "StateEncodeError")
         assert.strictEqual(error.threadId, threadId)
         assert.strictEqual(error.namespace, view.namespace)
         assert.include(error.problem, "count")
@@ -465,14 +470,14 @@ export const states: Group = (it, properties) => {
       ({ value }) =>
         Effect.gen(function*() {
           const [checkpointer, threadId] = yield* plainThread
-          yield* checkpointer.put({ threadId, state: 1 })
+          yield* checkpointer.append({ threadId, state: 1 })
           const inside = yield* fails(
-            checkpointer.put({ threadId, state: { a: [0, value] } as never as Schema.Json }),
+            checkpointer.append({ threadId, state: { a: [0, value] } as never as Schema.Json }),
             "StateEncodeError"
           )
           assert.include(inside.problem, `$["a"][1]`)
           assert.strictEqual(inside.threadId, threadId)
-          const root = yield* fails(checkpointer.put({ threadId, state: value as never }), "StateEncodeError")
+          const root = yield* fails(checkpointer.append({ threadId, state: value as never }), "StateEncodeError")
           assert.match(root.problem, /\$$/)
           yield* fails(checkpointer.update(threadId, () => ({ value }) as never), "StateEncodeError")
           assert.lengthOf(yield* checkpointer.listVersions(threadId), 1)
@@ -482,8 +487,8 @@ export const states: Group = (it, properties) => {
     it.effect("a cycle or a hole in an array is a StateEncodeError", () =>
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
-        yield* fails(checkpointer.put({ threadId, state: cyclic as never }), "StateEncodeError")
-        const hole = yield* fails(checkpointer.put({ threadId, state: Array(2) as never }), "StateEncodeError")
+        yield* fails(checkpointer.append({ threadId, state: cyclic as never }), "StateEncodeError")
+        const hole = yield* fails(checkpointer.append({ threadId, state: Array(2) as never }), "StateEncodeError")
         assert.include(hole.problem, "$[0]")
         assert.deepStrictEqual(yield* checkpointer.listVersions(threadId), [])
       }))
@@ -496,20 +501,25 @@ export const states: Group = (it, properties) => {
         Effect.gen(function*() {
           const [checkpointer, threadId] = yield* plainThread
           const pendingInterrupt = { interruptId: "approve", request: state }
-          yield* checkpointer.put({ threadId, state: 0, metadata: { value: state }, pendingInterrupt })
+          yield* checkpointer.append({
+            threadId,
+            state: 0,
+            metadata: { value: state },
+            pendingInterrupts: [pendingInterrupt]
+          })
           const read = Option.getOrThrow(yield* checkpointer.get(threadId))
           assert.deepStrictEqual(read.metadata, { value: state })
-          assert.deepStrictEqual(Option.getOrThrow(read.pendingInterrupt), pendingInterrupt)
+          assert.deepStrictEqual(read.pendingInterrupts[0]!, pendingInterrupt)
           const [listed] = yield* checkpointer.listVersions(threadId)
           assert.deepStrictEqual(listed!.metadata, read.metadata)
-          assert.deepStrictEqual(listed!.pendingInterrupt, read.pendingInterrupt)
+          assert.deepStrictEqual(listed!.pendingInterrupts, read.pendingInterrupts)
         })
     )
 
     it.effect("metadata keeps keys that mean something to JavaScript", () =>
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
-        yield* checkpointer.put({ threadId, state: 0, metadata: oddKeys })
+        yield* checkpointer.append({ threadId, state: 0, metadata: oddKeys })
         assert.deepStrictEqual(Option.getOrThrow(yield* checkpointer.get(threadId)).metadata, oddKeys)
       }))
 
@@ -518,17 +528,20 @@ export const states: Group = (it, properties) => {
         const [checkpointer, threadId] = yield* plainThread
         const deep = (levels: number) => nested(levels, (inner) => [inner])
         const request = (levels: number) => ({ interruptId: "i", request: deep(levels - 1) })
-        yield* checkpointer.put({
+        yield* checkpointer.append({
           threadId,
           state: 0,
           metadata: { deep: deep(999) },
-          pendingInterrupt: request(1000)
+          pendingInterrupts: [request(1000)]
         })
         const read = Option.getOrThrow(yield* checkpointer.get(threadId))
         assert.strictEqual(depthOf(read.metadata), 1000)
-        assert.strictEqual(depthOf(Option.getOrThrow(read.pendingInterrupt).request), 999)
-        yield* refuses(checkpointer.put({ threadId, state: 0, metadata: { deep: deep(1000) } }), "metadata")
-        yield* refuses(checkpointer.put({ threadId, state: 0, pendingInterrupt: request(1001) }), "pendingInterrupt")
+        assert.strictEqual(depthOf(read.pendingInterrupts[0]!.request), 999)
+        yield* refuses(checkpointer.append({ threadId, state: 0, metadata: { deep: deep(1000) } }), "metadata")
+        yield* refuses(
+          checkpointer.append({ threadId, state: 0, pendingInterrupts: [request(1001)] }),
+          "pendingInterrupts"
+        )
         assert.lengthOf(yield* checkpointer.listVersions(threadId), 1)
       }))
 
@@ -540,10 +553,10 @@ export const states: Group = (it, properties) => {
           const [checkpointer, threadId] = yield* plainThread
           const metadata = Object.fromEntries([["json", json], [text, text]])
           const pendingInterrupt = { interruptId: "approve", request: json }
-          yield* checkpointer.put({ threadId, state: 0, metadata, pendingInterrupt, nextNodes })
+          yield* checkpointer.append({ threadId, state: 0, metadata, pendingInterrupts: [pendingInterrupt], nextNodes })
           const read = Option.getOrThrow(yield* checkpointer.get(threadId))
           assert.deepStrictEqual(read.metadata, asRead(metadata))
-          assert.deepStrictEqual(Option.getOrThrow(read.pendingInterrupt), asRead(pendingInterrupt))
+          assert.deepStrictEqual(read.pendingInterrupts[0]!, asRead(pendingInterrupt))
           assert.deepStrictEqual(read.nextNodes, nextNodes)
         }),
       properties
@@ -553,7 +566,7 @@ export const states: Group = (it, properties) => {
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
         const nextNodes = ["b", "a", "b", "", "\u0000", "\ud800", "\u001a0000", "c'"]
-        yield* checkpointer.put({ threadId, state: 0, nextNodes })
+        yield* checkpointer.append({ threadId, state: 0, nextNodes })
         assert.deepStrictEqual(Option.getOrThrow(yield* checkpointer.get(threadId)).nextNodes, nextNodes)
       }))
 
@@ -563,11 +576,11 @@ export const states: Group = (it, properties) => {
         Effect.gen(function*() {
           const [checkpointer, threadId] = yield* plainThread
           const bad = { a: [0, value] } as never as Schema.JsonObject
-          const reason = yield* refuses(checkpointer.put({ threadId, state: 0, metadata: bad }), "metadata")
+          const reason = yield* refuses(checkpointer.append({ threadId, state: 0, metadata: bad }), "metadata")
           assert.include(reason, `["a"][1]`)
           yield* refuses(
-            checkpointer.put({ threadId, state: 0, pendingInterrupt: { interruptId: "i", request: bad } }),
-            "pendingInterrupt"
+            checkpointer.append({ threadId, state: 0, pendingInterrupts: [{ interruptId: "i", request: bad }] }),
+            "pendingInterrupts"
           )
           assert.deepStrictEqual(yield* checkpointer.listVersions(threadId), [])
         })

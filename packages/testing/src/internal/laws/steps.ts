@@ -43,14 +43,14 @@ export const steps: Group = (it, properties) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const other = yield* anotherService(view.namespace)
-        const first = yield* view.put({ threadId, state: 1, writes: awkward })
-        const second = yield* view.put({ parent: first, state: 2, writes: { a: 1 } })
-        yield* other.saveWrites(second, awkward)
+        const first = yield* view.append({ threadId, state: 1, step: { pendingWrites: awkward } })
+        const second = yield* view.put({ parent: first, state: 2, step: { pendingWrites: { a: 1 } } })
+        yield* other.savePendingWrites(second, awkward)
         const third = yield* view.put({ parent: second, state: 3 })
-        yield* view.saveWrites(third, {})
-        assert.deepStrictEqual(yield* other.writes(first), asRead(awkward))
-        assert.deepStrictEqual(yield* view.writes(second), { ...asRead(awkward), a: 1 })
-        assert.deepStrictEqual(yield* view.writes(third), {})
+        yield* view.savePendingWrites(third, {})
+        assert.deepStrictEqual(yield* other.pendingWrites(first), asRead(awkward))
+        assert.deepStrictEqual(yield* view.pendingWrites(second), { ...asRead(awkward), a: 1 })
+        assert.deepStrictEqual(yield* view.pendingWrites(third), {})
       }))
 
     it.effect.prop(
@@ -59,9 +59,9 @@ export const steps: Group = (it, properties) => {
       ([one, two]) =>
         Effect.gen(function*() {
           const [view, threadId] = yield* freshThread
-          const saved = yield* view.put({ threadId, state: null, writes: { one } })
-          yield* view.saveWrites(saved, { two })
-          assert.strictEqual(textOf(yield* view.writes(saved)), textOf({ one, two }))
+          const saved = yield* view.append({ threadId, state: null, step: { pendingWrites: { one } } })
+          yield* view.savePendingWrites(saved, { two })
+          assert.strictEqual(textOf(yield* view.pendingWrites(saved)), textOf({ one, two }))
         }),
       properties
     )
@@ -69,63 +69,69 @@ export const steps: Group = (it, properties) => {
     it.effect("the first value of a task stays", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const saved = yield* view.put({ threadId, state: 1, writes: { a: "first" } })
-        yield* view.saveWrites(saved, { a: "second", b: "first" })
-        yield* Effect.forEach(range(1, 16), (i) => view.saveWrites(saved, { b: i, c: "same" }), {
+        const saved = yield* view.append({ threadId, state: 1, step: { pendingWrites: { a: "first" } } })
+        yield* view.savePendingWrites(saved, { a: "second", b: "first" })
+        yield* Effect.forEach(range(1, 16), (i) => view.savePendingWrites(saved, { b: i, c: "same" }), {
           concurrency: "unbounded"
         })
-        assert.deepStrictEqual(yield* view.writes(saved), { a: "first", b: "first", c: "same" })
+        assert.deepStrictEqual(yield* view.pendingWrites(saved), { a: "first", b: "first", c: "same" })
       }))
 
     it.effect("they belong to one version, and nothing of them is in another", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const first = yield* view.put({ threadId, state: 1, writes: { a: 1 } })
+        const first = yield* view.append({ threadId, state: 1, step: { pendingWrites: { a: 1 } } })
         const branches = [
           yield* view.put({ parent: first, state: 2, nextNodes: ["a"] }),
           yield* view.restore(threadId, { version: 1 }),
-          yield* view.fork(first, { threadId: `${threadId} fork` })
+          yield* view.fork(first.threadId, first, { threadId: `${threadId} fork` })
         ]
-        for (const branch of branches) assert.deepStrictEqual(yield* view.writes(branch), {})
-        assert.deepStrictEqual(yield* view.writes(first), { a: 1 })
+        for (const branch of branches) assert.deepStrictEqual(yield* view.pendingWrites(branch), {})
+        assert.deepStrictEqual(yield* view.pendingWrites(first), { a: 1 })
       }))
 
     it.effect("they go on with the next version where it says so, and with an update of what is unfinished", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const pendingInterrupt = { interruptId: "?", request: null }
-        const first = yield* view.put({ threadId, state: 1, writes: { a: 1, b: 1 }, nextNodes: ["a", "b"] })
-        yield* view.saveWrites(first, { c: 1 })
+        const first = yield* view.append({
+          threadId,
+          state: 1,
+          nextNodes: ["a", "b"],
+          step: { pendingWrites: { a: 1, b: 1 } }
+        })
+        yield* view.savePendingWrites(first, { c: 1 })
         const second = yield* view.put({
           parent: first,
           state: 2,
-          keepsWrites: true,
-          writes: { b: 2 },
-          pendingInterrupt
+          pendingInterrupts: [pendingInterrupt],
+          step: { keepsPendingWrites: true, pendingWrites: { b: 2 } }
         })
         const third = yield* view.update(threadId, () => 3)
         const fourth = yield* view.updateEffect(threadId, () => Effect.succeed(4))
         for (const version of [second, third, fourth]) {
-          assert.deepStrictEqual(yield* view.writes(version), { a: 1, b: 2, c: 1 })
+          assert.deepStrictEqual(yield* view.pendingWrites(version), { a: 1, b: 2, c: 1 })
         }
-        assert.deepStrictEqual(yield* view.writes(first), { a: 1, b: 1, c: 1 })
-        yield* view.put({ threadId, state: 5, writes: { d: 1 } })
-        assert.deepStrictEqual(yield* view.writes(yield* view.update(threadId, () => 6)), {})
+        assert.deepStrictEqual(yield* view.pendingWrites(first), { a: 1, b: 1, c: 1 })
+        yield* view.append({ threadId, state: 5, step: { pendingWrites: { d: 1 } } })
+        assert.deepStrictEqual(yield* view.pendingWrites(yield* view.update(threadId, () => 6)), {})
         assert.deepStrictEqual(
-          yield* view.writes(yield* view.restore(threadId, { version: 2 }, { writes: { e: 1 }, metadata: { f: 1 } })),
+          yield* view.pendingWrites(
+            yield* view.restore(threadId, { version: 2 }, { step: { pendingWrites: { e: 1 } }, metadata: { f: 1 } })
+          ),
           { e: 1 }
         )
         const [restored] = yield* view.listVersions(threadId)
         assert.deepStrictEqual(restored!.metadata, { f: 1 })
-        assert.deepStrictEqual(restored!.pendingInterrupt, Option.some(pendingInterrupt))
-        const begun = yield* view.put({ threadId: `${threadId} new`, state: 1, keepsWrites: true, writes: { a: 1 } })
-        assert.deepStrictEqual(yield* view.writes(begun), { a: 1 })
+        assert.deepStrictEqual(restored!.pendingInterrupts, [pendingInterrupt])
+        const begun = yield* view.create({ threadId: `${threadId} new`, state: 1, step: { pendingWrites: { a: 1 } } })
+        assert.deepStrictEqual(yield* view.pendingWrites(begun), { a: 1 })
       }))
 
     it.effect("a version that is not there, or not that one, takes none", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const saved = yield* view.put({ threadId, state: 1, writes: { a: 1 } })
+        const saved = yield* view.append({ threadId, state: 1, step: { pendingWrites: { a: 1 } } })
         for (
           const target of [
             { ...saved, version: 2 },
@@ -133,50 +139,53 @@ export const steps: Group = (it, properties) => {
             { ...saved, threadId: `${threadId} other` }
           ]
         ) {
-          yield* fails(view.saveWrites(target, { b: 2 }), "CheckpointNotFound")
-          yield* fails(view.writes(target), "CheckpointNotFound")
+          yield* fails(view.savePendingWrites(target, { b: 2 }), "CheckpointNotFound")
+          yield* fails(view.pendingWrites(target), "CheckpointNotFound")
         }
-        yield* refuses(view.saveWrites({ ...saved, namespace: "other" }, { b: 2 }), "target.namespace")
-        yield* refuses(view.saveWrites(saved, [] as never), "writes")
-        yield* refuses(view.saveWrites(saved, { "": 1 }), "writes")
-        yield* refuses(view.saveWrites(saved, { "a\u0000": 1 }), "writes")
-        yield* refuses(view.saveWrites(saved, { a: Number.NaN }), "writes")
-        yield* refuses(view.put({ threadId, state: 2, writes: { a: undefined as never } }), "writes")
-        yield* fails(view.saveWrites(saved, { a: "x".repeat(8 * 1024 * 1024) }), "StateTooLarge")
-        assert.deepStrictEqual(yield* view.writes(saved), { a: 1 })
+        yield* refuses(view.savePendingWrites({ ...saved, namespace: "other" }, { b: 2 }), "target.namespace")
+        yield* refuses(view.savePendingWrites(saved, [] as never), "pendingWrites")
+        yield* refuses(view.savePendingWrites(saved, { "": 1 }), "pendingWrites")
+        yield* refuses(view.savePendingWrites(saved, { "a\u0000": 1 }), "pendingWrites")
+        yield* refuses(view.savePendingWrites(saved, { a: Number.NaN }), "pendingWrites")
+        yield* refuses(
+          view.append({ threadId, state: 2, step: { pendingWrites: { a: undefined as never } } }),
+          "pendingWrites"
+        )
+        yield* fails(view.savePendingWrites(saved, { a: "x".repeat(8 * 1024 * 1024) }), "StateTooLarge")
+        assert.deepStrictEqual(yield* view.pendingWrites(saved), { a: 1 })
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
       }))
 
     it.effect("a put that conflicts keeps none, and one that is repeated keeps them once", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const first = yield* view.put({ threadId, state: 1 })
-        const put = { parent: first, state: 2, checkpointId: "second", writes: { a: 1 } }
+        const first = yield* view.append({ threadId, state: 1 })
+        const put = { parent: first, state: 2, checkpointId: "second", step: { pendingWrites: { a: 1 } } }
         const second = yield* view.put(put)
         assert.deepStrictEqual(yield* view.put(put), second)
-        yield* fails(view.put({ parent: first, state: 3, writes: { a: 2 } }), "VersionConflict")
-        assert.deepStrictEqual(yield* view.writes(second), { a: 1 })
-        yield* fails(view.writes({ ...second, version: 3 }), "CheckpointNotFound")
+        yield* fails(view.put({ parent: first, state: 3, step: { pendingWrites: { a: 2 } } }), "VersionConflict")
+        assert.deepStrictEqual(yield* view.pendingWrites(second), { a: 1 })
+        yield* fails(view.pendingWrites({ ...second, version: 3 }), "CheckpointNotFound")
       }))
 
     it.effect("they go with their checkpoint, whether that is pruned or its thread is deleted", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const ids = { threadId, checkpointId: "first", writes: { a: 1 } }
-        const first = yield* view.put({ ...ids, state: 1 })
+        const ids = { threadId, checkpointId: "first", step: { pendingWrites: { a: 1 } } }
+        const first = yield* view.create({ ...ids, state: 1 })
         yield* view.deleteThread(threadId)
-        yield* fails(view.writes(first), "CheckpointNotFound")
+        yield* fails(view.pendingWrites(first), "CheckpointNotFound")
         // The same place and the same name again.
-        const again = yield* view.put({ threadId, checkpointId: "first", state: 1 })
-        assert.deepStrictEqual(yield* view.writes(again), {})
-        yield* view.setTags(again, ["kept"])
-        yield* view.saveWrites(again, { b: 1 })
+        const again = yield* view.append({ threadId, checkpointId: "first", state: 1 })
+        assert.deepStrictEqual(yield* view.pendingWrites(again), {})
+        yield* view.setTags(again.threadId, again, ["kept"])
+        yield* view.savePendingWrites(again, { b: 1 })
         const [, third] = yield* putAll(view, threadId, [2, 3, 4])
-        yield* view.saveWrites(third!, { c: 1 })
+        yield* view.savePendingWrites(third!, { c: 1 })
         yield* Checkpointer.Checkpointer.use((service) => service.prune({ maxVersions: 1, namespace: view.namespace }))
-        yield* fails(view.writes(third!), "CheckpointNotFound")
-        yield* fails(view.saveWrites(third!, { d: 1 }), "CheckpointNotFound")
-        assert.deepStrictEqual(yield* view.writes(again), { b: 1 })
+        yield* fails(view.pendingWrites(third!), "CheckpointNotFound")
+        yield* fails(view.savePendingWrites(third!, { d: 1 }), "CheckpointNotFound")
+        assert.deepStrictEqual(yield* view.pendingWrites(again), { b: 1 })
         assert.isTrue(Option.isSome(yield* view.get(threadId, { version: 1 })))
       }))
   })

@@ -84,7 +84,7 @@ export const onLiveClock = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Eff
 /** Saves states one after the other. */
 export const putAll = <S, E, R>(
   view: {
-    readonly put: (input: { readonly threadId: string; readonly state: S }) => Effect.Effect<
+    readonly append: (input: { readonly threadId: string; readonly state: S }) => Effect.Effect<
       Checkpoint.Checkpoint<S>,
       E,
       R
@@ -93,17 +93,16 @@ export const putAll = <S, E, R>(
   threadId: string,
   states: ReadonlyArray<S>
 ): Effect.Effect<Array<Checkpoint.Checkpoint<S>>, E, R> =>
-  Effect.forEach(states, (state) => view.put({ threadId, state }))
+  Effect.forEach(states, (state) => view.append({ threadId, state }))
 
 /** The numbers from `first` to `last`, in either direction. */
 export const range = (first: number, last: number): Array<number> =>
   Array.from({ length: Math.abs(last - first) + 1 }, (_, i) => first < last ? first + i : first - i)
 
-type Wrapped = "parent" | "pendingInterrupt" | "tags" | "createdAt"
+type Changed = "parent" | "tags" | "createdAt"
 
-type Plain<A> = Omit<A, Wrapped> & {
+type Plain<A> = Omit<A, Changed> & {
   readonly parent: Checkpoint.CheckpointRef | null
-  readonly pendingInterrupt: Checkpoint.Interrupt | null
   readonly tags: ReadonlyArray<string>
   readonly createdAt: number
 }
@@ -111,8 +110,7 @@ type Plain<A> = Omit<A, Wrapped> & {
 /** A checkpoint as plain data, for `deepStrictEqual`. Tags are a set, so their order does not count. */
 export const plain = <A extends Checkpoint.CheckpointInfo>(checkpoint: A): Plain<A> => ({
   ...checkpoint,
-  parent: Option.getOrNull(checkpoint.parent),
-  pendingInterrupt: Option.getOrNull(checkpoint.pendingInterrupt),
+  parent: checkpoint.parent ?? null,
   tags: checkpoint.tags.toSorted(),
   createdAt: DateTime.toEpochMillis(checkpoint.createdAt)
 })

@@ -92,12 +92,23 @@ const filters: ReadonlyArray<{ readonly metadata: Schema.JsonObject; readonly fo
 const kinds = Effect.gen(function*() {
   const [view] = yield* freshThread
   const pendingInterrupt = { interruptId: "i", request: null }
-  yield* view.put({ threadId: "done", state: 1, metadata: { user: "a" } })
-  yield* view.put({ threadId: "waiting", state: 1, pendingInterrupt, metadata: { user: "a" } })
-  yield* view.put({ threadId: "running", state: 1, nextNodes: ["x"], metadata: { user: "b" } })
-  yield* view.put({ threadId: "waiting, running", state: 1, nextNodes: ["x"], pendingInterrupt })
-  yield* view.put({ threadId: "was", state: 1, nextNodes: ["x"], pendingInterrupt, metadata: { user: "a" } })
-  yield* view.put({ threadId: "was", state: 2 })
+  yield* view.append({ threadId: "done", state: 1, metadata: { user: "a" } })
+  yield* view.append({ threadId: "waiting", state: 1, pendingInterrupts: [pendingInterrupt], metadata: { user: "a" } })
+  yield* view.append({ threadId: "running", state: 1, nextNodes: ["x"], metadata: { user: "b" } })
+  yield* view.append({
+    threadId: "waiting, running",
+    state: 1,
+    nextNodes: ["x"],
+    pendingInterrupts: [pendingInterrupt]
+  })
+  yield* view.append({
+    threadId: "was",
+    state: 1,
+    nextNodes: ["x"],
+    pendingInterrupts: [pendingInterrupt],
+    metadata: { user: "a" }
+  })
+  yield* view.append({ threadId: "was", state: 2 })
   return view
 })
 
@@ -134,18 +145,18 @@ export const threads: Group = (it) => {
       Effect.gen(function*() {
         const [view] = yield* freshThread
         for (const threadId of ["a", "b", "c", "d"]) {
-          yield* view.put({ threadId, state: 1 })
+          yield* view.append({ threadId, state: 1 })
           yield* age("1 second")
         }
         const order = Effect.map(Stream.runCollect(view.threads()), (found) => found.map((thread) => thread.threadId))
         assert.deepStrictEqual(yield* order, ["d", "c", "b", "a"])
-        yield* view.put({ threadId: "b", state: 2 })
+        yield* view.append({ threadId: "b", state: 2 })
         yield* age("1 second")
         assert.deepStrictEqual(yield* order, ["b", "d", "c", "a"])
         yield* view.update("a", () => 2)
         yield* age("1 second")
         assert.deepStrictEqual(yield* order, ["a", "b", "d", "c"])
-        yield* view.setTags({ threadId: "c", version: 1 }, ["tag"])
+        yield* view.setTags("c", { version: 1 }, ["tag"])
         assert.deepStrictEqual(yield* order, ["a", "b", "d", "c"])
       }))
 
@@ -154,12 +165,12 @@ export const threads: Group = (it) => {
         const [view, threadId] = yield* freshThread
         yield* putAll(view, threadId, [1, 2])
         yield* age("1 minute")
-        yield* view.put({
+        yield* view.append({
           threadId,
           state: 3,
           nextNodes: ["x"],
           metadata: { a: 1 },
-          pendingInterrupt: { interruptId: "i", request: { b: 2 } }
+          pendingInterrupts: [{ interruptId: "i", request: { b: 2 } }]
         })
         const [head, , first] = yield* view.listVersions(threadId)
         const [thread] = yield* Stream.runCollect(view.threads())
@@ -173,7 +184,7 @@ export const threads: Group = (it) => {
     it.effect("a metadata filter finds what contains it, and it is never SQL", () =>
       Effect.gen(function*() {
         const [view] = yield* freshThread
-        for (const { metadata, threadId } of heads) yield* view.put({ threadId, state: 1, metadata })
+        for (const { metadata, threadId } of heads) yield* view.append({ threadId, state: 1, metadata })
         for (const { found, metadata } of filters) {
           assert.deepStrictEqual(yield* listed(view, { metadata }), found.toSorted(), JSON.stringify(metadata))
         }
@@ -182,8 +193,8 @@ export const threads: Group = (it) => {
     it.effect("a filter is about the newest checkpoint only", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: 1, metadata: { step: 1 } })
-        yield* view.put({ threadId, state: 2, metadata: { step: 2 } })
+        yield* view.append({ threadId, state: 1, metadata: { step: 1 } })
+        yield* view.append({ threadId, state: 2, metadata: { step: 2 } })
         assert.deepStrictEqual(yield* listed(view, { metadata: { step: 1 } }), [])
         assert.deepStrictEqual(yield* listed(view, { metadata: { step: 2 } }), [threadId])
       }))
@@ -203,7 +214,7 @@ export const threads: Group = (it) => {
         for (const i of range(0, 4)) {
           yield* Effect.forEach(
             ids.filter((_, index) => index % 5 === i),
-            (threadId) => view.put({ threadId, state: 1, metadata: { even: i % 2 === 0 } }),
+            (threadId) => view.append({ threadId, state: 1, metadata: { even: i % 2 === 0 } }),
             { concurrency: 8 }
           )
           yield* age("1 second")
@@ -226,7 +237,7 @@ export const threads: Group = (it) => {
       Effect.gen(function*() {
         const [view] = yield* freshThread
         const ids = range(100, 199).map((i) => `thread ${i}`)
-        yield* Effect.forEach(ids, (threadId) => view.put({ threadId, state: 1 }))
+        yield* Effect.forEach(ids, (threadId) => view.append({ threadId, state: 1 }))
         assert.deepStrictEqual(yield* listed(view), ids)
       }))
 
@@ -236,9 +247,9 @@ export const threads: Group = (it) => {
         const [a, b] = [yield* jsonView(yield* fresh), yield* jsonView(yield* fresh)]
         const threadId = yield* fresh
         const metadata = { threadId }
-        yield* a.put({ threadId, state: 1, metadata })
-        yield* b.put({ threadId, state: 1, metadata })
-        yield* checkpointer.put({ threadId, state: 1, metadata })
+        yield* a.append({ threadId, state: 1, metadata })
+        yield* b.append({ threadId, state: 1, metadata })
+        yield* checkpointer.append({ threadId, state: 1, metadata })
         const namespaces = (threads: Stream.Stream<Checkpoint.ThreadInfo, Checkpointer.ReadError>) =>
           Effect.map(Stream.runCollect(threads), (found) => found.map((thread) => thread.namespace).toSorted())
         assert.deepStrictEqual(yield* namespaces(a.threads()), [a.namespace])

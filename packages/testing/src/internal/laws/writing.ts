@@ -76,12 +76,12 @@ const versions: Group = (it) => {
     it.effect("what put returns is what get reads", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: 0 })
-        const saved = yield* view.put({
+        yield* view.append({ threadId, state: 0 })
+        const saved = yield* view.append({
           threadId,
           state: { a: 1 },
           nextNodes: ["b", "a"],
-          pendingInterrupt: { interruptId: "i", request: { question: "?" } },
+          pendingInterrupts: [{ interruptId: "i", request: { question: "?" } }],
           metadata: { user: "u" }
         })
         assert.deepStrictEqual(plain(Option.getOrThrow(yield* view.get(threadId))), plain(saved))
@@ -90,10 +90,10 @@ const versions: Group = (it) => {
           namespace: view.namespace,
           version: 2,
           checkpointId: saved.checkpointId,
-          parent: saved.parent.pipe(Option.map(refOf), Option.getOrNull),
+          parent: saved.parent === undefined ? null : refOf(saved.parent),
           state: { a: 1 },
           nextNodes: ["b", "a"],
-          pendingInterrupt: { interruptId: "i", request: { question: "?" } },
+          pendingInterrupts: [{ interruptId: "i", request: { question: "?" } }],
           metadata: { user: "u" },
           tags: []
         })
@@ -102,32 +102,32 @@ const versions: Group = (it) => {
     it.effect("what is not given is empty", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: 0 })
+        yield* view.append({ threadId, state: 0 })
         const read = plain(Option.getOrThrow(yield* view.get(threadId)))
         assert.deepStrictEqual(read.nextNodes, [])
         assert.deepStrictEqual(read.metadata, {})
         assert.deepStrictEqual(read.tags, [])
-        assert.isNull(read.pendingInterrupt)
+        assert.deepStrictEqual(read.pendingInterrupts, [])
         assert.isNull(read.parent)
       }))
 
     it.effect("nothing of a version carries over to the next one", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const first = yield* view.put({
+        const first = yield* view.append({
           threadId,
           state: 0,
           nextNodes: ["a"],
-          pendingInterrupt: { interruptId: "i", request: 1 },
+          pendingInterrupts: [{ interruptId: "i", request: 1 }],
           metadata: { a: 1 }
         })
-        yield* view.setTags(first, ["tag"])
+        yield* view.setTags(first.threadId, first, ["tag"])
         yield* view.put({ parent: first, state: 0 })
         const read = plain(Option.getOrThrow(yield* view.get(threadId)))
         assert.deepStrictEqual(read.nextNodes, [])
         assert.deepStrictEqual(read.metadata, {})
         assert.deepStrictEqual(read.tags, [])
-        assert.isNull(read.pendingInterrupt)
+        assert.deepStrictEqual(read.pendingInterrupts, [])
       }))
 
     it.effect("createdAt never goes back", () =>
@@ -149,7 +149,7 @@ const versions: Group = (it) => {
         const saved = yield* putAll(view, threadId, range(1, 20))
         for (const { checkpointId } of saved) assert.match(checkpointId, uuidV7)
         assert.strictEqual(new Set(saved.map((checkpoint) => checkpoint.checkpointId)).size, 20)
-        const named = yield* view.put({ threadId, state: 0, checkpointId: "mine" })
+        const named = yield* view.append({ threadId, state: 0, checkpointId: "mine" })
         assert.strictEqual(named.checkpointId, "mine")
         assert.strictEqual(Option.getOrThrow(yield* view.get(threadId)).checkpointId, "mine")
       }))
@@ -163,7 +163,7 @@ const versions: Group = (it) => {
         saved.push(yield* view.update(threadId, () => 8))
         const parents = (yield* listing(view, threadId)).toReversed().map((info) => info.parent)
         assert.deepStrictEqual(parents, [null, ...saved.slice(0, -1).map(refOf)])
-        assert.deepStrictEqual(saved.map((checkpoint) => Option.getOrNull(checkpoint.parent)), parents)
+        assert.deepStrictEqual(saved.map((checkpoint) => checkpoint.parent ?? null), parents)
       }))
   })
 }
@@ -175,12 +175,12 @@ const names: Group = (it) => {
         const a = yield* jsonView(yield* fresh)
         const b = yield* jsonView(yield* fresh)
         const threadId = yield* fresh
-        const first = yield* a.put({ threadId, state: "a1", checkpointId: "same" })
+        const first = yield* a.append({ threadId, state: "a1", checkpointId: "same" })
         assert.isTrue(Option.isNone(yield* b.get(threadId)))
-        const other = yield* b.put({ threadId, state: "b1", checkpointId: "same" })
+        const other = yield* b.append({ threadId, state: "b1", checkpointId: "same" })
         assert.strictEqual(other.version, 1)
         yield* a.put({ parent: first, state: "a2" })
-        yield* a.setTags(first, ["tag"])
+        yield* a.setTags(first.threadId, first, ["tag"])
         assert.deepStrictEqual(yield* versionsOf(a, threadId), [2, 1])
         assert.deepStrictEqual(yield* versionsOf(b, threadId), [1])
         assert.isTrue(Option.isNone(yield* b.get(threadId, { tag: "tag" })))
@@ -197,7 +197,7 @@ const names: Group = (it) => {
         const view = yield* jsonView("")
         const threadId = yield* fresh
         assert.strictEqual(checkpointer.namespace, "")
-        yield* checkpointer.put({ threadId, state: 1 })
+        yield* checkpointer.append({ threadId, state: 1 })
         yield* view.update(threadId, () => 2)
         assert.strictEqual(yield* stateAt(checkpointer, threadId, 2), 2)
       }))
@@ -205,7 +205,7 @@ const names: Group = (it) => {
     it.effect("thread ids that are like one another never meet, and come back as they are", () =>
       Effect.gen(function*() {
         const [view] = yield* freshThread
-        yield* Effect.forEach(likeOneAnother, (threadId) => view.put({ threadId, state: threadId }))
+        yield* Effect.forEach(likeOneAnother, (threadId) => view.append({ threadId, state: threadId }))
         for (const threadId of likeOneAnother) {
           const read = Option.getOrThrow(yield* view.get(threadId))
           assert.strictEqual(read.state, threadId)
@@ -219,12 +219,13 @@ const names: Group = (it) => {
         const prefix = yield* fresh
         for (const name of likeOneAnother) {
           const view = yield* jsonView(`${prefix}${name}`)
-          const saved = yield* view.put({ threadId: "t", state: name, checkpointId: name })
+          const saved = yield* view.append({ threadId: "t", state: name, checkpointId: name })
           assert.strictEqual(saved.version, 1)
         }
         const [view, threadId] = yield* freshThread
         for (const name of likeOneAnother) {
-          yield* view.setTags(yield* view.put({ threadId, state: name, checkpointId: name }), [name])
+          yield* view.append({ threadId, state: name, checkpointId: name })
+          yield* view.setTags(threadId, { checkpointId: name }, [name])
         }
         for (const name of likeOneAnother) {
           assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { checkpointId: name })).state, name)
@@ -238,7 +239,7 @@ const names: Group = (it) => {
         const split = [["a:", "b"], ["a", ":b"], ["a:b", "c"], ["a", "b:c"], ["a/b", "c"], ["a", "b/c"]] as const
         for (const [namespace, threadId] of split) {
           const view = yield* jsonView(name + namespace)
-          const saved = yield* view.put({ threadId, state: namespace + threadId })
+          const saved = yield* view.append({ threadId, state: namespace + threadId })
           assert.strictEqual(saved.version, 1)
         }
       }))
@@ -255,7 +256,7 @@ const conflicts: Group = (it) => {
     const conflict = (
       view: JsonView,
       threadId: string,
-      input: Checkpointer.CompareAndSet<Schema.Json>,
+      input: Checkpointer.Put<Schema.Json>,
       versions: { readonly expected: number; readonly actual: number }
     ) =>
       Effect.gen(function*() {
@@ -291,10 +292,13 @@ const conflicts: Group = (it) => {
         assert.strictEqual((yield* view.put({ threadId, expectedVersion: 3, state: 4 })).version, 4)
       }))
 
-    it.effect("a put that takes an existing thread for new conflicts and writes nothing", () =>
+    it.effect("a create of a thread that exists is ThreadExists, and writes nothing", () =>
       Effect.gen(function*() {
         const { threadId, view } = yield* three
-        yield* conflict(view, threadId, { threadId, expectedVersion: 0, state: 4 }, { expected: 0, actual: 3 })
+        const error = yield* fails(view.create({ threadId, state: 4 }), "ThreadExists").pipe(
+          writesNothing(view, threadId)
+        )
+        assert.deepStrictEqual([error.threadId, error.namespace, error.version], [threadId, view.namespace, 3])
       }))
 
     it.effect("a put that takes a missing thread for existing conflicts and writes nothing", () =>
@@ -305,7 +309,7 @@ const conflicts: Group = (it) => {
         const parent = { ...refOf(saved[0]!), threadId }
         yield* conflict(view, threadId, { parent, state: 1 }, { expected: 1, actual: 0 })
         assert.isTrue(Option.isNone(yield* view.get(threadId)))
-        assert.strictEqual((yield* view.put({ threadId, expectedVersion: 0, state: 1 })).version, 1)
+        assert.strictEqual((yield* view.create({ threadId, state: 1 })).version, 1)
       }))
 
     it.effect("a parent read before its thread was deleted conflicts", () =>
@@ -350,27 +354,27 @@ const exactlyOnce: Group = (it) => {
       state: { a: 1, b: [0, { c: null }] },
       nextNodes: ["x", "y"],
       metadata: { user: "u", tags: ["t"] },
-      pendingInterrupt: { interruptId: "i", request: { amount: 0 } }
+      pendingInterrupts: [{ interruptId: "i", request: { amount: 0 } }]
     }
 
     it.effect("putting the same content under its id again returns the version that is there and writes nothing", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const first = yield* view.put({ threadId, ...content })
-        const again = yield* view.put({ threadId, ...content }).pipe(writesNothing(view, threadId))
+        const first = yield* view.append({ threadId, ...content })
+        const again = yield* view.append({ threadId, ...content }).pipe(writesNothing(view, threadId))
         assert.deepStrictEqual(plain(again), plain(first))
       }))
 
     it.effect("content is the same whatever the order of its keys and the sign of its zeros", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, ...content })
-        const again = yield* view.put({
+        yield* view.append({ threadId, ...content })
+        const again = yield* view.append({
           threadId,
           ...content,
           state: { b: [-0, { c: null }], a: 1 },
           metadata: { tags: ["t"], user: "u" },
-          pendingInterrupt: { request: { amount: -0 }, interruptId: "i" }
+          pendingInterrupts: [{ request: { amount: -0 }, interruptId: "i" }]
         }).pipe(writesNothing(view, threadId))
         assert.strictEqual(again.version, 1)
       }))
@@ -378,21 +382,21 @@ const exactlyOnce: Group = (it) => {
     it.effect("it does so too when the head has moved on, with a stale parent, and when tags were set", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const root = yield* view.put({ threadId, state: 0 })
+        const root = yield* view.append({ threadId, state: 0 })
         const first = yield* view.put({ parent: root, ...content })
         yield* putAll(view, threadId, [1, 2, 3])
-        yield* view.setTags(first, ["kept"])
-        const inputs: ReadonlyArray<Checkpointer.CompareAndSet<Schema.Json>> = [
+        yield* view.setTags(first.threadId, first, ["kept"])
+        const inputs: ReadonlyArray<Checkpointer.Put<Schema.Json>> = [
           { parent: root, ...content },
-          { threadId, expectedVersion: 1, ...content },
-          { threadId, expectedVersion: 0, ...content }
+          { threadId, expectedVersion: 1, ...content }
         ]
         for (const again of inputs) {
           const saved = yield* view.put(again).pipe(writesNothing(view, threadId))
           assert.deepStrictEqual(refOf(saved), refOf(first))
         }
-        const appended = yield* view.put({ threadId, ...content }).pipe(writesNothing(view, threadId))
-        assert.deepStrictEqual(refOf(appended), refOf(first))
+        for (const again of [view.append({ threadId, ...content }), view.create({ threadId, ...content })]) {
+          assert.deepStrictEqual(refOf(yield* again.pipe(writesNothing(view, threadId))), refOf(first))
+        }
       }))
 
     const others: ReadonlyArray<{ readonly name: string; readonly other: Partial<Checkpointer.Content<Schema.Json>> }> =
@@ -403,9 +407,9 @@ const exactlyOnce: Group = (it) => {
         { name: "no next nodes", other: { nextNodes: undefined } },
         { name: "metadata", other: { metadata: { user: "v", tags: ["t"] } } },
         { name: "no metadata", other: { metadata: undefined } },
-        { name: "interrupt", other: { pendingInterrupt: { interruptId: "i", request: { amount: 1 } } } },
-        { name: "interrupt id", other: { pendingInterrupt: { interruptId: "j", request: { amount: 0 } } } },
-        { name: "no interrupt", other: { pendingInterrupt: undefined } }
+        { name: "interrupt", other: { pendingInterrupts: [{ interruptId: "i", request: { amount: 1 } }] } },
+        { name: "interrupt id", other: { pendingInterrupts: [{ interruptId: "j", request: { amount: 0 } }] } },
+        { name: "no interrupt", other: { pendingInterrupts: undefined } }
       ]
 
     it.effect.each(others)(
@@ -413,9 +417,9 @@ const exactlyOnce: Group = (it) => {
       ({ other }) =>
         Effect.gen(function*() {
           const [view, threadId] = yield* freshThread
-          const first = yield* view.put({ threadId, ...content })
+          const first = yield* view.append({ threadId, ...content })
           const puts = [
-            view.put({ threadId, ...content, ...other }),
+            view.append({ threadId, ...content, ...other }),
             view.put({ parent: first, ...content, ...other }),
             view.put({ threadId, expectedVersion: 7, ...content, ...other })
           ]
@@ -439,34 +443,34 @@ const exactlyOnce: Group = (it) => {
         yield* fails(view.restore(threadId, { version: 2 }, { checkpointId: "restored" }), "CheckpointIdTaken")
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [3, 2, 1])
         const target = { threadId: yield* fresh, checkpointId: "forked" }
-        const forked = yield* view.fork(saved[0]!, target)
-        assert.deepStrictEqual(plain(yield* view.fork(saved[0]!, target)), plain(forked))
-        yield* fails(view.fork(saved[1]!, target), "CheckpointIdTaken")
+        const forked = yield* view.fork(saved[0]!.threadId, saved[0]!, target)
+        assert.deepStrictEqual(plain(yield* view.fork(saved[0]!.threadId, saved[0]!, target)), plain(forked))
+        yield* fails(view.fork(saved[1]!.threadId, saved[1]!, target), "CheckpointIdTaken")
         assert.deepStrictEqual(yield* versionsOf(view, target.threadId), [1])
       }))
 
     it.effect("the same id in another thread or namespace, or after its thread was deleted, is another checkpoint", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, ...content })
-        const thread = yield* view.put({ ...content, threadId: yield* fresh, state: 2 })
+        yield* view.append({ threadId, ...content })
+        const thread = yield* view.append({ ...content, threadId: yield* fresh, state: 2 })
         assert.strictEqual(thread.version, 1)
-        const other = yield* (yield* jsonView(yield* fresh)).put({ ...content, threadId, state: 3 })
+        const other = yield* (yield* jsonView(yield* fresh)).append({ ...content, threadId, state: 3 })
         assert.strictEqual(other.version, 1)
         assert.deepStrictEqual(yield* stateAt(view, threadId, 1), content.state)
         yield* view.deleteThread(threadId)
-        yield* view.put({ ...content, threadId, state: 4 })
+        yield* view.append({ ...content, threadId, state: 4 })
         assert.strictEqual(yield* stateAt(view, threadId, 1), 4)
       }))
 
     it.effect("32 concurrent puts of one id save it once, and all get it", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: 0 })
+        yield* view.append({ threadId, state: 0 })
         const second = yield* anotherService(view.namespace)
         const saved = yield* Effect.forEach(
           range(1, 32),
-          (i) => (i % 2 === 0 ? view : second).put({ threadId, ...content }),
+          (i) => (i % 2 === 0 ? view : second).append({ threadId, ...content }),
           { concurrency: 32 }
         )
         assert.deepStrictEqual(new Set(saved.map((checkpoint) => checkpoint.version)), new Set([2]))
@@ -478,7 +482,7 @@ const exactlyOnce: Group = (it) => {
         const [view, threadId] = yield* freshThread
         const results = yield* Effect.forEach(
           range(1, 32),
-          (state) => Effect.result(view.put({ threadId, checkpointId: "same", state })),
+          (state) => Effect.result(view.append({ threadId, checkpointId: "same", state })),
           { concurrency: 32 }
         )
         const saved = results.filter(Result.isSuccess)
@@ -503,7 +507,7 @@ const updates: Group = (it) => {
         const next = yield* view.update(threadId, increment)
         assert.strictEqual(next.state, 11)
         assert.strictEqual(next.version, 4)
-        assert.deepStrictEqual(Option.getOrThrow(next.parent), refOf(saved[2]!))
+        assert.deepStrictEqual(next.parent!, refOf(saved[2]!))
         assert.deepStrictEqual(plain(Option.getOrThrow(yield* view.get(threadId))), plain(next))
         const effectful = yield* view.updateEffect(threadId, (state) => Effect.succeed(increment(state)))
         assert.strictEqual(effectful.state, 12)
@@ -513,7 +517,7 @@ const updates: Group = (it) => {
     it.effect("32 concurrent updates of a counter all count", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: 0 })
+        yield* view.append({ threadId, state: 0 })
         const updated = yield* Effect.forEach(range(1, 32), () => view.update(threadId, increment), { concurrency: 32 })
         assert.deepStrictEqual(
           updated.map((checkpoint) => checkpoint.state as number).toSorted(ascending),
@@ -526,7 +530,7 @@ const updates: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const second = yield* anotherService(view.namespace)
-        yield* view.put({ threadId, state: 0 })
+        yield* view.append({ threadId, state: 0 })
         yield* Effect.forEach(range(1, 32), (i) => (i % 2 === 0 ? view : second).update(threadId, increment), {
           concurrency: 32
         })
@@ -539,13 +543,14 @@ const updates: Group = (it) => {
         const parts = {
           nextNodes: ["b", "a"],
           metadata: { user: { id: 1 } },
-          pendingInterrupt: { interruptId: "i", request: { question: "\u0000" } }
+          pendingInterrupts: [{ interruptId: "i", request: { question: "\u0000" } }]
         }
-        yield* view.setTags(yield* view.put({ threadId, state: 0, ...parts }), ["tag"])
+        yield* view.append({ threadId, state: 0, ...parts })
+        yield* view.setTags(threadId, { version: 1 }, ["tag"])
         for (const change of [view.update(threadId, increment), view.updateEffect(threadId, Effect.succeed)]) {
           const next = yield* change
-          const { metadata, nextNodes, pendingInterrupt, tags } = plain(Option.getOrThrow(yield* view.get(threadId)))
-          assert.deepStrictEqual<unknown>({ metadata, nextNodes, pendingInterrupt }, parts)
+          const { metadata, nextNodes, pendingInterrupts, tags } = plain(Option.getOrThrow(yield* view.get(threadId)))
+          assert.deepStrictEqual<unknown>({ metadata, nextNodes, pendingInterrupts }, parts)
           assert.deepStrictEqual(tags, [])
           assert.strictEqual(next.version, Option.getOrThrow(yield* view.get(threadId)).version)
         }
@@ -571,7 +576,7 @@ const updates: Group = (it) => {
     it.effect("an error of the function comes out as it is, at once, even if it is itself a VersionConflict", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: 0 })
+        yield* view.append({ threadId, state: 0 })
         const errors = [
           new CheckpointError.VersionConflict({ threadId: "other", namespace: "", expected: 7, actual: 8 }),
           new CheckpointError.StoreError({
@@ -596,7 +601,7 @@ const updates: Group = (it) => {
     it.effect("a defect of the function comes out as it is, and writes nothing", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: 0 })
+        yield* view.append({ threadId, state: 0 })
         const defect = new Error("own")
         const thrower = (): Schema.Json => {
           throw defect
@@ -613,12 +618,12 @@ const updates: Group = (it) => {
     it.effect("an effectful update is tried again upon the new head when the head moved meanwhile", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: "a" })
+        yield* view.append({ threadId, state: "a" })
         const seen: Array<Schema.Json> = []
         const next = yield* view.updateEffect(threadId, (state) =>
           Effect.gen(function*() {
             seen.push(state)
-            if (seen.length < 3) yield* view.put({ threadId, state: `moved ${seen.length}` })
+            if (seen.length < 3) yield* view.append({ threadId, state: `moved ${seen.length}` })
             return `${state}, changed`
           }))
         assert.deepStrictEqual(seen, ["a", "moved 1", "moved 2"])
@@ -630,7 +635,7 @@ const updates: Group = (it) => {
     it.effect("an effectful update whose thread goes meanwhile is CheckpointNotFound", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: 1 })
+        yield* view.append({ threadId, state: 1 })
         const change = view.updateEffect(threadId, (state) => Effect.as(view.deleteThread(threadId), state))
         const error = yield* Effect.flip(change)
         assert.strictEqual(error._tag, "CheckpointNotFound")
@@ -640,7 +645,7 @@ const updates: Group = (it) => {
     it.effect("8 concurrent effectful updates of a counter all count", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: 0 })
+        yield* view.append({ threadId, state: 0 })
         yield* Effect.forEach(
           range(1, 8),
           () => view.updateEffect(threadId, (state) => Effect.as(Effect.yieldNow, increment(state))),
@@ -652,7 +657,7 @@ const updates: Group = (it) => {
     it.effect("an update's time is not before its parent's", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        yield* view.put({ threadId, state: 0 })
+        yield* view.append({ threadId, state: 0 })
         yield* age("1 hour")
         const next = yield* view.update(threadId, increment)
         const [head, first] = yield* view.listVersions(threadId)
