@@ -460,8 +460,8 @@ export const asking: Group = (it) => {
         const answered = yield* StateGraph.resume(graph, { threadId, version: question.version, response: "yes" })
         const versions = (yield* view.listVersions(threadId)).map(({ version }) => version)
         assert.deepStrictEqual(versions.slice(-2), [5, question.version])
-        const claim = (yield* view.listVersions(threadId)).find(({ metadata }) =>
-          (metadata["graph"] as { readonly cause: string }).cause === "answer"
+        const claim = (yield* view.listVersions(threadId)).find((version) =>
+          Option.getOrThrow(StateGraph.metadata(version)).cause === "answer"
         )!
         assert.strictEqual(Object.keys(yield* view.writes(claim)).length, 1)
         yield* checkpointer.prune({ namespace, maxVersions: 1 })

@@ -1,8 +1,9 @@
-import { StateGraph } from "@effect-checkpoint/core"
+import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
 import { assert, describe } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import { patient } from "../laws/suite.ts"
 import {
   Ask,
@@ -54,6 +55,66 @@ export const saving: Group = (it) => {
         ])
       }))
 
+    it.effect("StateGraph.metadata reads what a graph keeps with each version, and nothing from other versions", () =>
+      Effect.gen(function*() {
+        const { namespace, says, threadId } = yield* setting
+        let innerTask = ""
+        const inner = StateGraph.make({
+          ...words,
+          name: "inner",
+          start: "x",
+          nodes: { x: says("x") },
+          edges: { x: [] }
+        })
+        const nested = StateGraph.subgraph(inner, { input: () => [], output: (state) => state.join() })
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "inner",
+          nodes: {
+            inner: (state, context) => {
+              innerTask = context.idempotencyKey
+              return nested(state, context)
+            },
+            ask: () => StateGraph.interrupt(Ask, "well?"),
+            b: says("b"),
+            c: says("c")
+          },
+          edges: { inner: ["ask"], ask: ["b", "c"], b: [], c: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: [] })
+        yield* StateGraph.resume(graph, { threadId, response: "yes" })
+        const view = yield* StateGraph.view(graph)
+        const versions = (yield* view.listVersions(threadId)).toReversed()
+        const all = versions.map((version) => Option.getOrThrow(StateGraph.metadata(version)))
+        const [first, second, third] = new Set(all.map(({ stepId }) => stepId))
+        const question = { interrupt: "Ask", node: "ask", writeKey: "answer:ask:0" }
+        const expected: ReadonlyArray<StateGraph.Metadata> = [
+          { graph: "law", step: 0, cause: "input", completedNodes: [], stepId: first! },
+          { graph: "law", step: 1, cause: "step", completedNodes: ["inner"], stepId: second! },
+          { graph: "law", step: 1, cause: "interrupt", completedNodes: [], stepId: second!, question },
+          { graph: "law", step: 1, cause: "answer", completedNodes: [], stepId: second! },
+          { graph: "law", step: 2, cause: "step", completedNodes: ["ask"], stepId: third!, notTaken: ["b", "c"] }
+        ]
+        assert.deepStrictEqual(all, expected)
+        assert.strictEqual(innerTask, `${first}/inner`)
+
+        const within = yield* Checkpointer.Checkpointer.use((checkpointer) =>
+          checkpointer.view({ state: words.state, namespace: `${namespace}/inner` })
+        )
+        for (const version of yield* within.listVersions(threadId)) {
+          const { graph, outerTask } = Option.getOrThrow(StateGraph.metadata(version))
+          assert.deepStrictEqual([graph, outerTask], ["inner", innerTask])
+        }
+
+        for (const metadata of [{}, { graph: "law" }, { graph: { graph: "law" } }]) {
+          const other = yield* view.put({ threadId: `${threadId} other`, state: [], metadata })
+          assert.isTrue(Option.isNone(StateGraph.metadata(other)))
+        }
+      }))
+
     it.effect("a step costs one put, and a parallel one what its nodes return before the last", () =>
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
@@ -90,7 +151,7 @@ export const saving: Group = (it) => {
         assert.strictEqual(resumed.checkpoint.metadata["tenant"], "t")
         const again = yield* StateGraph.run(graph, { threadId, input: [], metadata: { other: 1 } })
         assert.deepStrictEqual(Object.keys(again.checkpoint.metadata).toSorted(), ["graph", "other"])
-        assert.strictEqual((again.checkpoint.metadata["graph"] as { readonly step: number }).step, 4)
+        assert.strictEqual(Option.getOrThrow(StateGraph.metadata(again.checkpoint)).step, 4)
       }))
 
     it.effect("a save that fails, fails the run, and what was saved before is gone on from", () =>

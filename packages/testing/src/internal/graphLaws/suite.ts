@@ -78,11 +78,9 @@ export const stepsOf = <S>(
   Effect.map(
     Stream.runCollect(view.history(threadId)),
     (versions) =>
-      versions.toReversed().map(({ metadata, nextNodes, pendingInterrupt, state, version }) => {
-        const { cause, completedNodes, step } = metadata["graph"] as unknown as Pick<
-          Step,
-          "cause" | "completedNodes" | "step"
-        >
+      versions.toReversed().map((checkpoint) => {
+        const { nextNodes, pendingInterrupt, state, version } = checkpoint
+        const { cause, completedNodes, step } = Option.getOrThrow(StateGraph.metadata(checkpoint))
         return { version, state, next: nextNodes, cause, step, completedNodes, waits: Option.isSome(pendingInterrupt) }
       })
   )
