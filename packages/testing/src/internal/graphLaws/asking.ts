@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { patient, range } from "../laws/suite.ts"
+import { approval, askTwice, chain, fanOut, takingTurns } from "./graphs.ts"
 import {
   Ask,
   elsewhere,
@@ -27,18 +28,6 @@ const asked = <S, N extends string>(result: StateGraph.RunResult<S, N>): StateGr
   assert.strictEqual(result._tag, "Interrupted")
   return result._tag === "Interrupted" ? result.interrupt : assert.fail()
 }
-
-/** A graph with one question. */
-const approval = ({ namespace, says }: Effect.Success<typeof setting>) =>
-  StateGraph.make({
-    ...words,
-    name: "law",
-    namespace,
-    interrupts: [Ask],
-    start: "a",
-    nodes: { a: says("a"), ask: says("ask", StateGraph.interrupt(Ask, "well?")), b: says("b") },
-    edges: { a: ["ask"], ask: ["b"], b: [] }
-  })
 
 /** Questions, and who may answer them. */
 export const asking: Group = (it) => {
@@ -102,17 +91,10 @@ export const asking: Group = (it) => {
 
     it.effect("whose request is refused by its schema fails the run, and the node cannot hide it", () =>
       Effect.gen(function*() {
-        const { namespace, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "ask",
-          nodes: {
-            ask: () => Effect.catchCause(StateGraph.interrupt(Ask, 1 as unknown as string), () => Effect.succeed(""))
-          },
-          edges: { ask: [] }
+        const here = yield* setting
+        const { threadId } = here
+        const graph = chain(here, {
+          ask: () => Effect.catchCause(StateGraph.interrupt(Ask, 1 as unknown as string), () => Effect.succeed(""))
         })
         assert.include(
           (yield* fails(StateGraph.run(graph, { threadId, input: [] }), "StateEncodeError")).message,
@@ -122,7 +104,8 @@ export const asking: Group = (it) => {
 
     it.effect("cannot be swallowed, raced or survived by the node", () =>
       Effect.gen(function*() {
-        const { namespace, ran, threadId } = yield* setting
+        const here = yield* setting
+        const { ran, threadId } = here
         const ask = StateGraph.interrupt(Ask, "well?")
         const nodes: Record<string, () => Effect.Effect<unknown, never, Ask>> = {
           catches: () => Effect.catchCause(ask, () => Effect.succeed("caught")),
@@ -137,15 +120,7 @@ export const asking: Group = (it) => {
           several: () => Effect.map(Effect.all([ask, ask], { concurrency: "unbounded" }), ([first]) => first)
         }
         for (const [name, node] of Object.entries(nodes)) {
-          const graph = StateGraph.make({
-            ...words,
-            name: "law",
-            namespace,
-            interrupts: [Ask],
-            start: "ask",
-            nodes: { ask: () => Effect.map(node(), String) },
-            edges: { ask: [] }
-          })
+          const graph = chain(here, { ask: () => Effect.map(node(), String) })
           const id = `${threadId} ${name}`
           let result = yield* StateGraph.run(graph, { threadId: id, input: [] })
           assert.strictEqual(asked(result).node, "ask")
@@ -195,26 +170,19 @@ export const asking: Group = (it) => {
 
     it.effect("that was answered is not asked again, though the run is interrupted or fails after it", () =>
       Effect.gen(function*() {
-        const { namespace, threadId } = yield* setting
+        const here = yield* setting
+        const { threadId } = here
         const isIn = yield* Deferred.make<void>()
         const once = failing("ask")
         let hangs = true
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "ask",
-          nodes: {
-            ask: () =>
-              Effect.gen(function*() {
-                const answer = yield* StateGraph.interrupt(Ask, "well?")
-                yield* once
-                if (hangs) yield* Effect.andThen(Deferred.succeed(isIn, undefined), Effect.never)
-                return answer
-              })
-          },
-          edges: { ask: [] }
+        const graph = chain(here, {
+          ask: () =>
+            Effect.gen(function*() {
+              const answer = yield* StateGraph.interrupt(Ask, "well?")
+              yield* once
+              if (hangs) yield* Effect.andThen(Deferred.succeed(isIn, undefined), Effect.never)
+              return answer
+            })
         })
         yield* StateGraph.run(graph, { threadId, input: [] })
         yield* fails(StateGraph.resume(graph, { threadId, response: "yes" }), "Boom")
@@ -306,21 +274,14 @@ export const asking: Group = (it) => {
 
     it.effect("those of parallel nodes are asked one after the other, and who has finished is not run again", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
+        const here = yield* setting
+        const { ran, says, threadId } = here
         const asks = (name: string) => () =>
           Effect.map(
             Effect.andThen(Effect.sync(() => ran.push(name)), StateGraph.interrupt(Ask, `${name}?`)),
             (answer) => `${name} ${answer}`
           )
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: asks("b"), c: says("c"), d: asks("d") },
-          edges: { go: ["a", "b", "c", "d"], a: [], b: [], c: [], d: [] }
-        })
+        const graph = fanOut(here, { a: says("a"), b: asks("b"), c: says("c"), d: asks("d") })
         const first = asked(yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" }))
         assert.deepStrictEqual([first.node, first.request], ["b", "b?"])
         assert.deepStrictEqual(ran.splice(0).toSorted(), ["a", "b", "c", "d", "go"])
@@ -363,24 +324,11 @@ export const asking: Group = (it) => {
 
     it.effect("stays with its answers and the finished siblings when the state is edited meanwhile", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "go",
-          nodes: {
-            go: says("go"),
-            a: says("a"),
-            ask: (state) =>
-              Effect.gen(function*() {
-                const first = yield* StateGraph.interrupt(Ask, "first?")
-                const second = yield* StateGraph.interrupt(Ask, "second?")
-                return `${first} ${second} ${state.length}`
-              })
-          },
-          edges: { go: ["a", "ask"], a: [], ask: [] }
+        const here = yield* setting
+        const { ran, says, threadId } = here
+        const graph = fanOut(here, {
+          a: says("a"),
+          ask: (state) => Effect.map(askTwice, (answers) => `${answers} ${state.length}`)
         })
         const view = yield* StateGraph.view(graph)
         const first = asked(yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" }))
@@ -480,15 +428,7 @@ export const asking: Group = (it) => {
         yield* StateGraph.resume(graph, { threadId: ids[1]!, response: "yes" })
         const view = yield* StateGraph.view(graph)
         yield* view.put({ threadId: "by hand", state: [], pendingInterrupt: { interruptId: "1", request: null } })
-        const other = StateGraph.make({
-          ...words,
-          name: "other",
-          namespace: here.namespace,
-          interrupts: [Ask],
-          start: "ask",
-          nodes: { ask: () => StateGraph.interrupt(Ask, "other?") },
-          edges: { ask: [] }
-        })
+        const other = chain({ ...here, name: "other" }, { ask: () => StateGraph.interrupt(Ask, "other?") })
         yield* StateGraph.run(other, { threadId: "other", input: [] })
         const open = yield* Stream.runCollect(
           elsewhere(Effect.succeed(graph)).pipe(
@@ -510,16 +450,9 @@ export const asking: Group = (it) => {
   describe("a pause", patient, () => {
     it.effect("before or after a node lasts until somebody says continue, and is there at each visit", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "a",
-          nodes: { a: says("a"), b: says("b") },
-          edges: { a: ["b"], b: (state) => state.length < 4 ? ["a"] : [] }
-        })
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = takingTurns(here, 4)
         const expected = {
           interruptBefore: [["before", []], ["before", ["a", "b"]]],
           interruptAfter: [["after", ["a"]], ["after", ["a", "b", "a"]]]
@@ -582,15 +515,9 @@ export const asking: Group = (it) => {
 
     it.effect("after a step that stops keeps where it could go", () =>
       Effect.gen(function*() {
-        const { namespace, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: says("b") },
-          edges: { go: ["a", "b"], a: [], b: [] }
-        })
+        const here = yield* setting
+        const { says, threadId } = here
+        const graph = fanOut(here, { a: says("a"), b: says("b") })
         asked(yield* StateGraph.run(graph, { threadId, input: [], interruptAfter: ["go"] }))
         const result = yield* StateGraph.resume(graph, { threadId, response: "continue" })
         assert.deepStrictEqual(result._tag === "Stopped" ? result.branches : result._tag, ["a", "b"])

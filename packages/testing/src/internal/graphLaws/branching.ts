@@ -3,6 +3,7 @@ import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { patient } from "../laws/suite.ts"
+import { askTwice, fanOut } from "./graphs.ts"
 import { Ask, fails, type Group, historyOf, setting, stepsOf, words, writesNothing } from "./suite.ts"
 
 /** Going back to an earlier version, and on from there otherwise. */
@@ -106,24 +107,9 @@ export const branching: Group = (it) => {
 
     it.effect("from the middle of a step has what was done and answered till then", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "go",
-          nodes: {
-            go: says("go"),
-            a: says("a"),
-            ask: () =>
-              Effect.gen(function*() {
-                const first = yield* StateGraph.interrupt(Ask, "first?")
-                return `${first} ${yield* StateGraph.interrupt(Ask, "second?")}`
-              })
-          },
-          edges: { go: ["a", "ask"], a: [], ask: [] }
-        })
+        const here = yield* setting
+        const { ran, says, threadId } = here
+        const graph = fanOut(here, { a: says("a"), ask: () => askTwice })
         yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" })
         const second = yield* StateGraph.resume(graph, { threadId, response: "1" })
         yield* StateGraph.resume(graph, { threadId, response: "2" })

@@ -3,6 +3,7 @@ import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { patient } from "../laws/suite.ts"
+import { chain, fanOut } from "./graphs.ts"
 import {
   Ask,
   counting,
@@ -119,16 +120,9 @@ export const nesting: Group = (it) => {
           nodes: { x: here.says("x"), y: here.says("y"), z: here.says("z") },
           edges: { x: ["y", "z"], y: [], z: [] }
         })
-        const outer = StateGraph.make({
-          ...words,
-          name: "outer",
-          namespace,
-          start: "as",
-          nodes: {
-            as: StateGraph.subgraph(inner, { input: () => [], output: join }),
-            otherwise: StateGraph.subgraph(inner, { input: () => [], output: join, strategy: "PickLast" })
-          },
-          edges: { as: ["otherwise"], otherwise: [] }
+        const outer = chain({ ...here, name: "outer" }, {
+          as: StateGraph.subgraph(inner, { input: () => [], output: join }),
+          otherwise: StateGraph.subgraph(inner, { input: () => [], output: join, strategy: "PickLast" })
         })
         const options = { threadId, durability: "exit", strategy: "PickFirst", metadata: { tenant: 1 } } as const
         const run = StateGraph.run(outer, { ...options, input: [] })
@@ -201,40 +195,18 @@ export const nesting: Group = (it) => {
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const once = failing("deep")
-        const deepest = StateGraph.make({
-          ...words,
-          name: "deepest",
-          interrupts: [Ask],
-          start: "go",
-          nodes: {
-            go: says("go"),
-            ask: () => Effect.tap(StateGraph.interrupt(Ask, "deep?"), () => once),
-            again: () => StateGraph.interrupt(Ask, "deeper?")
-          },
-          edges: { go: ["ask"], ask: ["again"], again: [] }
+        const deepest = chain({ name: "deepest" }, {
+          go: says("go"),
+          ask: () => Effect.tap(StateGraph.interrupt(Ask, "deep?"), () => once),
+          again: () => StateGraph.interrupt(Ask, "deeper?")
         })
-        const middle = StateGraph.make({
-          ...words,
-          name: "middle",
-          interrupts: [Ask],
-          start: "m",
-          nodes: {
-            m: says("m"),
-            "deep/est": StateGraph.subgraph(deepest, { input: (state: ReadonlyArray<string>) => state, output: join })
-          },
-          edges: { m: ["deep/est"], "deep/est": [] }
+        const middle = chain({ name: "middle" }, {
+          m: says("m"),
+          "deep/est": StateGraph.subgraph(deepest, { input: (state: ReadonlyArray<string>) => state, output: join })
         })
-        const outer = StateGraph.make({
-          ...words,
-          name: "outer",
-          namespace,
-          interrupts: [Ask],
-          start: "o",
-          nodes: {
-            o: says("o"),
-            middle: StateGraph.subgraph(middle, { input: (state: ReadonlyArray<string>) => state, output: join })
-          },
-          edges: { o: ["middle"], middle: [] }
+        const outer = chain({ name: "outer", namespace }, {
+          o: says("o"),
+          middle: StateGraph.subgraph(middle, { input: (state: ReadonlyArray<string>) => state, output: join })
         })
         const first = yield* StateGraph.run(outer, { threadId, input: [] })
         assert.strictEqual(first._tag === "Interrupted" ? first.interrupt.request : first._tag, "deep?")
@@ -280,24 +252,16 @@ export const nesting: Group = (it) => {
     it.effect("does not mix its questions with those of the node around it", () =>
       Effect.gen(function*() {
         const here = yield* setting
-        const { namespace, threadId } = here
+        const { threadId } = here
         const inner = innerOf(here, Effect.andThen(StateGraph.interrupt(Ask, "2?"), StateGraph.interrupt(Ask, "3?")))
         const node = StateGraph.subgraph(inner, { input: () => [], output: join })
-        const outer = StateGraph.make({
-          ...words,
-          name: "outer",
-          namespace,
-          interrupts: [Ask],
-          start: "node",
-          nodes: {
-            node: (state, context) =>
-              Effect.gen(function*() {
-                const first = yield* StateGraph.interrupt(Ask, "1?")
-                yield* node(state, context)
-                return `${first} ${yield* StateGraph.interrupt(Ask, "4?")}`
-              })
-          },
-          edges: { node: [] }
+        const outer = chain({ ...here, name: "outer" }, {
+          node: (state, context) =>
+            Effect.gen(function*() {
+              const first = yield* StateGraph.interrupt(Ask, "1?")
+              yield* node(state, context)
+              return `${first} ${yield* StateGraph.interrupt(Ask, "4?")}`
+            })
         })
         const requests: Array<unknown> = []
         let result = yield* StateGraph.run(outer, { threadId, input: [] })
@@ -312,20 +276,12 @@ export const nesting: Group = (it) => {
     it.effect("in parallel nodes are two, and fail, ask and go on apart", () =>
       Effect.gen(function*() {
         const here = yield* setting
-        const { namespace, ran, says, threadId } = here
+        const { ran, threadId } = here
         const asks = StateGraph.subgraph(innerOf(here, StateGraph.interrupt(Ask, "inside?")), {
           input: () => [],
           output: join
         })
-        const outer = StateGraph.make({
-          ...words,
-          name: "outer",
-          namespace,
-          interrupts: [Ask],
-          start: "go",
-          nodes: { go: says("go"), one: asks, two: asks },
-          edges: { go: ["one", "two"], one: [], two: [] }
-        })
+        const outer = fanOut({ ...here, name: "outer" }, { one: asks, two: asks })
         const options = { threadId, strategy: "Parallel", concurrency: 1 } as const
         const nodes: Array<string> = []
         let last = 0
@@ -347,30 +303,13 @@ export const nesting: Group = (it) => {
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, ran, threadId } = here
-        const smaller = StateGraph.make({
-          ...words,
-          name: "inner",
-          start: "x",
-          nodes: { x: here.says("x") },
-          edges: { x: [] }
-        })
-        const other = StateGraph.make({
-          ...words,
-          name: "other",
-          start: "x",
-          nodes: { x: here.says("x") },
-          edges: { x: [] }
-        })
+        const smaller = chain({ name: "inner" }, { x: here.says("x") })
+        const other = chain({ name: "other" }, { x: here.says("x") })
         yield* fails(StateGraph.run(outerOf(here, innerOf(here, failing("y"))), { threadId, input: [] }), "Boom")
         ran.length = 0
         for (const [inner, reason] of [[smaller, "node \"y\""], [other, "graph \"inner\""]] as const) {
-          const outer = StateGraph.make({
-            ...words,
-            name: "outer",
-            namespace,
-            start: "inner",
-            nodes: { inner: StateGraph.subgraph(inner, { input: () => [], output: join }) },
-            edges: { inner: [] }
+          const outer = chain({ ...here, name: "outer" }, {
+            inner: StateGraph.subgraph(inner, { input: () => [], output: join })
           })
           assert.include((yield* fails(StateGraph.resume(outer, { threadId }), "StateDecodeError")).message, reason)
         }
@@ -386,15 +325,10 @@ export const nesting: Group = (it) => {
     it.effect("that a node tries again goes on inside", () =>
       Effect.gen(function*() {
         const here = yield* setting
-        const { namespace, ran, threadId } = here
+        const { ran, threadId } = here
         const inner = StateGraph.subgraph(innerOf(here, failing("y", 2)), { input: () => [], output: join })
-        const outer = StateGraph.make({
-          ...words,
-          name: "outer",
-          namespace,
-          start: "node",
-          nodes: { node: (state, context) => Effect.retry(inner(state, context), { times: 2 }) },
-          edges: { node: [] }
+        const outer = chain({ ...here, name: "outer" }, {
+          node: (state, context) => Effect.retry(inner(state, context), { times: 2 })
         })
         assert.deepStrictEqual((yield* StateGraph.run(outer, { threadId, input: [] })).state, ["(x y z)"])
         assert.deepStrictEqual(ran, ["x", "y", "y", "y", "z"])
@@ -407,8 +341,7 @@ export const nesting: Group = (it) => {
         const inner = innerOf(here, Effect.void)
         const limited = StateGraph.subgraph(inner, { input: () => [], output: join, maxSteps: 2 })
         const plain = StateGraph.subgraph(inner, { input: () => [], output: join })
-        const graphOf = (node: typeof plain) =>
-          StateGraph.make({ ...words, name: "outer", namespace, start: "node", nodes: { node }, edges: { node: [] } })
+        const graphOf = (node: typeof plain) => chain({ ...here, name: "outer" }, { node })
         const error = yield* fails(StateGraph.run(graphOf(limited), { threadId, input: [] }), "StepLimitExceeded")
         assert.deepStrictEqual([error.namespace, error.nextNodes], [`${namespace}/node`, ["z"]])
         assert.deepStrictEqual((yield* StateGraph.resume(graphOf(limited), { threadId })).state, ["(x y z)"])

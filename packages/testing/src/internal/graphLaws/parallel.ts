@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { patient } from "../laws/suite.ts"
+import { fanOut } from "./graphs.ts"
 import {
   Boom,
   elsewhere,
@@ -28,8 +29,8 @@ export const parallel: Group = (it) => {
   describe("a parallel step", patient, () => {
     it.effect("runs its nodes at the same time, or as many of them as it may", () =>
       Effect.gen(function*() {
-        const { namespace, threadId } = yield* setting
-        const names = ["a", "b", "c", "d", "e"] as const
+        const here = yield* setting
+        const { threadId } = here
         for (const concurrency of [undefined, 1, 2, 9]) {
           const expected = Math.min(concurrency ?? 5, 5)
           const all = yield* Deferred.make<void>()
@@ -44,14 +45,7 @@ export const parallel: Group = (it) => {
               yield* Effect.yieldNow
               now--
             })
-          const graph = StateGraph.make({
-            ...words,
-            name: "law",
-            namespace,
-            start: "go",
-            nodes: { go: () => Effect.void, a: node, b: node, c: node, d: node, e: node },
-            edges: { go: names, a: [], b: [], c: [], d: [], e: [] }
-          })
+          const graph = fanOut(here, { a: node, b: node, c: node, d: node, e: node })
           yield* StateGraph.run(graph, { threadId, input: [], strategy, concurrency })
           assert.strictEqual(most, expected)
         }
@@ -60,26 +54,19 @@ export const parallel: Group = (it) => {
     it.effect("nodes that had finished when one failed or died are not run again", () =>
       Effect.gen(function*() {
         for (const problem of [Effect.fail(new Boom({ node: "b" })), Effect.die("b")]) {
-          const { namespace, ran, says, threadId } = yield* setting
+          const here = yield* setting
+          const { ran, says, threadId } = here
           const finished = yield* Deferred.make<void>()
           let isBroken = true
           const fragile = Effect.suspend(() =>
             isBroken ? Effect.andThen(Deferred.await(finished), problem) : Effect.void
           )
           const slow = Effect.suspend(() => isBroken ? Effect.never : Effect.void)
-          const graph = StateGraph.make({
-            ...words,
-            name: "law",
-            namespace,
-            start: "go",
-            nodes: {
-              go: says("go"),
-              a: says("a"),
-              b: says("b", fragile),
-              c: says("c", slow),
-              d: () => Effect.as(Effect.sync(() => ran.push("d")), undefined)
-            },
-            edges: { go: ["a", "b", "c", "d"], a: [], b: [], c: [], d: [] }
+          const graph = fanOut(here, {
+            a: says("a"),
+            b: says("b", fragile),
+            c: says("c", slow),
+            d: () => Effect.as(Effect.sync(() => ran.push("d")), undefined)
           })
           let kept = 0
           const savedWrites = Effect.suspend(() => ++kept === 2 ? Deferred.succeed(finished, undefined) : Effect.void)
@@ -94,15 +81,9 @@ export const parallel: Group = (it) => {
 
     it.effect("that is left for nodes that are named leaves what it has done", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: says("b", failing("b")) },
-          edges: { go: ["a", "b"], a: [], b: [] }
-        })
+        const here = yield* setting
+        const { ran, says, threadId } = here
+        const graph = fanOut(here, { a: says("a"), b: says("b", failing("b")) })
         yield* fails(StateGraph.run(graph, { threadId, input: [], strategy, concurrency: 1 }), "Boom")
         const result = yield* StateGraph.resume(graph, { threadId, next: ["a", "b"], concurrency: 1 })
         assert.deepStrictEqual(result.state, ["go", "a", "b"])
@@ -111,7 +92,8 @@ export const parallel: Group = (it) => {
 
     it.effect("an interruption interrupts the nodes, and keeps what has finished", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
+        const here = yield* setting
+        const { ran, says, threadId } = here
         const all = yield* Deferred.make<void>()
         let waiting = 0
         let isHanging = true
@@ -124,14 +106,7 @@ export const parallel: Group = (it) => {
               () => Effect.sync(() => ran.push(`${name} cleaned`))
             )
           })
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: says("b", hangs("b")), c: says("c", hangs("c")) },
-          edges: { go: ["a", "b", "c"], a: [], b: [], c: [] }
-        })
+        const graph = fanOut(here, { a: says("a"), b: says("b", hangs("b")), c: says("c", hangs("c")) })
         const fiber = yield* Effect.forkChild(StateGraph.run(graph, { threadId, input: [], strategy }))
         yield* Deferred.await(all)
         yield* Fiber.interrupt(fiber)
@@ -177,15 +152,9 @@ export const parallel: Group = (it) => {
 
     it.effect("what a node returned that cannot be kept fails the run", () =>
       Effect.gen(function*() {
-        const { namespace, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: says("b"), c: () => Effect.succeed(1 as unknown as string) },
-          edges: { go: ["a", "b", "c"], a: [], b: [], c: [] }
-        })
+        const here = yield* setting
+        const { says, threadId } = here
+        const graph = fanOut(here, { a: says("a"), b: says("b"), c: () => Effect.succeed(1 as unknown as string) })
         const options = { threadId, strategy, concurrency: 1 } as const
         const refused = yield* fails(StateGraph.run(graph, { ...options, input: [] }), "StateEncodeError")
         assert.include(refused.message, "\"c\"")

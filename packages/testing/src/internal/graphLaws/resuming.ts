@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import { patient } from "../laws/suite.ts"
+import { chain, takingTurns } from "./graphs.ts"
 import { Ask, Boom, elsewhere, failing, fails, type Group, historyOf, setting, words, writesNothing } from "./suite.ts"
 
 /** What runs begin with, and how they go on. */
@@ -12,16 +13,9 @@ export const resuming: Group = (it) => {
   describe("run", patient, () => {
     it.effect("on a thread that is unfinished is refused, and writes nothing", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "a",
-          nodes: { a: says("a", failing("a")), ask: () => StateGraph.interrupt(Ask, "well?") },
-          edges: { a: ["ask"], ask: [] }
-        })
+        const here = yield* setting
+        const { ran, says, threadId } = here
+        const graph = chain(here, { a: says("a", failing("a")), ask: () => StateGraph.interrupt(Ask, "well?") })
         const again = writesNothing(graph, threadId)(
           fails(elsewhere(StateGraph.run(graph, { threadId, input: ["again"] })), "ThreadUnfinished")
         )
@@ -82,16 +76,11 @@ export const resuming: Group = (it) => {
     it.effect("goes on after an error or a defect of a node with the state and the place that are saved", () =>
       Effect.gen(function*() {
         for (const problem of [Effect.fail(new Boom({ node: "b" })), Effect.die(new Boom({ node: "b" }))]) {
-          const { namespace, ran, says, threadId } = yield* setting
+          const here = yield* setting
+          const { ran, says, threadId } = here
           let isBroken = true
-          const graph = StateGraph.make({
-            ...words,
-            name: "law",
-            namespace,
-            start: "a",
-            nodes: { a: says("a"), b: says("b", Effect.suspend(() => isBroken ? problem : Effect.void)), c: says("c") },
-            edges: { a: ["b"], b: ["c"], c: [] }
-          })
+          const fragile = Effect.suspend(() => isBroken ? problem : Effect.void)
+          const graph = chain(here, { a: says("a"), b: says("b", fragile), c: says("c") })
           const exit = yield* Effect.exit(StateGraph.run(graph, { threadId, input: ["in"] }))
           assert.isTrue(exit._tag === "Failure" && String(exit.cause).includes("Boom"))
           isBroken = false
@@ -154,7 +143,8 @@ export const resuming: Group = (it) => {
 
     it.effect("goes on after an interruption, which waits for what the node cleans up", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
+        const here = yield* setting
+        const { ran, says, threadId } = here
         const isIn = yield* Deferred.make<void>()
         let first = true
         const hangs = Effect.suspend(() => {
@@ -163,14 +153,7 @@ export const resuming: Group = (it) => {
           return Effect.andThen(Deferred.succeed(isIn, undefined), Effect.never)
         })
         const cleaned = Effect.onInterrupt(hangs, () => Effect.sync(() => ran.push("cleaned")))
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a"), b: says("b", cleaned) },
-          edges: { a: ["b"], b: [] }
-        })
+        const graph = chain(here, { a: says("a"), b: says("b", cleaned) })
         const fiber = yield* Effect.forkChild(StateGraph.run(graph, { threadId, input: [] }))
         yield* Deferred.await(isIn)
         yield* Fiber.interrupt(fiber)
@@ -181,15 +164,9 @@ export const resuming: Group = (it) => {
 
     it.effect("of a thread that has ended returns how, and writes and runs nothing", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a") },
-          edges: { a: [] }
-        })
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = chain(here, { a: here.says("a") })
         const ended = yield* StateGraph.run(graph, { threadId, input: [] })
         const again = yield* writesNothing(graph, threadId)(elsewhere(StateGraph.resume(graph, { threadId })))
         assert.deepStrictEqual([again._tag, again.state, again.checkpoint.checkpointId], [
@@ -202,15 +179,9 @@ export const resuming: Group = (it) => {
 
     it.effect("of a thread or a version that is not there is an error, and begins nothing", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a") },
-          edges: { a: [] }
-        })
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = chain(here, { a: here.says("a") })
         yield* fails(StateGraph.resume(graph, { threadId }), "CheckpointNotFound")
         yield* StateGraph.run(graph, { threadId, input: [] })
         for (const selector of [{ version: 3 }, { checkpointId: "none" }]) {
@@ -224,10 +195,10 @@ export const resuming: Group = (it) => {
   describe("what a graph cannot go on from", patient, () => {
     it.effect("is an error of run and of resume, never a fresh start", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says } = yield* setting
+        const here = yield* setting
+        const { namespace, ran, says } = here
         const nodes = { a: says("a"), b: says("b", failing("b", 99)) }
-        const options = { ...words, namespace, start: "a", edges: { a: ["b"], b: [] } } as const
-        const graph = StateGraph.make({ ...options, name: "law", nodes })
+        const graph = chain(here, nodes)
         const checkpointer = yield* Checkpointer.Checkpointer
         const view = yield* StateGraph.view(graph)
         const json = yield* checkpointer.view({ state: Schema.Json, namespace })
@@ -240,21 +211,10 @@ export const resuming: Group = (it) => {
               view.put({ threadId, state: [], pendingInterrupt: { interruptId: "i", request: null } }),
             "Expected array": (threadId) => json.put({ threadId, state: { not: "words" } }),
             "graph \"other\"": (threadId) =>
-              StateGraph.run(StateGraph.make({ ...options, name: "other", nodes }), {
-                threadId,
-                input: [],
-                maxSteps: 1
-              }),
+              StateGraph.run(chain({ ...here, name: "other" }, nodes), { threadId, input: [], maxSteps: 1 }),
             "node \"b\"": (threadId) => StateGraph.run(graph, { threadId, input: [], maxSteps: 1 })
           }
-        const smaller = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a") },
-          edges: { a: [] }
-        })
+        const smaller = chain(here, { a: says("a") })
         for (const [reason, write] of Object.entries(broken)) {
           const threadId = `law ${reason}`
           yield* Effect.ignore(write(threadId))
@@ -270,14 +230,10 @@ export const resuming: Group = (it) => {
 
     it.effect("a node that is gone is left by naming another one", () =>
       Effect.gen(function*() {
-        const { namespace, says, threadId } = yield* setting
-        const options = { ...words, name: "law", namespace, start: "a" } as const
-        const before = StateGraph.make({
-          ...options,
-          nodes: { a: says("a"), gone: says("gone") },
-          edges: { a: ["gone"], gone: [] }
-        })
-        const now = StateGraph.make({ ...options, nodes: { a: says("a"), b: says("b") }, edges: { a: [], b: [] } })
+        const here = yield* setting
+        const { says, threadId } = here
+        const before = chain(here, { a: says("a"), gone: says("gone") })
+        const now = chain(here, { a: says("a"), b: says("b") })
         yield* fails(StateGraph.run(before, { threadId, input: [], maxSteps: 1 }), "StepLimitExceeded")
         yield* fails(StateGraph.resume(now, { threadId }), "StateDecodeError")
         assert.deepStrictEqual((yield* StateGraph.resume(now, { threadId, next: ["b"] })).state, ["a", "b"])
@@ -314,15 +270,9 @@ export const resuming: Group = (it) => {
   describe("maxSteps", patient, () => {
     it.effect("is an error with the work saved, and resume goes on", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a"), b: says("b") },
-          edges: { a: ["b"], b: (state) => state.length < 6 ? ["a"] : [] }
-        })
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = takingTurns(here, 6)
         for (const durability of ["step", "exit"] as const) {
           const id = `${threadId} ${durability}`
           const options = { threadId: id, durability, maxSteps: 3 }

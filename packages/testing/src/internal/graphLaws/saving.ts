@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import { patient } from "../laws/suite.ts"
+import { chain, fanOut } from "./graphs.ts"
 import {
   Ask,
   Boom,
@@ -59,13 +60,7 @@ export const saving: Group = (it) => {
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
         let innerTask = ""
-        const inner = StateGraph.make({
-          ...words,
-          name: "inner",
-          start: "x",
-          nodes: { x: says("x") },
-          edges: { x: [] }
-        })
+        const inner = chain({ name: "inner" }, { x: says("x") })
         const nested = StateGraph.subgraph(inner, { input: () => [], output: (state) => state.join() })
         const graph = StateGraph.make({
           ...words,
@@ -136,15 +131,9 @@ export const saving: Group = (it) => {
 
     it.effect("metadata of the caller's is kept from step to step, and the key of the graph is its own", () =>
       Effect.gen(function*() {
-        const { namespace, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a"), b: says("b", failing("b")) },
-          edges: { a: ["b"], b: [] }
-        })
+        const here = yield* setting
+        const { says, threadId } = here
+        const graph = chain(here, { a: says("a"), b: says("b", failing("b")) })
         const metadata = { tenant: "t", graph: "mine" }
         yield* fails(StateGraph.run(graph, { threadId, input: [], metadata }), "Boom")
         const resumed = yield* StateGraph.resume(graph, { threadId })
@@ -156,15 +145,9 @@ export const saving: Group = (it) => {
 
     it.effect("a save that fails, fails the run, and what was saved before is gone on from", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a"), b: says("b"), c: says("c") },
-          edges: { a: ["b"], b: ["c"], c: [] }
-        })
+        const here = yield* setting
+        const { ran, says } = here
+        const graph = chain(here, { a: says("a"), b: says("b"), c: says("c") })
         for (const broken of [1, 2, 3, 4]) {
           const threadId = `law ${broken}`
           let puts = 0
@@ -187,19 +170,12 @@ export const saving: Group = (it) => {
 
     it.effect("of two who run a thread at the same time one is told, and nothing of the other's is lost", () =>
       Effect.gen(function*() {
-        const { namespace, says, threadId } = yield* setting
+        const here = yield* setting
+        const { says, threadId } = here
         const isIn = yield* Deferred.make<void>()
         const mayGo = yield* Deferred.make<void>()
         const waits = Effect.andThen(Deferred.succeed(isIn, undefined), Deferred.await(mayGo))
-        const of = (before: Effect.Effect<void>) =>
-          StateGraph.make({
-            ...words,
-            name: "law",
-            namespace,
-            start: "a",
-            nodes: { a: says("a", before), b: says("b") },
-            edges: { a: ["b"], b: [] }
-          })
+        const of = (before: Effect.Effect<void>) => chain(here, { a: says("a", before), b: says("b") })
         const slow = yield* Effect.forkChild(StateGraph.run(of(waits), { threadId, input: [] }))
         yield* Deferred.await(isIn)
         const fast = yield* elsewhere(StateGraph.resume(of(Effect.void), { threadId }))
@@ -313,15 +289,9 @@ export const saving: Group = (it) => {
 
     it.effect("what siblings have done when one fails is saved with the step", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: says("b", failing("b")), c: says("c") },
-          edges: { go: ["a", "b", "c"], a: [], b: [], c: [] }
-        })
+        const here = yield* setting
+        const { ran, says, threadId } = here
+        const graph = fanOut(here, { a: says("a"), b: says("b", failing("b")), c: says("c") })
         const options = { threadId, durability, strategy: "Parallel", concurrency: 1 } as const
         assert.deepStrictEqual(
           yield* counting(Effect.ignore(StateGraph.run(graph, { ...options, input: [] }))),
@@ -334,26 +304,19 @@ export const saving: Group = (it) => {
 
     it.effect("the key of a step is the same before and after it is saved, and no other thread's", () =>
       Effect.gen(function*() {
-        const { namespace, threadId } = yield* setting
+        const here = yield* setting
+        const { threadId } = here
         const keys: Array<string> = []
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "a",
-          nodes: {
-            a: () => Effect.succeed("a"),
-            b: (_, { idempotencyKey }) =>
-              Effect.andThen(
-                Effect.sync(() => keys.push(idempotencyKey)),
-                Effect.gen(function*() {
-                  if (keys.length === 1) return yield* new Boom({ node: "b" })
-                  return yield* StateGraph.interrupt(Ask, "well?")
-                })
-              )
-          },
-          edges: { a: ["b"], b: [] }
+        const graph = chain(here, {
+          a: () => Effect.succeed("a"),
+          b: (_, { idempotencyKey }) =>
+            Effect.andThen(
+              Effect.sync(() => keys.push(idempotencyKey)),
+              Effect.gen(function*() {
+                if (keys.length === 1) return yield* new Boom({ node: "b" })
+                return yield* StateGraph.interrupt(Ask, "well?")
+              })
+            )
         })
         yield* fails(StateGraph.run(graph, { threadId, input: [], durability }), "Boom")
         yield* StateGraph.resume(graph, { threadId, durability })
@@ -405,18 +368,12 @@ export const saving: Group = (it) => {
 
     it.effect("are others in a branch, a copy, a fork, and where a run is told to go", () =>
       Effect.gen(function*() {
-        const { namespace, threadId } = yield* setting
+        const here = yield* setting
+        const { threadId } = here
         const keys: Array<string> = []
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: {
-            a: (_, { idempotencyKey }) =>
-              Effect.andThen(Effect.sync(() => keys.push(idempotencyKey)), new Boom({ node: "a" }))
-          },
-          edges: { a: [] }
+        const graph = chain(here, {
+          a: (_, { idempotencyKey }) =>
+            Effect.andThen(Effect.sync(() => keys.push(idempotencyKey)), new Boom({ node: "a" }))
         })
         const view = yield* StateGraph.view(graph)
         const fork = `${threadId} fork`

@@ -4,6 +4,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { patient } from "../laws/suite.ts"
+import { chain, fanOut } from "./graphs.ts"
 import { elsewhere, fails, type Group, historyOf, refuses, setting, words, writesNothing } from "./suite.ts"
 
 const strategies = ["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"] as const
@@ -217,15 +218,9 @@ export const stepping: Group = (it) => {
 
     it.effect("several nodes to go on with are one step, each once, and none ends the run", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: says("b") },
-          edges: { go: ["a", "b"], a: [], b: [] }
-        })
+        const here = yield* setting
+        const { ran, says, threadId } = here
+        const graph = fanOut(here, { a: says("a"), b: says("b") })
         yield* StateGraph.run(graph, { threadId, input: [] })
         yield* StateGraph.resume(graph, { threadId, next: ["b", "a", "b"] })
         assert.deepStrictEqual(ran, ["go", "b", "a"])
@@ -256,15 +251,9 @@ export const stepping: Group = (it) => {
 
     it.effect("settings that mean nothing are refused before anything is written", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go") },
-          edges: { go: [] }
-        })
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = chain(here, { go: here.says("go") })
         for (
           const [field, settings] of [
             ["maxSteps", { maxSteps: 0 }],

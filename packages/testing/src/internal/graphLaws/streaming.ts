@@ -5,6 +5,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Stream from "effect/Stream"
 import { patient } from "../laws/suite.ts"
+import { chain } from "./graphs.ts"
 import { Ask, failing, type Group, historyOf, setting, storeError, withFaults, words } from "./suite.ts"
 
 /** An event in a few words. */
@@ -34,7 +35,7 @@ export const streaming: Group = (it) => {
       { namespace, says }: Effect.Success<typeof setting>,
       b: Effect.Effect<unknown, unknown> = Effect.void
     ) => {
-      const inner = StateGraph.make({ ...words, name: "inner", start: "x", nodes: { x: says("x") }, edges: { x: [] } })
+      const inner = chain({ name: "inner" }, { x: says("x") })
       return StateGraph.make({
         ...words,
         name: "law",
