@@ -32,7 +32,7 @@ const asked = <S, N extends string>(result: StateGraph.RunResult<S, N>): StateGr
 /** Questions, and who may answer them. */
 export const asking: Group = (it) => {
   describe("an interrupt", patient, () => {
-    it.effect("is saved before the run returns, and another process can answer it", () =>
+    it.effect("an interrupt is saved before the run returns, and another process can answer it", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -60,7 +60,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "ask", "ask", "b"])
       }))
 
-    it.effect("has a request and a response by their schemas", () =>
+    it.effect("an interrupt encodes its request and its response by their schemas", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const after = DateTime.makeUnsafe("2026-01-01T00:00:00Z")
@@ -89,7 +89,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ended.state, ["2026-01-02T00:00:00.000Z"])
       }))
 
-    it.effect("whose request is refused by its schema fails the run, and the node cannot hide it", () =>
+    it.effect("an interrupt whose request does not encode fails the run, and the node cannot catch that", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -102,7 +102,7 @@ export const asking: Group = (it) => {
         )
       }))
 
-    it.effect("cannot be swallowed, raced or survived by the node", () =>
+    it.effect("an interrupt ends its node, whatever the node catches, races or protects", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -132,7 +132,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["released", "ensured", "ensured"])
       }))
 
-    it.effect("is answered exactly once, however many try, wherever", () =>
+    it.effect("an interrupt is answered exactly once, however many processes try at the same time", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran } = here
@@ -153,7 +153,7 @@ export const asking: Group = (it) => {
         }
       }))
 
-    it.effect("that was answered is not asked again, though the process dies before the next checkpoint", () =>
+    it.effect("an answered interrupt is not raised again after the process dies before the next checkpoint", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -168,7 +168,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "ask", "ask", "ask", "b"])
       }))
 
-    it.effect("that was answered is not asked again, though the run is interrupted or fails after it", () =>
+    it.effect("an answered interrupt is not raised again after the run fails or is interrupted", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -193,7 +193,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual((yield* elsewhere(StateGraph.resume(graph, { threadId }))).state, ["yes"])
       }))
 
-    it.effect("that was answered is an error where the node asks something else by now, and the node cannot hide it", () =>
+    it.effect("an answer to another interrupt than the node raises now fails the run, caught or not", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
@@ -235,7 +235,7 @@ export const asking: Group = (it) => {
         }
       }))
 
-    it.effect("several in one node are asked one after the other, and in a loop anew each time round", () =>
+    it.effect("interrupts of one node are raised one after the other, and again at each visit of the node", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -272,7 +272,7 @@ export const asking: Group = (it) => {
         assert.strictEqual(new Set(questions.map(({ interruptId }) => interruptId)).size, 6)
       }))
 
-    it.effect("those of parallel nodes are asked one after the other, and who has finished is not run again", () =>
+    it.effect("interrupts of parallel nodes are raised one after the other, and finished nodes do not run again", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -293,7 +293,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["d"])
       }))
 
-    it.effect("is not answered by what was meant for another one", () =>
+    it.effect("an interrupt does not take an answer with the id of another interrupt", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -322,7 +322,7 @@ export const asking: Group = (it) => {
         yield* writesNothing(graph, threadId)(finished)
       }))
 
-    it.effect("stays with its answers and the finished siblings when the state is edited meanwhile", () =>
+    it.effect("an interrupt, earlier answers and finished siblings survive an edit of the state", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -344,7 +344,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "a"])
       }))
 
-    it.effect("an edit at the same moment as an answer loses neither", () =>
+    it.effect("an edit at the same time as an answer loses neither of them", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -379,7 +379,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ended.state, ["a", "edited", "ask", "b"])
       }))
 
-    it.effect("may be left unanswered for other nodes, and nothing of its step stays", () =>
+    it.effect("an interrupt is left unanswered by a resume with other nodes, and nothing of its step is kept", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -393,7 +393,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "ask", "b"])
       }))
 
-    it.effect("that is open keeps its version from retention, an answered one does not, and its writes go with it", () =>
+    it.effect("an open interrupt pins its version, an answered one does not, and its writes are pruned with it", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
@@ -418,7 +418,7 @@ export const asking: Group = (it) => {
         yield* fails(view.writes(claim), "CheckpointNotFound")
       }))
 
-    it.effect("interrupts lists what the threads of the graph wait for, and nothing else", () =>
+    it.effect("StateGraph.interrupts lists what the threads of the graph wait for, and nothing else", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -448,7 +448,7 @@ export const asking: Group = (it) => {
   })
 
   describe("a pause", patient, () => {
-    it.effect("before or after a node lasts until somebody says continue, and is there at each visit", () =>
+    it.effect("a pause before or after a node lasts until the answer is continue, at each visit of the node", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -482,7 +482,7 @@ export const asking: Group = (it) => {
         }
       }))
 
-    it.effect("is one between two steps, and before a node that asks both are there", () =>
+    it.effect("a run pauses once between two steps, and an interrupt of the next node follows the pause", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -513,7 +513,7 @@ export const asking: Group = (it) => {
         )
       }))
 
-    it.effect("after a step that stops keeps where it could go", () =>
+    it.effect("a pause after a step that stops the run keeps the branches", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { says, threadId } = here

@@ -63,7 +63,7 @@ export const nesting: Group = (it) => {
         (checkpointer) => Effect.orDie(checkpointer.view({ state: Schema.Array(Schema.String), namespace }))
       )
 
-    it.effect("is in a namespace of its own in the same thread, and begins anew at each visit", () =>
+    it.effect("a nested graph has its own namespace in the thread, and begins again at each visit of its node", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, ran, threadId } = here
@@ -88,7 +88,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual((yield* historyOf(outer, threadId)).length, 7)
       }))
 
-    it.effect("goes on inside after it failed, and after a process died between its end and the outer step", () =>
+    it.effect("a nested graph continues where it failed, and does not run again if the outer step was not saved", () =>
       Effect.gen(function*() {
         for (const durability of ["step", "exit"] as const) {
           const here = yield* setting
@@ -109,7 +109,7 @@ export const nesting: Group = (it) => {
         }
       }))
 
-    it.effect("is run as the outer one is, unless it says otherwise", () =>
+    it.effect("a nested graph runs with the settings of the outer graph, except those it sets itself", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
@@ -139,7 +139,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(went.state, ["(x y)", "(x z)"])
       }))
 
-    it.effect("asks outside, and is answered inside exactly once", () =>
+    it.effect("an interrupt of a nested graph is raised by the outer graph, and answered exactly once", () =>
       Effect.gen(function*() {
         for (const durability of ["step", "exit"] as const) {
           const here = yield* setting
@@ -171,7 +171,7 @@ export const nesting: Group = (it) => {
         }
       }))
 
-    it.effect("that was answered goes on, wherever the process dies", () =>
+    it.effect("a nested graph that was answered completes, wherever the process dies", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const outer = outerOf(here, innerOf(here, StateGraph.interrupt(Ask, "inside?")))
@@ -191,7 +191,7 @@ export const nesting: Group = (it) => {
         }
       }))
 
-    it.effect("may be two deep, and fail and ask there", () =>
+    it.effect("a graph nested two levels deep can fail, ask, and be branched", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const once = failing("deep")
@@ -235,7 +235,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(ran, ["o", "m", "go"])
       }))
 
-    it.effect("that has asked begins anew in a branch from before it", () =>
+    it.effect("a nested graph that has asked begins again in a branch from before it", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -249,7 +249,7 @@ export const nesting: Group = (it) => {
         assert.strictEqual((yield* StateGraph.resume(outer, { threadId, response: "again" }))._tag, "Completed")
       }))
 
-    it.effect("does not mix its questions with those of the node around it", () =>
+    it.effect("interrupts of a nested graph and of its node are answered apart", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -273,7 +273,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(result.state, ["to 1? to 4?"])
       }))
 
-    it.effect("in parallel nodes are two, and fail, ask and go on apart", () =>
+    it.effect("nested graphs of parallel nodes fail, ask and continue apart", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -299,7 +299,7 @@ export const nesting: Group = (it) => {
         assert.strictEqual(ran.filter((node) => node === "x").length, 2)
       }))
 
-    it.effect("that cannot go on where it was is an error, and does not begin anew", () =>
+    it.effect("a nested graph that cannot continue where it was fails, and does not begin again", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, ran, threadId } = here
@@ -322,7 +322,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(ran, [])
       }))
 
-    it.effect("that a node tries again goes on inside", () =>
+    it.effect("a nested graph that its node retries continues where it failed", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -334,7 +334,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(ran, ["x", "y", "y", "y", "z"])
       }))
 
-    it.effect("has its own strategy and steps, and a second one in the same node is refused", () =>
+    it.effect("a nested graph has its own step limit, and a second one in the same node is refused", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here

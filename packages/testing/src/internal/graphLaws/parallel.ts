@@ -27,7 +27,7 @@ const strategy = "Parallel"
 /** Several nodes in one step. */
 export const parallel: Group = (it) => {
   describe("a parallel step", patient, () => {
-    it.effect("runs its nodes at the same time, or as many of them as it may", () =>
+    it.effect("a parallel step runs as many nodes at the same time as its concurrency allows", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -51,7 +51,7 @@ export const parallel: Group = (it) => {
         }
       }))
 
-    it.effect("nodes that had finished when one failed or died are not run again", () =>
+    it.effect("nodes of a parallel step that finished before one failed or died do not run again", () =>
       Effect.gen(function*() {
         for (const problem of [Effect.fail(new Boom({ node: "b" })), Effect.die("b")]) {
           const here = yield* setting
@@ -79,7 +79,7 @@ export const parallel: Group = (it) => {
         }
       }))
 
-    it.effect("that is left for nodes that are named leaves what it has done", () =>
+    it.effect("a resume with nodes of a parallel step drops what they have done and runs them again", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -90,7 +90,7 @@ export const parallel: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "a", "b", "a", "b"])
       }))
 
-    it.effect("an interruption interrupts the nodes, and keeps what has finished", () =>
+    it.effect("an interruption interrupts the nodes of a parallel step, and keeps what has finished", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -117,7 +117,7 @@ export const parallel: Group = (it) => {
         assert.deepStrictEqual(ran.toSorted(), ["b", "c"])
       }))
 
-    it.effect("when all nodes have returned and are being kept, an interruption comes too late for the step", () =>
+    it.effect("an interruption does not undo a parallel step whose nodes have all returned", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const keeping = yield* Deferred.make<void>()
@@ -150,7 +150,7 @@ export const parallel: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "a", "b", "c"])
       }))
 
-    it.effect("what a node returned that cannot be kept fails the run", () =>
+    it.effect("an update of a parallel node that cannot be stored fails the run", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { says, threadId } = here
@@ -166,7 +166,7 @@ export const parallel: Group = (it) => {
         )
       }))
 
-    it.effect("fields of any schema are kept as they are stored in the state", () =>
+    it.effect("updates of parallel nodes keep fields of any schema as the state does", () =>
       Effect.gen(function*() {
         class Money {
           readonly cents: number

@@ -11,7 +11,7 @@ import { Ask, Boom, elsewhere, failing, fails, type Group, historyOf, setting, w
 /** What runs begin with, and how they go on. */
 export const resuming: Group = (it) => {
   describe("run", patient, () => {
-    it.effect("on a thread that is unfinished is refused, and writes nothing", () =>
+    it.effect("run on an unfinished thread is refused, and writes nothing", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -28,7 +28,7 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "a"])
       }))
 
-    it.effect("on one that has ended begins again, from the input and what is saved", () =>
+    it.effect("run on a thread that has ended begins again, from the input and the saved state", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -56,7 +56,7 @@ export const resuming: Group = (it) => {
         ])
       }))
 
-    it.effect("by default the fields of its input take the place of those that are saved", () =>
+    it.effect("run replaces the saved fields by those of its input, by default", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -73,7 +73,7 @@ export const resuming: Group = (it) => {
   })
 
   describe("resume", patient, () => {
-    it.effect("goes on after an error or a defect of a node with the state and the place that are saved", () =>
+    it.effect("resume continues after an error or a defect of a node, at the saved step with the saved state", () =>
       Effect.gen(function*() {
         for (const problem of [Effect.fail(new Boom({ node: "b" })), Effect.die(new Boom({ node: "b" }))]) {
           const here = yield* setting
@@ -90,7 +90,7 @@ export const resuming: Group = (it) => {
         }
       }))
 
-    it.effect("goes on after an update, an edge or a node that throws, and after a state that is refused", () =>
+    it.effect("resume continues after a reducer, an edge or a node that throws, or a state that does not encode", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         let broken: string | undefined
@@ -141,7 +141,7 @@ export const resuming: Group = (it) => {
         }
       }))
 
-    it.effect("goes on after an interruption, which waits for what the node cleans up", () =>
+    it.effect("resume continues after an interruption, which waits for the finalizers of the node", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -162,7 +162,7 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "b", "cleaned", "interrupted", "b"])
       }))
 
-    it.effect("of a thread that has ended returns how, and writes and runs nothing", () =>
+    it.effect("resume of a thread that has ended returns its result, and writes and runs nothing", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -177,7 +177,7 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual(ran, ["a"])
       }))
 
-    it.effect("of a thread or a version that is not there is an error, and begins nothing", () =>
+    it.effect("resume of a missing thread or version fails, and begins nothing", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -193,7 +193,7 @@ export const resuming: Group = (it) => {
   })
 
   describe("what a graph cannot go on from", patient, () => {
-    it.effect("is an error of run and of resume, never a fresh start", () =>
+    it.effect("a checkpoint that the graph cannot continue from fails run and resume, and is never overwritten", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, ran, says } = here
@@ -228,7 +228,7 @@ export const resuming: Group = (it) => {
         }
       }))
 
-    it.effect("a node that is gone is left by naming another one", () =>
+    it.effect("resume with another node continues from a node that the graph no longer has", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { says, threadId } = here
@@ -239,7 +239,7 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual((yield* StateGraph.resume(now, { threadId, next: ["b"] })).state, ["a", "b"])
       }))
 
-    it.effect("a question that the graph does not know, or that is not a graph's, is not answered", () =>
+    it.effect("a pending interrupt that the graph does not know, or did not raise, is not answered", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const options = { ...words, name: "law", namespace, start: "a", edges: { a: [] } } as const
@@ -268,7 +268,7 @@ export const resuming: Group = (it) => {
   })
 
   describe("maxSteps", patient, () => {
-    it.effect("is an error with the work saved, and resume goes on", () =>
+    it.effect("maxSteps fails the run with its work saved, and resume continues", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here

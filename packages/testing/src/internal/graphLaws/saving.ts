@@ -24,7 +24,7 @@ import {
 /** What is saved of a run, and when. */
 export const saving: Group = (it) => {
   describe("checkpoints", patient, () => {
-    it.effect("each step is one: the state, what is next, its number, who wrote it and what it waits for", () =>
+    it.effect("each step is a checkpoint: the state, the next nodes, its number, its nodes, what it waits for", () =>
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -110,7 +110,7 @@ export const saving: Group = (it) => {
         }
       }))
 
-    it.effect("a step costs one put, and a parallel one what its nodes return before the last", () =>
+    it.effect("a step costs one put, and a parallel step one write for each node but the last besides", () =>
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -129,7 +129,7 @@ export const saving: Group = (it) => {
         assert.deepStrictEqual(exit, { puts: 1, writes: 0 })
       }))
 
-    it.effect("metadata of the caller's is kept from step to step, and the key of the graph is its own", () =>
+    it.effect("the caller's metadata is kept from step to step, except for the key graph", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { says, threadId } = here
@@ -143,7 +143,7 @@ export const saving: Group = (it) => {
         assert.strictEqual(Option.getOrThrow(StateGraph.metadata(again.checkpoint)).step, 4)
       }))
 
-    it.effect("a save that fails, fails the run, and what was saved before is gone on from", () =>
+    it.effect("a save that fails ends the run, and resume continues from what was saved before", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says } = here
@@ -168,7 +168,7 @@ export const saving: Group = (it) => {
         }
       }))
 
-    it.effect("of two who run a thread at the same time one is told, and nothing of the other's is lost", () =>
+    it.effect("of two runs of a thread at the same time one fails with a conflict, and the other loses nothing", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { says, threadId } = here
@@ -205,7 +205,7 @@ export const saving: Group = (it) => {
       })
     const durability = "exit"
 
-    it.effect("saves once, at an interrupt and at the end", () =>
+    it.effect("durability exit saves once, at an interrupt and at the end", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -230,7 +230,7 @@ export const saving: Group = (it) => {
         )
       }))
 
-    it.effect("saves once on an error or a defect, and the step that failed is run again", () =>
+    it.effect("durability exit saves once at an error or a defect, and resume runs the failed step again", () =>
       Effect.gen(function*() {
         for (const problem of [Effect.fail(new Boom({ node: "c" })), Effect.die("a defect")]) {
           let isBroken = true
@@ -256,7 +256,7 @@ export const saving: Group = (it) => {
         }
       }))
 
-    it.effect("saves on an interruption", () =>
+    it.effect("durability exit saves at an interruption", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -270,7 +270,7 @@ export const saving: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "b", "c"])
       }))
 
-    it.effect("a save that fails at an error is not tried twice, and both are told", () =>
+    it.effect("durability exit reports both errors if the save at an error fails, and does not try it twice", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -287,7 +287,7 @@ export const saving: Group = (it) => {
         assert.deepStrictEqual(errors, ["Boom", "StoreError"])
       }))
 
-    it.effect("what siblings have done when one fails is saved with the step", () =>
+    it.effect("durability exit saves what the siblings of a failed node have done", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -302,7 +302,7 @@ export const saving: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "a", "b", "b", "c"])
       }))
 
-    it.effect("the key of a step is the same before and after it is saved, and no other thread's", () =>
+    it.effect("durability exit gives a step one idempotency key before and after it is saved", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -330,7 +330,7 @@ export const saving: Group = (it) => {
   })
 
   describe("idempotency keys", patient, () => {
-    it.effect("are the same for one visit of a node, whatever happens to it, and never otherwise", () =>
+    it.effect("idempotency keys are the same during a visit of a node, and differ between visits", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const keys: Array<string> = []
@@ -366,7 +366,7 @@ export const saving: Group = (it) => {
         assert.strictEqual(new Set(keys.slice(0, firstVisit + 1)).size, 1)
       }))
 
-    it.effect("are others in a branch, a copy, a fork, and where a run is told to go", () =>
+    it.effect("idempotency keys differ in a branch, a restored version, a fork and a resume with next", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here

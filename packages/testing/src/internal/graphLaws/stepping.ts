@@ -12,7 +12,7 @@ const strategies = ["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"] as c
 /** What a step does to the state, and what it leads to. */
 export const stepping: Group = (it) => {
   describe("steps", patient, () => {
-    it.effect("edges that are fixed or depend on the state after the step say what runs, an empty one ends it", () =>
+    it.effect("edges, fixed or by the state after the step, name the next nodes, and an empty edge ends the run", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -36,7 +36,7 @@ export const stepping: Group = (it) => {
         assert.deepStrictEqual(result.checkpoint.nextNodes, [])
       }))
 
-    it.effect("by default what a node returns takes the place of fields, and nothing changes nothing", () =>
+    it.effect("an update replaces fields of the state by default, and no update changes nothing", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -68,7 +68,7 @@ export const stepping: Group = (it) => {
         ])
       }))
 
-    it.effect("a state that is not a struct is replaced as a whole, by null too", () =>
+    it.effect("an update replaces the whole state if that is not a struct, with null too", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -88,7 +88,7 @@ export const stepping: Group = (it) => {
         ])
       }))
 
-    it.effect("a state of a class stays one", () =>
+    it.effect("a state that is an instance of a class stays one when it is updated", () =>
       Effect.gen(function*() {
         class Count extends Schema.Class<Count>("Count")({ n: Schema.Int, name: Schema.String }) {
           get next(): number {
@@ -112,7 +112,7 @@ export const stepping: Group = (it) => {
         assert.strictEqual(again.state.name, "again")
       }))
 
-    it.effect("the updates of a parallel step are reduced in the order of the edge, in whichever one they come", () =>
+    it.effect("updates of a parallel step are reduced in the order of the edge, whichever node finishes first", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const done = { a: yield* Deferred.make<void>(), b: yield* Deferred.make<void>() }
@@ -146,7 +146,7 @@ export const stepping: Group = (it) => {
         ])
       }))
 
-    it.effect("what a parallel step leads to is in the order of its nodes and of their edges, each once", () =>
+    it.effect("successors of a parallel step are in the order of its nodes and of their edges, each once", () =>
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -167,7 +167,7 @@ export const stepping: Group = (it) => {
       }))
 
     for (const strategy of strategies) {
-      it.effect(`${strategy}: what is not picked is not to be run, now or on resume`, () =>
+      it.effect(`strategy ${strategy} never runs the branches that it does not choose, not on resume either`, () =>
         Effect.gen(function*() {
           const { namespace, ran, says, threadId } = yield* setting
           const graph = StateGraph.make({
@@ -189,7 +189,7 @@ export const stepping: Group = (it) => {
         }))
     }
 
-    it.effect("a run that has stopped says where it could go, again and again, and goes where it is told", () =>
+    it.effect("a stopped run returns its branches at each resume, and continues with the node that resume names", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -216,7 +216,7 @@ export const stepping: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "b", "end"])
       }))
 
-    it.effect("several nodes to go on with are one step, each once, and none ends the run", () =>
+    it.effect("resume runs the nodes it names as one step, each once, and ends the run if it names none", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -229,7 +229,7 @@ export const stepping: Group = (it) => {
         assert.deepStrictEqual(ended.state, ["go", "b", "a"])
       }))
 
-    it.effect("an edge that leads out of the graph is an error, also where it is not the one that is picked", () =>
+    it.effect("an edge to an unknown node fails the run, even if the strategy would not choose that node", () =>
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -249,7 +249,7 @@ export const stepping: Group = (it) => {
         }
       }))
 
-    it.effect("settings that mean nothing are refused before anything is written", () =>
+    it.effect("invalid settings are refused before anything is written", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -270,7 +270,7 @@ export const stepping: Group = (it) => {
         assert.deepStrictEqual(ran, [])
       }))
 
-    it.effect("nodes and fields may have any names", () =>
+    it.effect("nodes may have any names", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const names = ["a:0", "a", "answer:a:0", "update:a", "a/0", "__proto__", "constructor", "10", "2", "", "ü🎉"]
