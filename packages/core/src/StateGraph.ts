@@ -301,9 +301,9 @@ export const make = <
   Exclude<Effect.Services<ReturnType<Nodes[keyof Nodes]>>, Definition.SelfOf<Interrupts[number]>>,
   Definition.SelfOf<Interrupts[number]>
 > => {
-  // Of the generic `Nodes` and `Update` the compiler sees only the constraints. This is the one place that states what it
-  // cannot see: a definition has the errors of all nodes and their services, except for those of the graph's interrupts,
-  // which `runTask` provides; and if there is an `update`, it is the schema of `UpdateOf`.
+  // Of the generic `Nodes` and `Update` the compiler sees only the constraints. This is the one place that states what
+  // it cannot see: a definition has the errors of all nodes and their services, except for those of the graph's
+  // interrupts, which `runTask` provides; and if there is an `update`, it is the schema of `UpdateOf`.
   const definition = Definition.make(
     options as Definition.Options<
       S["Type"],

@@ -88,8 +88,8 @@ export const graphMetadata = (checkpoint: CheckpointInfo): Option.Option<Metadat
   decodeMetadata(checkpoint.metadata["graph"])
 
 /**
- * The metadata of a new version: the caller's part, by default that of the version before, and the graph's. (An interface
- * is no `JsonObject` to the compiler, but a copy of one is.)
+ * The metadata of a new version: the caller's part, by default that of the version before, and the graph's. (To the
+ * compiler, an interface is not a `JsonObject`, and a copy of one is.)
  */
 export const withMetadata = (
   callerMetadata: Schema.JsonObject | undefined,
