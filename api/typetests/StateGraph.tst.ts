@@ -1,5 +1,5 @@
 import { type Checkpoint, type Checkpointer, type CheckpointError, StateGraph } from "@effect-checkpoint/core"
-import { Context, Effect, Schema, type Stream } from "effect"
+import { Context, Effect, type Option, Schema, type Stream } from "effect"
 import { describe, expect, it } from "tstyche"
 
 class Approval extends StateGraph.Interrupt<Approval>()("Approval", {
@@ -357,7 +357,9 @@ describe("subgraph", () => {
     })
     const program = StateGraph.run(outer, { threadId: "1", input: { total: 1 } })
     expect<Effect.Services<typeof program>>().type.toBe<Payments | Checkpointer.Checkpointer>()
-    expect<"refused">().type.toBeAssignableTo<Effect.Error<typeof program>>()
+    expect<Effect.Error<typeof program>>().type.toBe<
+      "refused" | StateGraph.RunError | CheckpointError.ThreadUnfinished | CheckpointError.InterruptAlreadyResolved
+    >()
     const unaware = StateGraph.make({
       name: "outer",
       state: Schema.Struct({ total: Schema.Finite }),
@@ -367,6 +369,15 @@ describe("subgraph", () => {
     })
     const asking = StateGraph.run(unaware, { threadId: "1", input: { total: 1 } })
     expect<Effect.Services<typeof asking>>().type.toBe<Approval | Payments | Checkpointer.Checkpointer>()
+  })
+})
+
+describe("metadata", () => {
+  it("is read from a checkpoint, or from its info", () => {
+    expect(StateGraph.metadata).type.toBeCallableWith({} as Checkpoint.Checkpoint<State>)
+    expect(StateGraph.metadata({} as Checkpoint.CheckpointInfo)).type.toBe<Option.Option<StateGraph.Metadata>>()
+    expect<StateGraph.Metadata["cause"]>().type.toBe<"input" | "step" | "interrupt" | "answer" | "branch" | "edit">()
+    expect<StateGraph.Metadata["stepId"]>().type.toBe<string | undefined>()
   })
 })
 

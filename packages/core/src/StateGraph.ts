@@ -52,14 +52,17 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
+import type * as Option from "effect/Option"
 import { type Pipeable, Prototype } from "effect/Pipeable"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import type * as Types from "effect/Types"
+import type { CheckpointInfo } from "./Checkpoint.ts"
 import type { Checkpointer, ReadError, View } from "./Checkpointer.ts"
 import type { InterruptAlreadyResolved, InvalidInput, InvalidResponse, ThreadUnfinished } from "./CheckpointError.ts"
 import * as Definition from "./internal/graph/definition.ts"
 import * as Mermaid from "./internal/graph/mermaid.ts"
+import { graphMetadata, type Metadata } from "./internal/graph/metadata.ts"
 import {
   type AnyInterrupt,
   type Continue,
@@ -81,6 +84,8 @@ import * as Resume from "./internal/graph/resume.ts"
 import * as Run from "./internal/graph/run.ts"
 import * as Status from "./internal/graph/status.ts"
 import * as Thread from "./internal/graph/thread.ts"
+
+export { Metadata } from "./internal/graph/metadata.ts"
 
 export type {
   AnyInterrupt,
@@ -296,9 +301,9 @@ export const make = <
   Exclude<Effect.Services<ReturnType<Nodes[keyof Nodes]>>, Definition.SelfOf<Interrupts[number]>>,
   Definition.SelfOf<Interrupts[number]>
 > => {
-  // Of the generic `Nodes` and `Update` the compiler sees only the constraints. This is the one place that states what it
-  // cannot see: a definition has the errors of all nodes and their services, except for those of the graph's interrupts,
-  // which `runTask` provides; and if there is an `update`, it is the schema of `UpdateOf`.
+  // Of the generic `Nodes` and `Update` the compiler sees only the constraints. This is the one place that states what
+  // it cannot see: a definition has the errors of all nodes and their services, except for those of the graph's
+  // interrupts, which `runTask` provides; and if there is an `update`, it is the schema of `UpdateOf`.
   const definition = Definition.make(
     options as Definition.Options<
       S["Type"],
@@ -462,6 +467,39 @@ export const view = <S, Input, U, Node extends string, Answer, E, R, Asks>(
 export const interrupts = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
 ): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> => Status.interrupts(graph[internal])
+
+/**
+ * Reads what a graph keeps in the metadata of a checkpoint. It is `None` if no graph has
+ * written the checkpoint.
+ *
+ * **Example** (What the versions of a thread are)
+ *
+ * ```ts import.meta.vitest
+ * import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
+ * import { Effect, Option, Schema } from "effect"
+ *
+ * const graph = StateGraph.make({
+ *   name: "count",
+ *   state: Schema.Struct({ n: Schema.Int }),
+ *   start: "add",
+ *   nodes: { add: ({ n }) => Effect.succeed({ n: n + 1 }) },
+ *   edges: { add: [] }
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const { checkpoint } = yield* StateGraph.run(graph, { threadId: "1", input: { n: 0 } })
+ *   const { cause, completedNodes, step } = Option.getOrThrow(StateGraph.metadata(checkpoint))
+ *   return [cause, completedNodes, step]
+ * })
+ *
+ * const result = await Effect.runPromise(Effect.provide(program, Checkpointer.layerMemory))
+ * result // => ["step", ["add"], 1]
+ * ```
+ *
+ * @category operations
+ * @since 0.2.0
+ */
+export const metadata = (checkpoint: CheckpointInfo): Option.Option<Metadata> => graphMetadata(checkpoint)
 
 /**
  * The graph as a Mermaid flowchart. Edges that depend on the state are dotted; those

@@ -1,7 +1,7 @@
-import { StateGraph } from "@effect-checkpoint/core"
+import { type Checkpoint, StateGraph } from "@effect-checkpoint/core"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Layer, Option, Random, Redacted, Schedule, type Schema } from "effect"
+import { Effect, Layer, Option, Random, Redacted, Schedule } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import * as NodeProcess from "node:process"
@@ -148,8 +148,8 @@ layer(Live, { excludeTestServices: true })("a graph whose processes are killed o
 })
 
 /** All but the id of the step, which is its own. */
-const stepOf = ({ metadata }: { readonly metadata: Schema.JsonObject }) => {
-  const { stepId: _, ...step } = metadata["graph"] as Schema.JsonObject
+const stepOf = (checkpoint: Checkpoint.CheckpointInfo) => {
+  const { stepId: _, ...step } = Option.getOrThrow(StateGraph.metadata(checkpoint))
   return step
 }
 

@@ -38,8 +38,8 @@ export interface Changes<U> extends Pick<ResumeOptions<U, string, never>, "updat
 const maxConflicts = 20
 
 /**
- * Saves changes as the next version of a thread. If the thread has moved, an answer is saved again as long as the thread
- * waits for the same question, for example after a correction of its state.
+ * Saves changes as the next version of a thread. If the thread has moved, an answer is saved again as long as the
+ * thread waits for the same question, for example after a correction of its state.
  */
 export const saveChanges = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,

@@ -22,8 +22,8 @@ interface Arrival<S, U> {
 }
 
 /**
- * Runs step after step until no node is left, the thread has to wait for an answer, or `maxSteps` is reached. The run can
- * be interrupted while nodes run and while events are emitted, and nowhere else.
+ * Runs step after step until no node is left, the thread has to wait for an answer, or `maxSteps` is reached. The run
+ * can be interrupted while nodes run and while events are emitted, and nowhere else.
  */
 export const runLoop = <S, U, E, R>(
   run: RunContext<S, U, E, R>,

@@ -8,8 +8,8 @@ import type { Question } from "./question.ts"
 import type { Thread } from "./thread.ts"
 
 /*
- * Where a run is. The newest checkpoint of a thread says all of it: the state, the nodes of the next step, and the rest in
- * the metadata. What tasks of that step have done, and what was answered, are its pending writes.
+ * Where a run is. The newest checkpoint of a thread says all of it: the state, the nodes of the next step, and the rest
+ * in the metadata. What tasks of that step have done, and what was answered, are its pending writes.
  */
 
 export type Position<S> = SavedPosition<S> | UnsavedPosition<S>

@@ -7,7 +7,7 @@ import { SchemaMismatch, StateDecodeError, StateEncodeError } from "../../Checkp
 import type * as Codec from "../codec.ts"
 import { NestedVersion } from "./metadata.ts"
 
-/** What tasks ask, how they are suspended until there is an answer, and how they find the answer when they run again. */
+/** What tasks ask, how that suspends them, and how they find the answer when they run again. */
 
 /** A kind of interrupt that a graph can raise. */
 export interface InterruptKind {

@@ -13,8 +13,8 @@ export interface DefaultUpdate<S, U> {
 }
 
 /**
- * An update of a struct is some of its fields. An update of any other state is a whole state. That `U` is either is what
- * `UpdateOf` says.
+ * An update of a struct is some of its fields. An update of any other state is a whole state. `UpdateOf` says the same
+ * of the type `U`.
  */
 export const defaultUpdate = <S, U>(state: SchemaOf<S>): DefaultUpdate<S, U> =>
   isStruct(state)
@@ -41,8 +41,8 @@ const mergeFields = (struct: Struct) => <S>(state: S, update: unknown): S => {
 }
 
 /**
- * The codec of some fields of a struct. Each field is encoded in a struct of its own, because the struct's own schema may
- * treat a missing field in any way, by a default for example, and here a missing field is just not part of the update.
+ * The codec of some fields of a struct. Each field is encoded in a struct of its own. The struct's own schema may treat
+ * a missing field in any way, by a default for example, and here it is just not part of the update.
  */
 const fieldsCodec = <U>({ fields }: Struct): Codec.Codec<U> => {
   const codecs = Record.map(fields, (field, name): Codec.Codec<Fields> => Codec.pure(Schema.Struct({ [name]: field })))

@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { patient, range } from "../laws/suite.ts"
+import { approval, askTwice, chain, fanOut, takingTurns } from "./graphs.ts"
 import {
   Ask,
   elsewhere,
@@ -28,22 +29,10 @@ const asked = <S, N extends string>(result: StateGraph.RunResult<S, N>): StateGr
   return result._tag === "Interrupted" ? result.interrupt : assert.fail()
 }
 
-/** A graph with one question. */
-const approval = ({ namespace, says }: Effect.Success<typeof setting>) =>
-  StateGraph.make({
-    ...words,
-    name: "law",
-    namespace,
-    interrupts: [Ask],
-    start: "a",
-    nodes: { a: says("a"), ask: says("ask", StateGraph.interrupt(Ask, "well?")), b: says("b") },
-    edges: { a: ["ask"], ask: ["b"], b: [] }
-  })
-
 /** Questions, and who may answer them. */
 export const asking: Group = (it) => {
   describe("an interrupt", patient, () => {
-    it.effect("is saved before the run returns, and another process can answer it", () =>
+    it.effect("an interrupt is saved before the run returns, and another process can answer it", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -71,7 +60,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "ask", "ask", "b"])
       }))
 
-    it.effect("has a request and a response by their schemas", () =>
+    it.effect("an interrupt encodes its request and its response by their schemas", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const after = DateTime.makeUnsafe("2026-01-01T00:00:00Z")
@@ -100,19 +89,12 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ended.state, ["2026-01-02T00:00:00.000Z"])
       }))
 
-    it.effect("whose request is refused by its schema fails the run, and the node cannot hide it", () =>
+    it.effect("an interrupt whose request does not encode fails the run, and the node cannot catch that", () =>
       Effect.gen(function*() {
-        const { namespace, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "ask",
-          nodes: {
-            ask: () => Effect.catchCause(StateGraph.interrupt(Ask, 1 as unknown as string), () => Effect.succeed(""))
-          },
-          edges: { ask: [] }
+        const here = yield* setting
+        const { threadId } = here
+        const graph = chain(here, {
+          ask: () => Effect.catchCause(StateGraph.interrupt(Ask, 1 as unknown as string), () => Effect.succeed(""))
         })
         assert.include(
           (yield* fails(StateGraph.run(graph, { threadId, input: [] }), "StateEncodeError")).message,
@@ -120,9 +102,10 @@ export const asking: Group = (it) => {
         )
       }))
 
-    it.effect("cannot be swallowed, raced or survived by the node", () =>
+    it.effect("an interrupt ends its node, whatever the node catches, races or protects", () =>
       Effect.gen(function*() {
-        const { namespace, ran, threadId } = yield* setting
+        const here = yield* setting
+        const { ran, threadId } = here
         const ask = StateGraph.interrupt(Ask, "well?")
         const nodes: Record<string, () => Effect.Effect<unknown, never, Ask>> = {
           catches: () => Effect.catchCause(ask, () => Effect.succeed("caught")),
@@ -137,15 +120,7 @@ export const asking: Group = (it) => {
           several: () => Effect.map(Effect.all([ask, ask], { concurrency: "unbounded" }), ([first]) => first)
         }
         for (const [name, node] of Object.entries(nodes)) {
-          const graph = StateGraph.make({
-            ...words,
-            name: "law",
-            namespace,
-            interrupts: [Ask],
-            start: "ask",
-            nodes: { ask: () => Effect.map(node(), String) },
-            edges: { ask: [] }
-          })
+          const graph = chain(here, { ask: () => Effect.map(node(), String) })
           const id = `${threadId} ${name}`
           let result = yield* StateGraph.run(graph, { threadId: id, input: [] })
           assert.strictEqual(asked(result).node, "ask")
@@ -157,7 +132,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["released", "ensured", "ensured"])
       }))
 
-    it.effect("is answered exactly once, however many try, wherever", () =>
+    it.effect("an interrupt is answered exactly once, however many processes try at the same time", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran } = here
@@ -178,7 +153,7 @@ export const asking: Group = (it) => {
         }
       }))
 
-    it.effect("that was answered is not asked again, though the process dies before the next checkpoint", () =>
+    it.effect("an answered interrupt is not raised again after the process dies before the next checkpoint", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -193,28 +168,21 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "ask", "ask", "ask", "b"])
       }))
 
-    it.effect("that was answered is not asked again, though the run is interrupted or fails after it", () =>
+    it.effect("an answered interrupt is not raised again after the run fails or is interrupted", () =>
       Effect.gen(function*() {
-        const { namespace, threadId } = yield* setting
+        const here = yield* setting
+        const { threadId } = here
         const isIn = yield* Deferred.make<void>()
         const once = failing("ask")
         let hangs = true
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "ask",
-          nodes: {
-            ask: () =>
-              Effect.gen(function*() {
-                const answer = yield* StateGraph.interrupt(Ask, "well?")
-                yield* once
-                if (hangs) yield* Effect.andThen(Deferred.succeed(isIn, undefined), Effect.never)
-                return answer
-              })
-          },
-          edges: { ask: [] }
+        const graph = chain(here, {
+          ask: () =>
+            Effect.gen(function*() {
+              const answer = yield* StateGraph.interrupt(Ask, "well?")
+              yield* once
+              if (hangs) yield* Effect.andThen(Deferred.succeed(isIn, undefined), Effect.never)
+              return answer
+            })
         })
         yield* StateGraph.run(graph, { threadId, input: [] })
         yield* fails(StateGraph.resume(graph, { threadId, response: "yes" }), "Boom")
@@ -225,7 +193,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual((yield* elsewhere(StateGraph.resume(graph, { threadId }))).state, ["yes"])
       }))
 
-    it.effect("that was answered is an error where the node asks something else by now, and the node cannot hide it", () =>
+    it.effect("an answer to another interrupt than the node raises now fails the run, caught or not", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
@@ -267,7 +235,7 @@ export const asking: Group = (it) => {
         }
       }))
 
-    it.effect("several in one node are asked one after the other, and in a loop anew each time round", () =>
+    it.effect("interrupts of one node are raised one after the other, and again at each visit of the node", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -304,23 +272,16 @@ export const asking: Group = (it) => {
         assert.strictEqual(new Set(questions.map(({ interruptId }) => interruptId)).size, 6)
       }))
 
-    it.effect("those of parallel nodes are asked one after the other, and who has finished is not run again", () =>
+    it.effect("interrupts of parallel nodes are raised one after the other, and finished nodes do not run again", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
+        const here = yield* setting
+        const { ran, says, threadId } = here
         const asks = (name: string) => () =>
           Effect.map(
             Effect.andThen(Effect.sync(() => ran.push(name)), StateGraph.interrupt(Ask, `${name}?`)),
             (answer) => `${name} ${answer}`
           )
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: asks("b"), c: says("c"), d: asks("d") },
-          edges: { go: ["a", "b", "c", "d"], a: [], b: [], c: [], d: [] }
-        })
+        const graph = fanOut(here, { a: says("a"), b: asks("b"), c: says("c"), d: asks("d") })
         const first = asked(yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" }))
         assert.deepStrictEqual([first.node, first.request], ["b", "b?"])
         assert.deepStrictEqual(ran.splice(0).toSorted(), ["a", "b", "c", "d", "go"])
@@ -332,7 +293,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["d"])
       }))
 
-    it.effect("is not answered by what was meant for another one", () =>
+    it.effect("an interrupt does not take an answer with the id of another interrupt", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -361,26 +322,13 @@ export const asking: Group = (it) => {
         yield* writesNothing(graph, threadId)(finished)
       }))
 
-    it.effect("stays with its answers and the finished siblings when the state is edited meanwhile", () =>
+    it.effect("an interrupt, earlier answers and finished siblings survive an edit of the state", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "go",
-          nodes: {
-            go: says("go"),
-            a: says("a"),
-            ask: (state) =>
-              Effect.gen(function*() {
-                const first = yield* StateGraph.interrupt(Ask, "first?")
-                const second = yield* StateGraph.interrupt(Ask, "second?")
-                return `${first} ${second} ${state.length}`
-              })
-          },
-          edges: { go: ["a", "ask"], a: [], ask: [] }
+        const here = yield* setting
+        const { ran, says, threadId } = here
+        const graph = fanOut(here, {
+          a: says("a"),
+          ask: (state) => Effect.map(askTwice, (answers) => `${answers} ${state.length}`)
         })
         const view = yield* StateGraph.view(graph)
         const first = asked(yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" }))
@@ -396,7 +344,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "a"])
       }))
 
-    it.effect("an edit at the same moment as an answer loses neither", () =>
+    it.effect("an edit at the same time as an answer loses neither of them", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -431,7 +379,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ended.state, ["a", "edited", "ask", "b"])
       }))
 
-    it.effect("may be left unanswered for other nodes, and nothing of its step stays", () =>
+    it.effect("an interrupt is left unanswered by a resume with other nodes, and nothing of its step is kept", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -445,7 +393,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "ask", "b"])
       }))
 
-    it.effect("that is open keeps its version from retention, an answered one does not, and its writes go with it", () =>
+    it.effect("an open interrupt pins its version, an answered one does not, and its writes are pruned with it", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
@@ -460,8 +408,8 @@ export const asking: Group = (it) => {
         const answered = yield* StateGraph.resume(graph, { threadId, version: question.version, response: "yes" })
         const versions = (yield* view.listVersions(threadId)).map(({ version }) => version)
         assert.deepStrictEqual(versions.slice(-2), [5, question.version])
-        const claim = (yield* view.listVersions(threadId)).find(({ metadata }) =>
-          (metadata["graph"] as { readonly cause: string }).cause === "answer"
+        const claim = (yield* view.listVersions(threadId)).find((version) =>
+          Option.getOrThrow(StateGraph.metadata(version)).cause === "answer"
         )!
         assert.strictEqual(Object.keys(yield* view.pendingWrites(claim)).length, 1)
         yield* checkpointer.prune({ namespace, maxVersions: 1 })
@@ -470,7 +418,7 @@ export const asking: Group = (it) => {
         yield* fails(view.pendingWrites(claim), "CheckpointNotFound")
       }))
 
-    it.effect("interrupts lists what the threads of the graph wait for, and nothing else", () =>
+    it.effect("StateGraph.interrupts lists what the threads of the graph wait for, and nothing else", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -480,15 +428,7 @@ export const asking: Group = (it) => {
         yield* StateGraph.resume(graph, { threadId: ids[1]!, response: "yes" })
         const view = yield* StateGraph.view(graph)
         yield* view.append({ threadId: "by hand", state: [], pendingInterrupts: [{ interruptId: "1", request: null }] })
-        const other = StateGraph.make({
-          ...words,
-          name: "other",
-          namespace: here.namespace,
-          interrupts: [Ask],
-          start: "ask",
-          nodes: { ask: () => StateGraph.interrupt(Ask, "other?") },
-          edges: { ask: [] }
-        })
+        const other = chain({ ...here, name: "other" }, { ask: () => StateGraph.interrupt(Ask, "other?") })
         yield* StateGraph.run(other, { threadId: "other", input: [] })
         const open = yield* Stream.runCollect(
           elsewhere(Effect.succeed(graph)).pipe(
@@ -508,18 +448,11 @@ export const asking: Group = (it) => {
   })
 
   describe("a pause", patient, () => {
-    it.effect("before or after a node lasts until somebody says continue, and is there at each visit", () =>
+    it.effect("a pause before or after a node lasts until the answer is continue, at each visit of the node", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "a",
-          nodes: { a: says("a"), b: says("b") },
-          edges: { a: ["b"], b: (state) => state.length < 4 ? ["a"] : [] }
-        })
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = takingTurns(here, 4)
         const expected = {
           interruptBefore: [["before", []], ["before", ["a", "b"]]],
           interruptAfter: [["after", ["a"]], ["after", ["a", "b", "a"]]]
@@ -549,7 +482,7 @@ export const asking: Group = (it) => {
         }
       }))
 
-    it.effect("is one between two steps, and before a node that asks both are there", () =>
+    it.effect("a run pauses once between two steps, and an interrupt of the next node follows the pause", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -580,17 +513,11 @@ export const asking: Group = (it) => {
         )
       }))
 
-    it.effect("after a step that stops keeps where it could go", () =>
+    it.effect("a pause after a step that stops the run keeps the branches", () =>
       Effect.gen(function*() {
-        const { namespace, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: says("b") },
-          edges: { go: ["a", "b"], a: [], b: [] }
-        })
+        const here = yield* setting
+        const { says, threadId } = here
+        const graph = fanOut(here, { a: says("a"), b: says("b") })
         asked(yield* StateGraph.run(graph, { threadId, input: [], interruptAfter: ["go"] }))
         const result = yield* StateGraph.resume(graph, { threadId, response: "continue" })
         assert.deepStrictEqual(result._tag === "Stopped" ? result.branches : result._tag, ["a", "b"])

@@ -3,6 +3,7 @@ import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { patient } from "../laws/suite.ts"
+import { askTwice, fanOut } from "./graphs.ts"
 import { Ask, fails, type Group, historyOf, setting, stepsOf, words, writesNothing } from "./suite.ts"
 
 /** Going back to an earlier version, and on from there otherwise. */
@@ -24,7 +25,7 @@ export const branching: Group = (it) => {
         edges: { a: ["ask"], ask: (state) => state.at(-1) === "y" ? ["yes"] : ["no"], yes: [], no: [] }
       })
 
-    it.effect("answers otherwise what was answered, and the main line stays as it is", () =>
+    it.effect("a branch can give another answer, and the other versions stay as they are", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -55,7 +56,7 @@ export const branching: Group = (it) => {
         assert.deepStrictEqual(here.ran, ["a", "yes", "no", "no"])
       }))
 
-    it.effect("leaves open what another line waits for", () =>
+    it.effect("a branch leaves open the interrupt of another branch", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -75,7 +76,7 @@ export const branching: Group = (it) => {
         assert.deepStrictEqual(ended.state, ["a", "y", "yes"])
       }))
 
-    it.effect("goes on with another state, or with other nodes", () =>
+    it.effect("a branch can continue with another state or with other nodes", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -87,7 +88,7 @@ export const branching: Group = (it) => {
         assert.deepStrictEqual([waits._tag, waits.state], ["Interrupted", ["a", "seen"]])
       }))
 
-    it.effect("that is refused is not made", () =>
+    it.effect("a branch is not made if its resume is refused", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -104,26 +105,11 @@ export const branching: Group = (it) => {
         yield* nothing(fails(nowhere, "InvalidInput"))
       }))
 
-    it.effect("from the middle of a step has what was done and answered till then", () =>
+    it.effect("a branch from the middle of a step has the results and answers up to there", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "go",
-          nodes: {
-            go: says("go"),
-            a: says("a"),
-            ask: () =>
-              Effect.gen(function*() {
-                const first = yield* StateGraph.interrupt(Ask, "first?")
-                return `${first} ${yield* StateGraph.interrupt(Ask, "second?")}`
-              })
-          },
-          edges: { go: ["a", "ask"], a: [], ask: [] }
-        })
+        const here = yield* setting
+        const { ran, says, threadId } = here
+        const graph = fanOut(here, { a: says("a"), ask: () => askTwice })
         yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" })
         const second = yield* StateGraph.resume(graph, { threadId, response: "1" })
         yield* StateGraph.resume(graph, { threadId, response: "2" })
@@ -134,7 +120,7 @@ export const branching: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "a"])
       }))
 
-    it.effect("of a version with which the run had ended has ended", () =>
+    it.effect("a branch from the last version of a run has ended too", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -147,7 +133,7 @@ export const branching: Group = (it) => {
         assert.strictEqual((yield* StateGraph.resume(graph, { threadId }))._tag, "Completed")
       }))
 
-    it.effect("in another thread is a fork, and the two are answered apart", () =>
+    it.effect("a fork of a thread that waits is answered independently of it", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here

@@ -3,6 +3,7 @@ import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { patient } from "../laws/suite.ts"
+import { chain, fanOut } from "./graphs.ts"
 import {
   Ask,
   counting,
@@ -62,7 +63,7 @@ export const nesting: Group = (it) => {
         (checkpointer) => Effect.orDie(checkpointer.view({ state: Schema.Array(Schema.String), namespace }))
       )
 
-    it.effect("is in a namespace of its own in the same thread, and begins anew at each visit", () =>
+    it.effect("a nested graph has its own namespace in the thread, and begins again at each visit of its node", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, ran, threadId } = here
@@ -87,7 +88,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual((yield* historyOf(outer, threadId)).length, 7)
       }))
 
-    it.effect("goes on inside after it failed, and after a process died between its end and the outer step", () =>
+    it.effect("a nested graph continues where it failed, and does not run again if the outer step was not saved", () =>
       Effect.gen(function*() {
         for (const durability of ["step", "exit"] as const) {
           const here = yield* setting
@@ -108,7 +109,7 @@ export const nesting: Group = (it) => {
         }
       }))
 
-    it.effect("is run as the outer one is, unless it says otherwise", () =>
+    it.effect("a nested graph runs with the settings of the outer graph, except those it sets itself", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
@@ -119,16 +120,9 @@ export const nesting: Group = (it) => {
           nodes: { x: here.says("x"), y: here.says("y"), z: here.says("z") },
           edges: { x: ["y", "z"], y: [], z: [] }
         })
-        const outer = StateGraph.make({
-          ...words,
-          name: "outer",
-          namespace,
-          start: "as",
-          nodes: {
-            as: StateGraph.subgraph(inner, { input: () => [], output: join }),
-            otherwise: StateGraph.subgraph(inner, { input: () => [], output: join, strategy: "PickLast" })
-          },
-          edges: { as: ["otherwise"], otherwise: [] }
+        const outer = chain({ ...here, name: "outer" }, {
+          as: StateGraph.subgraph(inner, { input: () => [], output: join }),
+          otherwise: StateGraph.subgraph(inner, { input: () => [], output: join, strategy: "PickLast" })
         })
         const options = { threadId, durability: "exit", strategy: "PickFirst", metadata: { tenant: 1 } } as const
         const run = StateGraph.run(outer, { ...options, input: [] })
@@ -145,7 +139,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(went.state, ["(x y)", "(x z)"])
       }))
 
-    it.effect("asks outside, and is answered inside exactly once", () =>
+    it.effect("an interrupt of a nested graph is raised by the outer graph, and answered exactly once", () =>
       Effect.gen(function*() {
         for (const durability of ["step", "exit"] as const) {
           const here = yield* setting
@@ -177,7 +171,7 @@ export const nesting: Group = (it) => {
         }
       }))
 
-    it.effect("that was answered goes on, wherever the process dies", () =>
+    it.effect("a nested graph that was answered completes, wherever the process dies", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const outer = outerOf(here, innerOf(here, StateGraph.interrupt(Ask, "inside?")))
@@ -197,44 +191,22 @@ export const nesting: Group = (it) => {
         }
       }))
 
-    it.effect("may be two deep, and fail and ask there", () =>
+    it.effect("a graph nested two levels deep can fail, ask, and be branched", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const once = failing("deep")
-        const deepest = StateGraph.make({
-          ...words,
-          name: "deepest",
-          interrupts: [Ask],
-          start: "go",
-          nodes: {
-            go: says("go"),
-            ask: () => Effect.tap(StateGraph.interrupt(Ask, "deep?"), () => once),
-            again: () => StateGraph.interrupt(Ask, "deeper?")
-          },
-          edges: { go: ["ask"], ask: ["again"], again: [] }
+        const deepest = chain({ name: "deepest" }, {
+          go: says("go"),
+          ask: () => Effect.tap(StateGraph.interrupt(Ask, "deep?"), () => once),
+          again: () => StateGraph.interrupt(Ask, "deeper?")
         })
-        const middle = StateGraph.make({
-          ...words,
-          name: "middle",
-          interrupts: [Ask],
-          start: "m",
-          nodes: {
-            m: says("m"),
-            "deep/est": StateGraph.subgraph(deepest, { input: (state: ReadonlyArray<string>) => state, output: join })
-          },
-          edges: { m: ["deep/est"], "deep/est": [] }
+        const middle = chain({ name: "middle" }, {
+          m: says("m"),
+          "deep/est": StateGraph.subgraph(deepest, { input: (state: ReadonlyArray<string>) => state, output: join })
         })
-        const outer = StateGraph.make({
-          ...words,
-          name: "outer",
-          namespace,
-          interrupts: [Ask],
-          start: "o",
-          nodes: {
-            o: says("o"),
-            middle: StateGraph.subgraph(middle, { input: (state: ReadonlyArray<string>) => state, output: join })
-          },
-          edges: { o: ["middle"], middle: [] }
+        const outer = chain({ name: "outer", namespace }, {
+          o: says("o"),
+          middle: StateGraph.subgraph(middle, { input: (state: ReadonlyArray<string>) => state, output: join })
         })
         const first = yield* StateGraph.run(outer, { threadId, input: [] })
         assert.strictEqual(first._tag === "Interrupted" ? first.interrupt.request : first._tag, "deep?")
@@ -263,7 +235,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(ran, ["o", "m", "go"])
       }))
 
-    it.effect("that has asked begins anew in a branch from before it", () =>
+    it.effect("a nested graph that has asked begins again in a branch from before it", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -277,27 +249,19 @@ export const nesting: Group = (it) => {
         assert.strictEqual((yield* StateGraph.resume(outer, { threadId, response: "again" }))._tag, "Completed")
       }))
 
-    it.effect("does not mix its questions with those of the node around it", () =>
+    it.effect("interrupts of a nested graph and of its node are answered apart", () =>
       Effect.gen(function*() {
         const here = yield* setting
-        const { namespace, threadId } = here
+        const { threadId } = here
         const inner = innerOf(here, Effect.andThen(StateGraph.interrupt(Ask, "2?"), StateGraph.interrupt(Ask, "3?")))
         const node = StateGraph.subgraph(inner, { input: () => [], output: join })
-        const outer = StateGraph.make({
-          ...words,
-          name: "outer",
-          namespace,
-          interrupts: [Ask],
-          start: "node",
-          nodes: {
-            node: (state, context) =>
-              Effect.gen(function*() {
-                const first = yield* StateGraph.interrupt(Ask, "1?")
-                yield* node(state, context)
-                return `${first} ${yield* StateGraph.interrupt(Ask, "4?")}`
-              })
-          },
-          edges: { node: [] }
+        const outer = chain({ ...here, name: "outer" }, {
+          node: (state, context) =>
+            Effect.gen(function*() {
+              const first = yield* StateGraph.interrupt(Ask, "1?")
+              yield* node(state, context)
+              return `${first} ${yield* StateGraph.interrupt(Ask, "4?")}`
+            })
         })
         const requests: Array<unknown> = []
         let result = yield* StateGraph.run(outer, { threadId, input: [] })
@@ -309,23 +273,15 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(result.state, ["to 1? to 4?"])
       }))
 
-    it.effect("in parallel nodes are two, and fail, ask and go on apart", () =>
+    it.effect("nested graphs of parallel nodes fail, ask and continue apart", () =>
       Effect.gen(function*() {
         const here = yield* setting
-        const { namespace, ran, says, threadId } = here
+        const { ran, threadId } = here
         const asks = StateGraph.subgraph(innerOf(here, StateGraph.interrupt(Ask, "inside?")), {
           input: () => [],
           output: join
         })
-        const outer = StateGraph.make({
-          ...words,
-          name: "outer",
-          namespace,
-          interrupts: [Ask],
-          start: "go",
-          nodes: { go: says("go"), one: asks, two: asks },
-          edges: { go: ["one", "two"], one: [], two: [] }
-        })
+        const outer = fanOut({ ...here, name: "outer" }, { one: asks, two: asks })
         const options = { threadId, strategy: "Parallel", concurrency: 1 } as const
         const nodes: Array<string> = []
         let last = 0
@@ -343,34 +299,17 @@ export const nesting: Group = (it) => {
         assert.strictEqual(ran.filter((node) => node === "x").length, 2)
       }))
 
-    it.effect("that cannot go on where it was is an error, and does not begin anew", () =>
+    it.effect("a nested graph that cannot continue where it was fails, and does not begin again", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, ran, threadId } = here
-        const smaller = StateGraph.make({
-          ...words,
-          name: "inner",
-          start: "x",
-          nodes: { x: here.says("x") },
-          edges: { x: [] }
-        })
-        const other = StateGraph.make({
-          ...words,
-          name: "other",
-          start: "x",
-          nodes: { x: here.says("x") },
-          edges: { x: [] }
-        })
+        const smaller = chain({ name: "inner" }, { x: here.says("x") })
+        const other = chain({ name: "other" }, { x: here.says("x") })
         yield* fails(StateGraph.run(outerOf(here, innerOf(here, failing("y"))), { threadId, input: [] }), "Boom")
         ran.length = 0
         for (const [inner, reason] of [[smaller, "node \"y\""], [other, "graph \"inner\""]] as const) {
-          const outer = StateGraph.make({
-            ...words,
-            name: "outer",
-            namespace,
-            start: "inner",
-            nodes: { inner: StateGraph.subgraph(inner, { input: () => [], output: join }) },
-            edges: { inner: [] }
+          const outer = chain({ ...here, name: "outer" }, {
+            inner: StateGraph.subgraph(inner, { input: () => [], output: join })
           })
           assert.include((yield* fails(StateGraph.resume(outer, { threadId }), "GraphMismatch")).message, reason)
         }
@@ -383,32 +322,26 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(ran, [])
       }))
 
-    it.effect("that a node tries again goes on inside", () =>
+    it.effect("a nested graph that its node retries continues where it failed", () =>
       Effect.gen(function*() {
         const here = yield* setting
-        const { namespace, ran, threadId } = here
+        const { ran, threadId } = here
         const inner = StateGraph.subgraph(innerOf(here, failing("y", 2)), { input: () => [], output: join })
-        const outer = StateGraph.make({
-          ...words,
-          name: "outer",
-          namespace,
-          start: "node",
-          nodes: { node: (state, context) => Effect.retry(inner(state, context), { times: 2 }) },
-          edges: { node: [] }
+        const outer = chain({ ...here, name: "outer" }, {
+          node: (state, context) => Effect.retry(inner(state, context), { times: 2 })
         })
         assert.deepStrictEqual((yield* StateGraph.run(outer, { threadId, input: [] })).state, ["(x y z)"])
         assert.deepStrictEqual(ran, ["x", "y", "y", "y", "z"])
       }))
 
-    it.effect("has its own strategy and steps, and a second one in the same node is refused", () =>
+    it.effect("a nested graph has its own step limit, and a second one in the same node is refused", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
         const inner = innerOf(here, Effect.void)
         const limited = StateGraph.subgraph(inner, { input: () => [], output: join, maxSteps: 2 })
         const plain = StateGraph.subgraph(inner, { input: () => [], output: join })
-        const graphOf = (node: typeof plain) =>
-          StateGraph.make({ ...words, name: "outer", namespace, start: "node", nodes: { node }, edges: { node: [] } })
+        const graphOf = (node: typeof plain) => chain({ ...here, name: "outer" }, { node })
         const error = yield* fails(StateGraph.run(graphOf(limited), { threadId, input: [] }), "StepLimitExceeded")
         assert.deepStrictEqual([error.namespace, error.nextNodes], [`${namespace}/node`, ["z"]])
         assert.deepStrictEqual((yield* StateGraph.resume(graphOf(limited), { threadId })).state, ["(x y z)"])

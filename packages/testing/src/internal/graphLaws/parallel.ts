@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { patient } from "../laws/suite.ts"
+import { fanOut } from "./graphs.ts"
 import {
   Boom,
   elsewhere,
@@ -26,10 +27,10 @@ const strategy = "Parallel"
 /** Several nodes in one step. */
 export const parallel: Group = (it) => {
   describe("a parallel step", patient, () => {
-    it.effect("runs its nodes at the same time, or as many of them as it may", () =>
+    it.effect("a parallel step runs as many nodes at the same time as its concurrency allows", () =>
       Effect.gen(function*() {
-        const { namespace, threadId } = yield* setting
-        const names = ["a", "b", "c", "d", "e"] as const
+        const here = yield* setting
+        const { threadId } = here
         for (const concurrency of [undefined, 1, 2, 9]) {
           const expected = Math.min(concurrency ?? 5, 5)
           const all = yield* Deferred.make<void>()
@@ -44,42 +45,28 @@ export const parallel: Group = (it) => {
               yield* Effect.yieldNow
               now--
             })
-          const graph = StateGraph.make({
-            ...words,
-            name: "law",
-            namespace,
-            start: "go",
-            nodes: { go: () => Effect.void, a: node, b: node, c: node, d: node, e: node },
-            edges: { go: names, a: [], b: [], c: [], d: [], e: [] }
-          })
+          const graph = fanOut(here, { a: node, b: node, c: node, d: node, e: node })
           yield* StateGraph.run(graph, { threadId, input: [], strategy, concurrency })
           assert.strictEqual(most, expected)
         }
       }))
 
-    it.effect("nodes that had finished when one failed or died are not run again", () =>
+    it.effect("nodes of a parallel step that finished before one failed or died do not run again", () =>
       Effect.gen(function*() {
         for (const problem of [Effect.fail(new Boom({ node: "b" })), Effect.die("b")]) {
-          const { namespace, ran, says, threadId } = yield* setting
+          const here = yield* setting
+          const { ran, says, threadId } = here
           const finished = yield* Deferred.make<void>()
           let isBroken = true
           const fragile = Effect.suspend(() =>
             isBroken ? Effect.andThen(Deferred.await(finished), problem) : Effect.void
           )
           const slow = Effect.suspend(() => isBroken ? Effect.never : Effect.void)
-          const graph = StateGraph.make({
-            ...words,
-            name: "law",
-            namespace,
-            start: "go",
-            nodes: {
-              go: says("go"),
-              a: says("a"),
-              b: says("b", fragile),
-              c: says("c", slow),
-              d: () => Effect.as(Effect.sync(() => ran.push("d")), undefined)
-            },
-            edges: { go: ["a", "b", "c", "d"], a: [], b: [], c: [], d: [] }
+          const graph = fanOut(here, {
+            a: says("a"),
+            b: says("b", fragile),
+            c: says("c", slow),
+            d: () => Effect.as(Effect.sync(() => ran.push("d")), undefined)
           })
           let kept = 0
           const savedWrites = Effect.suspend(() => ++kept === 2 ? Deferred.succeed(finished, undefined) : Effect.void)
@@ -92,26 +79,21 @@ export const parallel: Group = (it) => {
         }
       }))
 
-    it.effect("that is left for nodes that are named leaves what it has done", () =>
+    it.effect("a resume with nodes of a parallel step drops what they have done and runs them again", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: says("b", failing("b")) },
-          edges: { go: ["a", "b"], a: [], b: [] }
-        })
+        const here = yield* setting
+        const { ran, says, threadId } = here
+        const graph = fanOut(here, { a: says("a"), b: says("b", failing("b")) })
         yield* fails(StateGraph.run(graph, { threadId, input: [], strategy, concurrency: 1 }), "Boom")
         const result = yield* StateGraph.resume(graph, { threadId, next: ["a", "b"], concurrency: 1 })
         assert.deepStrictEqual(result.state, ["go", "a", "b"])
         assert.deepStrictEqual(ran, ["go", "a", "b", "a", "b"])
       }))
 
-    it.effect("an interruption interrupts the nodes, and keeps what has finished", () =>
+    it.effect("an interruption interrupts the nodes of a parallel step, and keeps what has finished", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
+        const here = yield* setting
+        const { ran, says, threadId } = here
         const all = yield* Deferred.make<void>()
         let waiting = 0
         let isHanging = true
@@ -124,14 +106,7 @@ export const parallel: Group = (it) => {
               () => Effect.sync(() => ran.push(`${name} cleaned`))
             )
           })
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: says("b", hangs("b")), c: says("c", hangs("c")) },
-          edges: { go: ["a", "b", "c"], a: [], b: [], c: [] }
-        })
+        const graph = fanOut(here, { a: says("a"), b: says("b", hangs("b")), c: says("c", hangs("c")) })
         const fiber = yield* Effect.forkChild(StateGraph.run(graph, { threadId, input: [], strategy }))
         yield* Deferred.await(all)
         yield* Fiber.interrupt(fiber)
@@ -142,7 +117,7 @@ export const parallel: Group = (it) => {
         assert.deepStrictEqual(ran.toSorted(), ["b", "c"])
       }))
 
-    it.effect("when all nodes have returned and are being kept, an interruption comes too late for the step", () =>
+    it.effect("an interruption does not undo a parallel step whose nodes have all returned", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const keeping = yield* Deferred.make<void>()
@@ -175,17 +150,11 @@ export const parallel: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "a", "b", "c"])
       }))
 
-    it.effect("what a node returned that cannot be kept fails the run", () =>
+    it.effect("an update of a parallel node that cannot be stored fails the run", () =>
       Effect.gen(function*() {
-        const { namespace, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: says("b"), c: () => Effect.succeed(1 as unknown as string) },
-          edges: { go: ["a", "b", "c"], a: [], b: [], c: [] }
-        })
+        const here = yield* setting
+        const { says, threadId } = here
+        const graph = fanOut(here, { a: says("a"), b: says("b"), c: () => Effect.succeed(1 as unknown as string) })
         const options = { threadId, strategy, concurrency: 1 } as const
         const refused = yield* fails(StateGraph.run(graph, { ...options, input: [] }), "StateEncodeError")
         assert.include(refused.message, "\"c\"")
@@ -197,7 +166,7 @@ export const parallel: Group = (it) => {
         )
       }))
 
-    it.effect("fields of any schema are kept as they are stored in the state", () =>
+    it.effect("updates of parallel nodes keep fields of any schema as the state does", () =>
       Effect.gen(function*() {
         class Money {
           readonly cents: number

@@ -138,7 +138,7 @@ const runToEnd = Effect.fnUntraced(function*(plan: Plan, namespace: string, thre
 export const random: Group = (it, properties) => {
   describe("any graph", patient, () => {
     it.effect.prop(
-      "ends as if nothing had happened, whatever fails, dies or is interrupted on the way",
+      "any graph ends as if nothing had happened, whatever fails, dies or is interrupted during its run",
       [plans],
       ([plan]) =>
         Effect.gen(function*() {

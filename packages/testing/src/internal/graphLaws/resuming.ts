@@ -5,23 +5,17 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import { patient } from "../laws/suite.ts"
+import { chain, takingTurns } from "./graphs.ts"
 import { Ask, Boom, elsewhere, failing, fails, type Group, historyOf, setting, words, writesNothing } from "./suite.ts"
 
 /** What runs begin with, and how they go on. */
 export const resuming: Group = (it) => {
   describe("run", patient, () => {
-    it.effect("on a thread that is unfinished is refused, and writes nothing", () =>
+    it.effect("run on an unfinished thread is refused, and writes nothing", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "a",
-          nodes: { a: says("a", failing("a")), ask: () => StateGraph.interrupt(Ask, "well?") },
-          edges: { a: ["ask"], ask: [] }
-        })
+        const here = yield* setting
+        const { ran, says, threadId } = here
+        const graph = chain(here, { a: says("a", failing("a")), ask: () => StateGraph.interrupt(Ask, "well?") })
         const again = writesNothing(graph, threadId)(
           fails(elsewhere(StateGraph.run(graph, { threadId, input: ["again"] })), "ThreadUnfinished")
         )
@@ -34,7 +28,7 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "a"])
       }))
 
-    it.effect("on one that has ended begins again, from the input and what is saved", () =>
+    it.effect("run on a thread that has ended begins again, from the input and the saved state", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -62,7 +56,7 @@ export const resuming: Group = (it) => {
         ])
       }))
 
-    it.effect("by default the fields of its input take the place of those that are saved", () =>
+    it.effect("run replaces the saved fields by those of its input, by default", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -79,19 +73,14 @@ export const resuming: Group = (it) => {
   })
 
   describe("resume", patient, () => {
-    it.effect("goes on after an error or a defect of a node with the state and the place that are saved", () =>
+    it.effect("resume continues after an error or a defect of a node, at the saved step with the saved state", () =>
       Effect.gen(function*() {
         for (const problem of [Effect.fail(new Boom({ node: "b" })), Effect.die(new Boom({ node: "b" }))]) {
-          const { namespace, ran, says, threadId } = yield* setting
+          const here = yield* setting
+          const { ran, says, threadId } = here
           let isBroken = true
-          const graph = StateGraph.make({
-            ...words,
-            name: "law",
-            namespace,
-            start: "a",
-            nodes: { a: says("a"), b: says("b", Effect.suspend(() => isBroken ? problem : Effect.void)), c: says("c") },
-            edges: { a: ["b"], b: ["c"], c: [] }
-          })
+          const fragile = Effect.suspend(() => isBroken ? problem : Effect.void)
+          const graph = chain(here, { a: says("a"), b: says("b", fragile), c: says("c") })
           const exit = yield* Effect.exit(StateGraph.run(graph, { threadId, input: ["in"] }))
           assert.isTrue(exit._tag === "Failure" && String(exit.cause).includes("Boom"))
           isBroken = false
@@ -101,7 +90,7 @@ export const resuming: Group = (it) => {
         }
       }))
 
-    it.effect("goes on after an update, an edge or a node that throws, and after a state that is refused", () =>
+    it.effect("resume continues after a reducer, an edge or a node that throws, or a state that does not encode", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         let broken: string | undefined
@@ -152,9 +141,10 @@ export const resuming: Group = (it) => {
         }
       }))
 
-    it.effect("goes on after an interruption, which waits for what the node cleans up", () =>
+    it.effect("resume continues after an interruption, which waits for the finalizers of the node", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
+        const here = yield* setting
+        const { ran, says, threadId } = here
         const isIn = yield* Deferred.make<void>()
         let first = true
         const hangs = Effect.suspend(() => {
@@ -163,14 +153,7 @@ export const resuming: Group = (it) => {
           return Effect.andThen(Deferred.succeed(isIn, undefined), Effect.never)
         })
         const cleaned = Effect.onInterrupt(hangs, () => Effect.sync(() => ran.push("cleaned")))
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a"), b: says("b", cleaned) },
-          edges: { a: ["b"], b: [] }
-        })
+        const graph = chain(here, { a: says("a"), b: says("b", cleaned) })
         const fiber = yield* Effect.forkChild(StateGraph.run(graph, { threadId, input: [] }))
         yield* Deferred.await(isIn)
         yield* Fiber.interrupt(fiber)
@@ -179,17 +162,11 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "b", "cleaned", "interrupted", "b"])
       }))
 
-    it.effect("of a thread that has ended returns how, and writes and runs nothing", () =>
+    it.effect("resume of a thread that has ended returns its result, and writes and runs nothing", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a") },
-          edges: { a: [] }
-        })
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = chain(here, { a: here.says("a") })
         const ended = yield* StateGraph.run(graph, { threadId, input: [] })
         const again = yield* writesNothing(graph, threadId)(elsewhere(StateGraph.resume(graph, { threadId })))
         assert.deepStrictEqual([again._tag, again.state, again.checkpoint.checkpointId], [
@@ -200,17 +177,11 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual(ran, ["a"])
       }))
 
-    it.effect("of a thread or a version that is not there is an error, and begins nothing", () =>
+    it.effect("resume of a missing thread or version fails, and begins nothing", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a") },
-          edges: { a: [] }
-        })
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = chain(here, { a: here.says("a") })
         yield* fails(StateGraph.resume(graph, { threadId }), "CheckpointNotFound")
         yield* StateGraph.run(graph, { threadId, input: [] })
         for (const selector of [{ version: 3 }, { checkpointId: "none" }]) {
@@ -222,12 +193,12 @@ export const resuming: Group = (it) => {
   })
 
   describe("what a graph cannot go on from", patient, () => {
-    it.effect("is an error of run and of resume, never a fresh start", () =>
+    it.effect("a checkpoint that the graph cannot continue from fails run and resume, and is never overwritten", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says } = yield* setting
+        const here = yield* setting
+        const { namespace, ran, says } = here
         const nodes = { a: says("a"), b: says("b", failing("b", 99)) }
-        const options = { ...words, namespace, start: "a", edges: { a: ["b"], b: [] } } as const
-        const graph = StateGraph.make({ ...options, name: "law", nodes })
+        const graph = chain(here, nodes)
         const checkpointer = yield* Checkpointer.Checkpointer
         const view = yield* StateGraph.view(graph)
         const json = yield* checkpointer.view({ state: Schema.Json, namespace })
@@ -240,21 +211,10 @@ export const resuming: Group = (it) => {
               view.append({ threadId, state: [], pendingInterrupts: [{ interruptId: "i", request: null }] }),
             "Expected array": (threadId) => json.append({ threadId, state: { not: "words" } }),
             "graph \"other\"": (threadId) =>
-              StateGraph.run(StateGraph.make({ ...options, name: "other", nodes }), {
-                threadId,
-                input: [],
-                maxSteps: 1
-              }),
+              StateGraph.run(chain({ ...here, name: "other" }, nodes), { threadId, input: [], maxSteps: 1 }),
             "node \"b\"": (threadId) => StateGraph.run(graph, { threadId, input: [], maxSteps: 1 })
           }
-        const smaller = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a") },
-          edges: { a: [] }
-        })
+        const smaller = chain(here, { a: says("a") })
         for (const [reason, write] of Object.entries(broken)) {
           const threadId = `law ${reason}`
           yield* Effect.ignore(write(threadId))
@@ -271,22 +231,18 @@ export const resuming: Group = (it) => {
         }
       }))
 
-    it.effect("a node that is gone is left by naming another one", () =>
+    it.effect("resume with another node continues from a node that the graph no longer has", () =>
       Effect.gen(function*() {
-        const { namespace, says, threadId } = yield* setting
-        const options = { ...words, name: "law", namespace, start: "a" } as const
-        const before = StateGraph.make({
-          ...options,
-          nodes: { a: says("a"), gone: says("gone") },
-          edges: { a: ["gone"], gone: [] }
-        })
-        const now = StateGraph.make({ ...options, nodes: { a: says("a"), b: says("b") }, edges: { a: [], b: [] } })
+        const here = yield* setting
+        const { says, threadId } = here
+        const before = chain(here, { a: says("a"), gone: says("gone") })
+        const now = chain(here, { a: says("a"), b: says("b") })
         yield* fails(StateGraph.run(before, { threadId, input: [], maxSteps: 1 }), "StepLimitExceeded")
         yield* fails(StateGraph.resume(now, { threadId }), "GraphMismatch")
         assert.deepStrictEqual((yield* StateGraph.resume(now, { threadId, next: ["b"] })).state, ["a", "b"])
       }))
 
-    it.effect("a question that the graph does not know, or that is not a graph's, is not answered", () =>
+    it.effect("a pending interrupt that the graph does not know, or did not raise, is not answered", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const options = { ...words, name: "law", namespace, start: "a", edges: { a: [] } } as const
@@ -315,17 +271,11 @@ export const resuming: Group = (it) => {
   })
 
   describe("maxSteps", patient, () => {
-    it.effect("is an error with the work saved, and resume goes on", () =>
+    it.effect("maxSteps fails the run with its work saved, and resume continues", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a"), b: says("b") },
-          edges: { a: ["b"], b: (state) => state.length < 6 ? ["a"] : [] }
-        })
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = takingTurns(here, 6)
         for (const durability of ["step", "exit"] as const) {
           const id = `${threadId} ${durability}`
           const options = { threadId: id, durability, maxSteps: 3 }

@@ -1,9 +1,11 @@
-import { StateGraph } from "@effect-checkpoint/core"
+import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
 import { assert, describe } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import { patient } from "../laws/suite.ts"
+import { chain, fanOut } from "./graphs.ts"
 import {
   Ask,
   Boom,
@@ -22,7 +24,7 @@ import {
 /** What is saved of a run, and when. */
 export const saving: Group = (it) => {
   describe("checkpoints", patient, () => {
-    it.effect("each step is one: the state, what is next, its number, who wrote it and what it waits for", () =>
+    it.effect("each step is a checkpoint: the state, the next nodes, its number, its nodes, what it waits for", () =>
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -54,7 +56,61 @@ export const saving: Group = (it) => {
         ])
       }))
 
-    it.effect("a step costs one put, and a parallel one what its nodes return before the last", () =>
+    it.effect("StateGraph.metadata reads what a graph keeps with each version, and nothing from other versions", () =>
+      Effect.gen(function*() {
+        const { namespace, says, threadId } = yield* setting
+        let innerTask = ""
+        const inner = chain({ name: "inner" }, { x: says("x") })
+        const nested = StateGraph.subgraph(inner, { input: () => [], output: (state) => state.join() })
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "inner",
+          nodes: {
+            inner: (state, context) => {
+              innerTask = context.idempotencyKey
+              return nested(state, context)
+            },
+            ask: () => StateGraph.interrupt(Ask, "well?"),
+            b: says("b"),
+            c: says("c")
+          },
+          edges: { inner: ["ask"], ask: ["b", "c"], b: [], c: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: [] })
+        yield* StateGraph.resume(graph, { threadId, response: "yes" })
+        const view = yield* StateGraph.view(graph)
+        const versions = (yield* view.listVersions(threadId)).toReversed()
+        const all = versions.map((version) => Option.getOrThrow(StateGraph.metadata(version)))
+        const [first, second, third] = new Set(all.map(({ stepId }) => stepId))
+        const question = { interrupt: "Ask", node: "ask", writeKey: "answer:ask:0" }
+        const expected: ReadonlyArray<StateGraph.Metadata> = [
+          { graph: "law", step: 0, cause: "input", completedNodes: [], stepId: first! },
+          { graph: "law", step: 1, cause: "step", completedNodes: ["inner"], stepId: second! },
+          { graph: "law", step: 1, cause: "interrupt", completedNodes: [], stepId: second!, question },
+          { graph: "law", step: 1, cause: "answer", completedNodes: [], stepId: second! },
+          { graph: "law", step: 2, cause: "step", completedNodes: ["ask"], stepId: third!, notTaken: ["b", "c"] }
+        ]
+        assert.deepStrictEqual(all, expected)
+        assert.strictEqual(innerTask, `${first}/inner`)
+
+        const within = yield* Checkpointer.Checkpointer.use((checkpointer) =>
+          checkpointer.view({ state: words.state, namespace: `${namespace}/inner` })
+        )
+        for (const version of yield* within.listVersions(threadId)) {
+          const { graph, outerTask } = Option.getOrThrow(StateGraph.metadata(version))
+          assert.deepStrictEqual([graph, outerTask], ["inner", innerTask])
+        }
+
+        for (const metadata of [{}, { graph: "law" }, { graph: { graph: "law" } }]) {
+          const other = yield* view.append({ threadId: `${threadId} other`, state: [], metadata })
+          assert.isTrue(Option.isNone(StateGraph.metadata(other)))
+        }
+      }))
+
+    it.effect("a step costs one put, and a parallel step one write for each node but the last besides", () =>
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -73,37 +129,25 @@ export const saving: Group = (it) => {
         assert.deepStrictEqual(exit, { puts: 1, writes: 0 })
       }))
 
-    it.effect("metadata of the caller's is kept from step to step, and the key of the graph is its own", () =>
+    it.effect("the caller's metadata is kept from step to step, except for the key graph", () =>
       Effect.gen(function*() {
-        const { namespace, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a"), b: says("b", failing("b")) },
-          edges: { a: ["b"], b: [] }
-        })
+        const here = yield* setting
+        const { says, threadId } = here
+        const graph = chain(here, { a: says("a"), b: says("b", failing("b")) })
         const metadata = { tenant: "t", graph: "mine" }
         yield* fails(StateGraph.run(graph, { threadId, input: [], metadata }), "Boom")
         const resumed = yield* StateGraph.resume(graph, { threadId })
         assert.strictEqual(resumed.checkpoint.metadata["tenant"], "t")
         const again = yield* StateGraph.run(graph, { threadId, input: [], metadata: { other: 1 } })
         assert.deepStrictEqual(Object.keys(again.checkpoint.metadata).toSorted(), ["graph", "other"])
-        assert.strictEqual((again.checkpoint.metadata["graph"] as { readonly step: number }).step, 4)
+        assert.strictEqual(Option.getOrThrow(StateGraph.metadata(again.checkpoint)).step, 4)
       }))
 
-    it.effect("a save that fails, fails the run, and what was saved before is gone on from", () =>
+    it.effect("a save that fails ends the run, and resume continues from what was saved before", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: { a: says("a"), b: says("b"), c: says("c") },
-          edges: { a: ["b"], b: ["c"], c: [] }
-        })
+        const here = yield* setting
+        const { ran, says } = here
+        const graph = chain(here, { a: says("a"), b: says("b"), c: says("c") })
         for (const broken of [1, 2, 3, 4]) {
           const threadId = `law ${broken}`
           let puts = 0
@@ -124,21 +168,14 @@ export const saving: Group = (it) => {
         }
       }))
 
-    it.effect("of two who run a thread at the same time one is told, and nothing of the other's is lost", () =>
+    it.effect("of two runs of a thread at the same time one fails with a conflict, and the other loses nothing", () =>
       Effect.gen(function*() {
-        const { namespace, says, threadId } = yield* setting
+        const here = yield* setting
+        const { says, threadId } = here
         const isIn = yield* Deferred.make<void>()
         const mayGo = yield* Deferred.make<void>()
         const waits = Effect.andThen(Deferred.succeed(isIn, undefined), Deferred.await(mayGo))
-        const of = (before: Effect.Effect<void>) =>
-          StateGraph.make({
-            ...words,
-            name: "law",
-            namespace,
-            start: "a",
-            nodes: { a: says("a", before), b: says("b") },
-            edges: { a: ["b"], b: [] }
-          })
+        const of = (before: Effect.Effect<void>) => chain(here, { a: says("a", before), b: says("b") })
         const slow = yield* Effect.forkChild(StateGraph.run(of(waits), { threadId, input: [] }))
         yield* Deferred.await(isIn)
         const fast = yield* elsewhere(StateGraph.resume(of(Effect.void), { threadId }))
@@ -168,7 +205,7 @@ export const saving: Group = (it) => {
       })
     const durability = "exit"
 
-    it.effect("saves once, at an interrupt and at the end", () =>
+    it.effect("durability exit saves once, at an interrupt and at the end", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -193,7 +230,7 @@ export const saving: Group = (it) => {
         )
       }))
 
-    it.effect("saves once on an error or a defect, and the step that failed is run again", () =>
+    it.effect("durability exit saves once at an error or a defect, and resume runs the failed step again", () =>
       Effect.gen(function*() {
         for (const problem of [Effect.fail(new Boom({ node: "c" })), Effect.die("a defect")]) {
           let isBroken = true
@@ -219,7 +256,7 @@ export const saving: Group = (it) => {
         }
       }))
 
-    it.effect("saves on an interruption", () =>
+    it.effect("durability exit saves at an interruption", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -233,7 +270,7 @@ export const saving: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "b", "c"])
       }))
 
-    it.effect("a save that fails at an error is not tried twice, and both are told", () =>
+    it.effect("durability exit reports both errors if the save at an error fails, and does not try it twice", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -250,17 +287,11 @@ export const saving: Group = (it) => {
         assert.deepStrictEqual(errors, ["Boom", "StoreError"])
       }))
 
-    it.effect("what siblings have done when one fails is saved with the step", () =>
+    it.effect("durability exit saves what the siblings of a failed node have done", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: says("b", failing("b")), c: says("c") },
-          edges: { go: ["a", "b", "c"], a: [], b: [], c: [] }
-        })
+        const here = yield* setting
+        const { ran, says, threadId } = here
+        const graph = fanOut(here, { a: says("a"), b: says("b", failing("b")), c: says("c") })
         const options = { threadId, durability, strategy: "Parallel", concurrency: 1 } as const
         assert.deepStrictEqual(
           yield* counting(Effect.ignore(StateGraph.run(graph, { ...options, input: [] }))),
@@ -271,28 +302,21 @@ export const saving: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "a", "b", "b", "c"])
       }))
 
-    it.effect("the key of a step is the same before and after it is saved, and no other thread's", () =>
+    it.effect("durability exit gives a step one idempotency key before and after it is saved", () =>
       Effect.gen(function*() {
-        const { namespace, threadId } = yield* setting
+        const here = yield* setting
+        const { threadId } = here
         const keys: Array<string> = []
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          interrupts: [Ask],
-          start: "a",
-          nodes: {
-            a: () => Effect.succeed("a"),
-            b: (_, { idempotencyKey }) =>
-              Effect.andThen(
-                Effect.sync(() => keys.push(idempotencyKey)),
-                Effect.gen(function*() {
-                  if (keys.length === 1) return yield* new Boom({ node: "b" })
-                  return yield* StateGraph.interrupt(Ask, "well?")
-                })
-              )
-          },
-          edges: { a: ["b"], b: [] }
+        const graph = chain(here, {
+          a: () => Effect.succeed("a"),
+          b: (_, { idempotencyKey }) =>
+            Effect.andThen(
+              Effect.sync(() => keys.push(idempotencyKey)),
+              Effect.gen(function*() {
+                if (keys.length === 1) return yield* new Boom({ node: "b" })
+                return yield* StateGraph.interrupt(Ask, "well?")
+              })
+            )
         })
         yield* fails(StateGraph.run(graph, { threadId, input: [], durability }), "Boom")
         yield* StateGraph.resume(graph, { threadId, durability })
@@ -306,7 +330,7 @@ export const saving: Group = (it) => {
   })
 
   describe("idempotency keys", patient, () => {
-    it.effect("are the same for one visit of a node, whatever happens to it, and never otherwise", () =>
+    it.effect("idempotency keys are the same during a visit of a node, and differ between visits", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const keys: Array<string> = []
@@ -342,20 +366,14 @@ export const saving: Group = (it) => {
         assert.strictEqual(new Set(keys.slice(0, firstVisit + 1)).size, 1)
       }))
 
-    it.effect("are others in a branch, a copy, a fork, and where a run is told to go", () =>
+    it.effect("idempotency keys differ in a branch, a restored version, a fork and a resume with next", () =>
       Effect.gen(function*() {
-        const { namespace, threadId } = yield* setting
+        const here = yield* setting
+        const { threadId } = here
         const keys: Array<string> = []
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "a",
-          nodes: {
-            a: (_, { idempotencyKey }) =>
-              Effect.andThen(Effect.sync(() => keys.push(idempotencyKey)), new Boom({ node: "a" }))
-          },
-          edges: { a: [] }
+        const graph = chain(here, {
+          a: (_, { idempotencyKey }) =>
+            Effect.andThen(Effect.sync(() => keys.push(idempotencyKey)), new Boom({ node: "a" }))
         })
         const view = yield* StateGraph.view(graph)
         const fork = `${threadId} fork`

@@ -4,6 +4,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { patient } from "../laws/suite.ts"
+import { chain, fanOut } from "./graphs.ts"
 import { elsewhere, fails, type Group, historyOf, refuses, setting, words, writesNothing } from "./suite.ts"
 
 const strategies = ["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"] as const
@@ -11,7 +12,7 @@ const strategies = ["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"] as c
 /** What a step does to the state, and what it leads to. */
 export const stepping: Group = (it) => {
   describe("steps", patient, () => {
-    it.effect("edges that are fixed or depend on the state after the step say what runs, an empty one ends it", () =>
+    it.effect("edges, fixed or by the state after the step, name the next nodes, and an empty edge ends the run", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -35,7 +36,7 @@ export const stepping: Group = (it) => {
         assert.deepStrictEqual(result.checkpoint.nextNodes, [])
       }))
 
-    it.effect("by default what a node returns takes the place of fields, and nothing changes nothing", () =>
+    it.effect("an update replaces fields of the state by default, and no update changes nothing", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -67,7 +68,7 @@ export const stepping: Group = (it) => {
         ])
       }))
 
-    it.effect("a state that is not a struct is replaced as a whole, by null too", () =>
+    it.effect("an update replaces the whole state if that is not a struct, with null too", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -87,7 +88,7 @@ export const stepping: Group = (it) => {
         ])
       }))
 
-    it.effect("a state of a class stays one", () =>
+    it.effect("a state that is an instance of a class stays one when it is updated", () =>
       Effect.gen(function*() {
         class Count extends Schema.Class<Count>("Count")({ n: Schema.Int, name: Schema.String }) {
           get next(): number {
@@ -111,7 +112,7 @@ export const stepping: Group = (it) => {
         assert.strictEqual(again.state.name, "again")
       }))
 
-    it.effect("the updates of a parallel step are reduced in the order of the edge, in whichever one they come", () =>
+    it.effect("updates of a parallel step are reduced in the order of the edge, whichever node finishes first", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const done = { a: yield* Deferred.make<void>(), b: yield* Deferred.make<void>() }
@@ -145,7 +146,7 @@ export const stepping: Group = (it) => {
         ])
       }))
 
-    it.effect("what a parallel step leads to is in the order of its nodes and of their edges, each once", () =>
+    it.effect("successors of a parallel step are in the order of its nodes and of their edges, each once", () =>
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -166,7 +167,7 @@ export const stepping: Group = (it) => {
       }))
 
     for (const strategy of strategies) {
-      it.effect(`${strategy}: what is not picked is not to be run, now or on resume`, () =>
+      it.effect(`strategy ${strategy} never runs the branches that it does not choose, not on resume either`, () =>
         Effect.gen(function*() {
           const { namespace, ran, says, threadId } = yield* setting
           const graph = StateGraph.make({
@@ -188,7 +189,7 @@ export const stepping: Group = (it) => {
         }))
     }
 
-    it.effect("a run that has stopped says where it could go, again and again, and goes where it is told", () =>
+    it.effect("a stopped run returns its branches at each resume, and continues with the node that resume names", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -215,17 +216,11 @@ export const stepping: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "b", "end"])
       }))
 
-    it.effect("several nodes to go on with are one step, each once, and none ends the run", () =>
+    it.effect("resume runs the nodes it names as one step, each once, and ends the run if it names none", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go"), a: says("a"), b: says("b") },
-          edges: { go: ["a", "b"], a: [], b: [] }
-        })
+        const here = yield* setting
+        const { ran, says, threadId } = here
+        const graph = fanOut(here, { a: says("a"), b: says("b") })
         yield* StateGraph.run(graph, { threadId, input: [] })
         yield* StateGraph.resume(graph, { threadId, next: ["b", "a", "b"] })
         assert.deepStrictEqual(ran, ["go", "b", "a"])
@@ -234,7 +229,7 @@ export const stepping: Group = (it) => {
         assert.deepStrictEqual(ended.state, ["go", "b", "a"])
       }))
 
-    it.effect("an edge that leads out of the graph is an error, also where it is not the one that is picked", () =>
+    it.effect("an edge to an unknown node fails the run, even if the strategy would not choose that node", () =>
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -254,17 +249,11 @@ export const stepping: Group = (it) => {
         }
       }))
 
-    it.effect("settings that mean nothing are refused before anything is written", () =>
+    it.effect("invalid settings are refused before anything is written", () =>
       Effect.gen(function*() {
-        const { namespace, ran, says, threadId } = yield* setting
-        const graph = StateGraph.make({
-          ...words,
-          name: "law",
-          namespace,
-          start: "go",
-          nodes: { go: says("go") },
-          edges: { go: [] }
-        })
+        const here = yield* setting
+        const { ran, threadId } = here
+        const graph = chain(here, { go: here.says("go") })
         for (
           const [field, settings] of [
             ["maxSteps", { maxSteps: 0 }],
@@ -281,7 +270,7 @@ export const stepping: Group = (it) => {
         assert.deepStrictEqual(ran, [])
       }))
 
-    it.effect("nodes and fields may have any names", () =>
+    it.effect("nodes may have any names", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const names = ["a:0", "a", "answer:a:0", "update:a", "a/0", "__proto__", "constructor", "10", "2", "", "ü🎉"]

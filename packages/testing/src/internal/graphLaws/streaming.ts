@@ -5,6 +5,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Stream from "effect/Stream"
 import { patient } from "../laws/suite.ts"
+import { chain } from "./graphs.ts"
 import { Ask, failing, type Group, historyOf, setting, storeError, withFaults, words } from "./suite.ts"
 
 /** An event in a few words. */
@@ -34,7 +35,7 @@ export const streaming: Group = (it) => {
       { namespace, says }: Effect.Success<typeof setting>,
       b: Effect.Effect<unknown, unknown> = Effect.void
     ) => {
-      const inner = StateGraph.make({ ...words, name: "inner", start: "x", nodes: { x: says("x") }, edges: { x: [] } })
+      const inner = chain({ name: "inner" }, { x: says("x") })
       return StateGraph.make({
         ...words,
         name: "law",
@@ -53,7 +54,7 @@ export const streaming: Group = (it) => {
     }
     const settings = { strategy: "Parallel", concurrency: 1 } as const
 
-    it.effect("tells what happens in order, and the result last; it is run, or resume", () =>
+    it.effect("a stream emits what happens in order, and the result last, of a run or a resume", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -103,7 +104,7 @@ export const streaming: Group = (it) => {
         )
       }))
 
-    it.effect("tells of nothing that is not saved, where it is to be saved", () =>
+    it.effect("a stream emits an event only after its checkpoint is stored", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const graph = graphOf(here)
@@ -126,7 +127,7 @@ export const streaming: Group = (it) => {
         }
       }))
 
-    it.effect("of which only some is taken interrupts the run, which goes on later", () =>
+    it.effect("a stream that ends early interrupts the run, and resume continues it", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const graph = graphOf(here)
@@ -139,7 +140,7 @@ export const streaming: Group = (it) => {
         }
       }))
 
-    it.effect("that nobody reads waits, and is ended all the same", () =>
+    it.effect("a stream whose consumer is slow suspends the run, and is interrupted with its consumer", () =>
       Effect.gen(function*() {
         for (const durability of ["step", "exit"] as const) {
           const { namespace, threadId } = yield* setting
@@ -168,7 +169,7 @@ export const streaming: Group = (it) => {
         }
       }))
 
-    it.effect("fails as the run does, after all that was told", () =>
+    it.effect("a stream fails with the error of the run, after the events before it", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here

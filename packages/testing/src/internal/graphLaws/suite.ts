@@ -2,6 +2,7 @@ import { Checkpointer, CheckpointError, CheckpointStore, StateGraph } from "@eff
 import type { Vitest } from "@effect/vitest"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { fresh, type Properties } from "../laws/suite.ts"
@@ -77,11 +78,9 @@ export const stepsOf = <S>(
   Effect.map(
     Stream.runCollect(view.history(threadId)),
     (versions) =>
-      versions.toReversed().map(({ metadata, nextNodes, pendingInterrupts, state, version }) => {
-        const { cause, completedNodes, step } = metadata["graph"] as unknown as Pick<
-          Step,
-          "cause" | "completedNodes" | "step"
-        >
+      versions.toReversed().map((checkpoint) => {
+        const { nextNodes, pendingInterrupts, state, version } = checkpoint
+        const { cause, completedNodes, step } = Option.getOrThrow(StateGraph.metadata(checkpoint))
         return { version, state, next: nextNodes, cause, step, completedNodes, waits: pendingInterrupts.length > 0 }
       })
   )
