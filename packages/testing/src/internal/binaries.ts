@@ -135,9 +135,7 @@ const initialise = Effect.fnUntraced(function*(packaged: string, folder: string,
         "--auth=scram-sha-256",
         "--encoding=UTF8",
         // Text is ordered in the same way on every machine.
-        "--locale=C",
-        "--locale-provider=builtin",
-        "--builtin-locale=C.UTF-8"
+        "--locale=C"
       ], { ...user, cwd: folder }),
       native
     )
