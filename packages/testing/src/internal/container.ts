@@ -3,9 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { createRequire } from "node:module"
 import type * as Testcontainers from "testcontainers"
-import { type StartedServer, StartFailure, textOf, Unavailable } from "./startedServer.ts"
+import { notLoaded, type StartedServer, StartFailure, textOf, Unavailable } from "./startedServer.ts"
 import { whenProcessDies } from "./undertaker.ts"
 
 const postgresPort = 5432
@@ -59,13 +58,7 @@ export const start = Effect.fnUntraced(function*(options: {
   }
 })
 
-const load = Effect.try({
-  try: (): typeof Testcontainers => {
-    const require = createRequire(import.meta.url)
-    return require("testcontainers")
-  },
-  catch: (cause) => new Unavailable({ message: `The package testcontainers cannot be loaded: ${textOf(cause)}`, cause })
-})
+const load = Effect.tryPromise({ try: () => import("testcontainers"), catch: notLoaded("testcontainers") })
 
 const connect = (testcontainers: typeof Testcontainers) =>
   Effect.tryPromise({

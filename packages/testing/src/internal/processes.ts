@@ -1,15 +1,27 @@
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import { execFile } from "node:child_process"
+import { execFile, type ExecFileOptions } from "node:child_process"
 import { readdir, readFile } from "node:fs/promises"
 import { platform } from "node:os"
 import process from "node:process"
+import { promisify } from "node:util"
 import { StartFailure, textOf } from "./startedServer.ts"
 
 interface Process {
   readonly pid: number
   readonly parent: number
 }
+
+/** Runs a program to its end and returns what it wrote to stdout. Fails as well if it cannot be spawned. */
+export const execute = (
+  file: string,
+  args: ReadonlyArray<string>,
+  options?: ExecFileOptions
+): Effect.Effect<string, StartFailure> =>
+  Effect.tryPromise({
+    try: (signal) => promisify(execFile)(file, args, { ...options, signal, encoding: "utf8" }),
+    catch: (cause) => new StartFailure({ message: textOf(cause), cause })
+  }).pipe(Effect.map(({ stdout }) => stdout))
 
 /** The processes that one has started and that still run. */
 export const childrenOf = (pid: number): Effect.Effect<ReadonlyArray<number>, StartFailure> =>
@@ -58,19 +70,16 @@ const fromProc = Effect.gen(function*() {
   return processes.flat()
 })
 
-const fromPs = Effect.callback<ReadonlyArray<Process>, StartFailure>((resume) => {
-  // One option each: what follows a "=" is the header, commas and all.
-  execFile("ps", ["-A", "-o", "pid=", "-o", "ppid=", "-o", "stat="], (error, output) => {
-    resume(
-      error !== null ? Effect.fail(notListed(error)) : Effect.succeed(
-        output.split("\n").flatMap((line) => {
-          const [pid, parent, state] = line.trim().split(/\s+/)
-          return toProcess(pid, parent, state)
-        })
-      )
-    )
-  })
-})
+// One option each: what follows a "=" is the header, commas and all.
+const fromPs = execute("ps", ["-A", "-o", "pid=", "-o", "ppid=", "-o", "stat="]).pipe(
+  Effect.map((output) =>
+    output.split("\n").flatMap((line) => {
+      const [pid, parent, state] = line.trim().split(/\s+/)
+      return toProcess(pid, parent, state)
+    })
+  ),
+  Effect.mapError(notListed)
+)
 
 /** `ps` is not in every image of Linux. */
 const running: Effect.Effect<ReadonlyArray<Process>, StartFailure> = Effect.suspend(() =>

@@ -39,3 +39,12 @@ export class StartFailure extends Data.TaggedError("StartFailure")<{
 
 /** What something thrown has to say. */
 export const textOf = (cause: unknown): string => Predicate.isError(cause) ? cause.message : String(cause)
+
+/** An optional peer dependency that cannot be loaded. */
+export const notLoaded = (name: string) => (cause: unknown): Unavailable =>
+  new Unavailable({
+    message: Predicate.hasProperty(cause, "code") && String(cause.code).endsWith("MODULE_NOT_FOUND")
+      ? `The package ${name} is not installed. Add it to your project: pnpm add -D ${name}.`
+      : `The package ${name} cannot be loaded: ${textOf(cause)}`,
+    cause
+  })
