@@ -3,7 +3,7 @@
  * looks at what is there in the end, what was before, and what might have been.
  */
 import { type Checkpoint, Checkpointer, StateGraph } from "@effect-checkpoint/core"
-import { Array, Console, Duration, Effect, Number, Option, Schema, Stream } from "effect"
+import { Array, Console, Duration, Effect, Number, type Option, Schema, Stream } from "effect"
 import { TerminalCapabilities } from "effect/cli"
 import { ChildProcess } from "effect/process"
 import { Corpus } from "./Corpus.ts"
