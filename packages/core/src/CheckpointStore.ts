@@ -1,10 +1,9 @@
 /**
- * The small interface that a backend implements.
+ * The interface that a backend implements.
  *
- * A store puts encoded records away and finds them again. Schemas, retries,
- * spans, metrics and the checking of input are above it, in `Checkpointer`, so
- * that two stores cannot differ in them. `@effect-checkpoint/testing` has the
- * laws that every store must keep.
+ * A store saves encoded checkpoints and finds them again. Schemas, checks of input, retries, spans and metrics are above
+ * it, in `Checkpointer`, and are the same for every store. `@effect-checkpoint/testing` has the laws that every store
+ * must obey.
  *
  * @since 0.1.0
  */
@@ -18,7 +17,7 @@ import { Format } from "./internal/format.ts"
 export { Format }
 
 /**
- * Names a thread.
+ * Identifies a thread.
  *
  * @category models
  * @since 0.1.0
@@ -29,7 +28,7 @@ export interface ThreadKey {
 }
 
 /**
- * Names a version of a thread, and not another one that took its number later.
+ * Identifies a version of a thread, even if another one gets the same number later.
  *
  * @category models
  * @since 0.1.0
@@ -42,11 +41,11 @@ export interface VersionId {
 /**
  * What must be true of a thread for a put to be applied.
  *
- * - `Any`: nothing; the new version follows whatever is the newest
+ * - `Any`: nothing
  * - `NoThread`: the thread does not exist
  * - `At`: this is the newest version. With a `checkpointId` it must also have that id, and with a `writeId` it must
- *   come from that very write: ids that callers choose may come back with other content, after a deletion or a
- *   rollback.
+ *   come from that very write. An id that a caller chose may return with different content, after a deletion or a
+ *   rollback; a write id does not.
  *
  * @category models
  * @since 0.2.0
@@ -77,15 +76,14 @@ export interface Payload {
 }
 
 /**
- * A checkpoint on its way into a store. JSON parts are text, already in a form
- * that every store can hold.
+ * A checkpoint that a store is to save. Its JSON parts are text that every store can hold.
  *
  * @category models
  * @since 0.1.0
  */
 export interface NewCheckpoint extends ThreadKey {
   readonly checkpointId: string
-  /** A UUID drawn for this write, the same in all its attempts, and never chosen by a caller. */
+  /** A UUID that identifies this write. It is the same in all attempts, and callers cannot choose it. */
   readonly writeId: string
   /** `undefined`: the version before it, if there is one. */
   readonly parent: ParentRef | undefined
@@ -98,7 +96,7 @@ export interface NewCheckpoint extends ThreadKey {
   readonly pendingInterrupts: string
   /** A JSON object. */
   readonly metadata: string
-  /** A JSON object of tasks and their results: the work already done of the step that begins here. */
+  /** A JSON object with the results of tasks of the step that begins here, by the name of the task. */
   readonly pendingWrites: string
   /** Whether this resolves the interrupts of the version before it, which retention may then remove. */
   readonly resolvesInterrupts: boolean
@@ -107,7 +105,7 @@ export interface NewCheckpoint extends ThreadKey {
 }
 
 /**
- * What a checkpoint was made from, in the same namespace.
+ * The checkpoint that another one was made from, in the same namespace.
  *
  * @category models
  * @since 0.1.0
@@ -119,7 +117,7 @@ export interface ParentRef {
 }
 
 /**
- * A stored checkpoint without its state. JSON parts are text, since parsing them is not the store's to get right.
+ * A stored checkpoint without its state. Its JSON parts are text, because `Checkpointer` parses them.
  *
  * @category models
  * @since 0.1.0
@@ -156,7 +154,7 @@ export interface StoredCheckpoint extends StoredInfo {
 }
 
 /**
- * What a task of the step that begins at a version has already done.
+ * The result of a task of the step that begins at a version.
  *
  * @category models
  * @since 0.1.0
@@ -205,7 +203,7 @@ export interface Refusal {
 }
 
 /**
- * Names the newest version of a thread, and the write that it comes from.
+ * Identifies the newest version of a thread, and the write that it comes from.
  *
  * @category models
  * @since 0.2.0
@@ -234,7 +232,7 @@ export const meets = (condition: HeadCondition, head: HeadId | undefined): boole
 }
 
 /**
- * Which versions to read: the newest that fits. `Before` leaves out its own version.
+ * Selects versions of a thread, the newest first. `Before` excludes its own version.
  *
  * @category models
  * @since 0.1.0
@@ -243,31 +241,31 @@ export type Selector =
   | { readonly _tag: "Latest" }
   | { readonly _tag: "Version"; readonly version: number }
   | { readonly _tag: "Id"; readonly checkpointId: string }
-  /** A JSON array of the tag, as `setTags` is given it. */
+  /** A JSON array that contains only the tag. */
   | { readonly _tag: "Tag"; readonly tags: string }
   | { readonly _tag: "Time"; readonly epochMillis: number }
   | { readonly _tag: "Before"; readonly version: number }
 
 /**
- * Where a page of threads ended.
+ * The end of a page of threads.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ThreadCursor extends ThreadKey {
-  /** The last activity of the thread that the last page ended with. */
+  /** When the last thread of the page was saved. */
   readonly updatedAt: number
 }
 
 /**
- * Which threads to list; all that is given must hold.
+ * Selects threads. All conditions that are given must hold.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ThreadQuery {
   readonly namespace: string | undefined
-  /** A JSON object that the head's metadata must contain, as Postgres' `@>` means it. */
+  /** A JSON object that the metadata of the newest version must contain, as Postgres' `@>` defines it. */
   readonly metadata: string | undefined
   readonly interrupted: boolean | undefined
   readonly unfinished: boolean | undefined
@@ -286,33 +284,32 @@ export interface PruneQuery {
   readonly maxVersions: number | undefined
   readonly maxAge: number | undefined
   readonly idleThreads: number | undefined
-  /** Whether the bytes of what is removed must go at once. */
+  /** Whether to free the bytes of removed versions at once. */
   readonly compact: boolean
   readonly dryRun: boolean
 }
 
 /**
- * What a prune removed of a thread, or would remove.
+ * The versions of a thread that a prune removed, or would remove.
  *
  * @category models
  * @since 0.1.0
  */
 export interface PrunedThread extends ThreadKey {
-  /** How many of its versions went. */
+  /** The number of versions. */
   readonly versions: number
-  /** The bytes of stored JSON that went with them. */
+  /** The bytes of stored JSON, before any compression by the database. */
   readonly bytes: number
-  /** Whether the whole thread went. */
+  /** Whether the whole thread was removed. */
   readonly deleted: boolean
 }
 
 /**
- * What a backend implements.
+ * The operations of a backend.
  *
  * **Details**
  *
- * Every operation is atomic. A version that was pruned is not found by any of
- * them from that moment.
+ * Every operation is atomic. Once a version has been pruned, no operation finds it.
  *
  * @category services
  * @since 0.1.0
@@ -332,47 +329,47 @@ export class CheckpointStore extends Context.Service<CheckpointStore, {
    */
   readonly explainRefusal: (key: ThreadKey, checkpointId: string) => Effect.Effect<Refusal, StoreError>
   /**
-   * The newest `count` versions that the selector fits, oldest first, and before
-   * and between them what is needed to fold them: the first one is a keyframe.
+   * Reads the newest `count` versions that match the selector, oldest first, together with the versions that are needed
+   * to fold them. The first one is a keyframe.
    */
   readonly read: (
     key: ThreadKey,
     selector: Selector,
     count: number
   ) => Effect.Effect<ReadonlyArray<StoredCheckpoint>, StoreError>
-  /** Versions below `before`, newest first, without reading a state. */
+  /** Lists versions below `before`, newest first, without their states. */
   readonly list: (
     key: ThreadKey,
     options: { readonly before: number | undefined; readonly limit: number }
   ) => Effect.Effect<ReadonlyArray<StoredInfo>, StoreError>
-  /** Threads, newest activity first, then by namespace and id, without reading a state. */
+  /** Lists threads, most recently saved first, then by namespace and id. */
   readonly threads: (query: ThreadQuery) => Effect.Effect<ReadonlyArray<StoredThread>, StoreError>
-  /** Replaces the tags (a JSON array of strings) of one version. `None`: there is no such version. */
+  /** Replaces the tags of a version by a JSON array of strings. `None` if there is no such version. */
   readonly setTags: (
     key: ThreadKey,
     version: number,
     tags: string
   ) => Effect.Effect<Option.Option<StoredInfo>, StoreError>
   /**
-   * Keeps what tasks of the step that begins at a version have done; a task that has something keeps it. False: there is
-   * no such version.
+   * Saves results of tasks of the step that begins at a version. A task that has a result keeps it. False if there is no
+   * such version.
    */
   readonly savePendingWrites: (
     key: ThreadKey,
     version: VersionId,
     pendingWrites: string
   ) => Effect.Effect<boolean, StoreError>
-  /** What was kept with a version or saved since, by task. `None`: there is no such version. */
+  /** Reads the pending writes of a version. `None` if there is no such version. */
   readonly readPendingWrites: (
     key: ThreadKey,
     version: VersionId
   ) => Effect.Effect<Option.Option<ReadonlyArray<PendingWrite>>, StoreError>
-  /** Removes a thread and says how many versions it had. Not idempotent: never retried blindly. */
+  /** Deletes a thread and returns the number of its versions. It is not idempotent and must not be retried blindly. */
   readonly deleteThread: (key: ThreadKey) => Effect.Effect<number, StoreError>
-  /** Applies a policy in bounded batches, one element each. Only one runs at a time against one database. */
+  /** Applies a policy in bounded batches, one per element. Only one runs at a time against a database. */
   readonly prune: (query: PruneQuery) => Stream.Stream<ReadonlyArray<PrunedThread>, StoreError>
-  /** Succeeds when the backend answers and its tables are of the version that is needed. */
+  /** Succeeds if the backend answers and has the tables of the required version. */
   readonly health: Effect.Effect<void, StoreError>
-  /** Whether the calling fiber is inside a transaction of its own, so that nothing may be retried or queued. */
+  /** Whether the calling fiber is inside a transaction of the caller, in which nothing may be retried or queued. */
   readonly inTransaction: Effect.Effect<boolean>
 }>()("@effect-checkpoint/core/CheckpointStore") {}

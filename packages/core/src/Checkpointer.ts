@@ -1,13 +1,11 @@
 /**
- * Durable, versioned, schema-checked state for programs that outlive their
- * process.
+ * Durable, versioned, schema-checked state for programs that outlive their process.
  *
- * `Checkpointer` is the service. It saves each state of a thread as a new
- * version, reads any of them back by version, id, tag or time, and branches,
- * restores, lists and removes them. `Checkpointer.Service` makes a typed view of
- * it from a schema, which is what programs mostly use.
+ * `Checkpointer` is the service. It saves each state of a thread as a new version. It reads versions by number, id, tag
+ * or time, and it forks, restores, lists and removes them. Most programs use a typed view of it, which
+ * `Checkpointer.Service` makes from a schema.
  *
- * **Example** (State that survives)
+ * **Example** (Save and update a state)
  *
  * ```ts import.meta.vitest
  * import { Checkpointer } from "@effect-checkpoint/core"
@@ -19,7 +17,7 @@
  *
  * const program = Effect.gen(function*() {
  *   const counters = yield* Counters
- *   yield* counters.append({ threadId: "visits", state: { count: 1 } })
+ *   yield* counters.create({ threadId: "visits", state: { count: 1 } })
  *   const second = yield* counters.update("visits", ({ count }) => ({ count: count + 1 }))
  *   return [second.version, second.state.count]
  * })
@@ -68,7 +66,7 @@ export type * from "./View.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * The service, itself the view of the namespace `""` over plain JSON states.
+ * The service. It is itself a view: of the namespace `""`, with states that are plain JSON.
  *
  * @category services
  * @since 0.1.0
@@ -76,14 +74,12 @@ export type * from "./View.ts"
 export class Checkpointer extends Context.Service<
   Checkpointer,
   Omit<View<Schema.Json>, "threads"> & {
-    /** As in a view, but of all namespaces unless one is given. */
+    /** Streams the threads of all namespaces, or of one. See `View.threads`. */
     readonly threads: (
       filter?: ThreadFilter & { readonly namespace?: string | undefined } | undefined
     ) => Stream.Stream<ThreadInfo, ReadError>
 
-    /**
-     * A typed view. `Checkpointer.Service` makes one into a service with a layer.
-     */
+    /** Makes a typed view. `Checkpointer.Service` declares one as a service with a layer. */
     readonly view: <S extends Schema.Constraint>(options: ViewOptions<S>) => Effect.Effect<
       View<S["Type"]>,
       InvalidInput,
@@ -95,19 +91,19 @@ export class Checkpointer extends Context.Service<
       readonly dryRun?: boolean | undefined
     }) => Effect.Effect<Retention.PruneReport, InvalidInput | StoreError>
 
-    /** Succeeds when the store answers and has the tables that are needed. */
+    /** Succeeds if the store answers and has the tables that this version of the library requires. */
     readonly health: Effect.Effect<void, StoreError>
   }
 >()("@effect-checkpoint/core/Checkpointer") {}
 
 /**
- * What a view is of.
+ * Options of a view.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ViewOptions<S extends Schema.Constraint> {
-  /** The state. It is stored as the JSON that `Schema.toCodecJson` makes of it. */
+  /** The schema of the states. A state is stored as the JSON that `Schema.toCodecJson` encodes it to. */
   readonly state: S
   /** Keeps the threads apart from those of other views; `""` is that of the plain service. At most 1 KiB of UTF-8. */
   readonly namespace: string
@@ -128,31 +124,29 @@ export interface ServiceOptions<S extends Schema.Constraint> extends Pick<ViewOp
 }
 
 /**
- * Settings of the service.
+ * Options of the service.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  /** The largest state, as JSON in UTF-8. 8 MiB by default. */
+  /** The size of the largest state, in bytes of JSON in UTF-8. 8 MiB by default. */
   readonly maxStateBytes?: number | undefined
   /**
-   * When to try a failed store operation again. Only those are that can do no
-   * harm: what was certainly not applied, and what is idempotent. Within a
-   * transaction of the caller's nothing is retried. By default ten times,
-   * exponentially from 50 ms to 1 s with jitter.
+   * When to retry a failed operation of the store. Only safe operations are retried: those that were not applied, and
+   * those that are idempotent. Nothing is retried within a transaction of the caller. By default ten times, with an
+   * exponential delay from 50 ms to 1 s and jitter.
    */
   readonly retry?: Schedule.Schedule<unknown, StoreError> | undefined
   /**
-   * How much of the newest states to remember, as bytes of JSON, so that a put
-   * without a parent can store just what changed. 32 MiB by default. A put upon a
-   * checkpoint that is at hand needs none of it.
+   * How many bytes of JSON of the newest states to cache. With the newest state of a thread at hand, only what changed
+   * is sent and stored. 32 MiB by default. A put after a checkpoint that you hold does not need the cache.
    */
   readonly cacheBytes?: number | undefined
 }
 
 /**
- * What `Options.maxStateBytes` is by default, 8 MiB.
+ * The default of `Options.maxStateBytes`: 8 MiB.
  *
  * @category constants
  * @since 0.1.0
@@ -160,7 +154,7 @@ export interface Options {
 export const defaultMaxStateBytes: number = 8 * 1024 * 1024
 
 /**
- * What `Options.cacheBytes` is by default, 32 MiB.
+ * The default of `Options.cacheBytes`: 32 MiB.
  *
  * @category constants
  * @since 0.1.0
@@ -168,7 +162,7 @@ export const defaultMaxStateBytes: number = 8 * 1024 * 1024
 export const defaultCacheBytes: number = 32 * 1024 * 1024
 
 /**
- * What `Options.retry` is by default.
+ * The default of `Options.retry`.
  *
  * @category constants
  * @since 0.1.0
@@ -179,7 +173,7 @@ export const defaultRetry: Schedule.Schedule<unknown, StoreError> = Schedule.min
 ]).pipe(Schedule.jittered, Schedule.upTo({ times: 10 }))
 
 /**
- * Builds the service over any store.
+ * Makes the service over any store.
  *
  * @category constructors
  * @since 0.1.0
@@ -195,7 +189,7 @@ export const make = Effect.fnUntraced(function*(
   const schedule = (options?.retry ?? defaultRetry).pipe(
     Schedule.tap(({ input }) =>
       Effect.andThen(
-        Effect.logDebug(`Trying again, ${input.message}`),
+        Effect.logDebug(`Retrying after: ${input.message}`),
         Metric.update(Metrics.retries[input.outcome], 1)
       )
     )
@@ -229,7 +223,7 @@ export const make = Effect.fnUntraced(function*(
 // -----------------------------------------------------------------------------
 
 /**
- * The service over the store that is provided.
+ * Provides the service over the store in the context.
  *
  * @category layers
  * @since 0.1.0
@@ -239,14 +233,13 @@ export const layer = (
 ): Layer.Layer<Checkpointer, InvalidInput, CheckpointStore.CheckpointStore> => Layer.effect(Checkpointer, make(options))
 
 /**
- * The service over this process's memory, for unit tests. Each time the layer is
- * built it begins empty. Its times come from `Clock`, so `TestClock` moves them.
+ * Provides the service in the memory of this process, for unit tests. It is empty each time the layer is built. Its
+ * times come from `Clock`, so `TestClock` controls them.
  *
  * **Gotchas**
  *
- * A layer is built once for all that is provided within one `Effect.provide`, and a
- * view's `layer` is one value: provided again inside a program that has it already,
- * with this below it, it is the view that is there. `Layer.fresh` makes another one.
+ * Effect builds a layer once per `Effect.provide` and shares it. If a program provides the `layer` of a view that it
+ * already has, it gets the same view, with the same threads. Use `Layer.fresh` for a new one.
  *
  * @category layers
  * @since 0.1.0
@@ -257,7 +250,7 @@ export const layerMemory: Layer.Layer<Checkpointer | CheckpointStore.CheckpointS
 ).pipe(Layer.provideMerge(MemoryStore.layer))
 
 /**
- * The class that `Service` makes.
+ * The class that `Service` returns.
  *
  * @category models
  * @since 0.1.0
@@ -265,7 +258,7 @@ export const layerMemory: Layer.Layer<Checkpointer | CheckpointStore.CheckpointS
 export interface ServiceClass<Self, Id extends string, S extends Schema.Constraint>
   extends Context.ServiceClass<Self, Id, View<S["Type"]>>
 {
-  /** The view as a layer over `Checkpointer`. */
+  /** Provides the view over `Checkpointer`. */
   readonly layer: Layer.Layer<
     Self,
     InvalidInput,
@@ -274,7 +267,12 @@ export interface ServiceClass<Self, Id extends string, S extends Schema.Constrai
 }
 
 /**
- * Declares a service that is a view over states of one schema.
+ * Declares a service that is a view with states of one schema.
+ *
+ * **Details**
+ *
+ * Its threads are in a namespace of their own, by default the id of the service. The namespace is stored: if you rename
+ * the service, pass its old id as `namespace` to keep its threads.
  *
  * **Example** (A typed view)
  *

@@ -36,28 +36,28 @@ interface MemoryThread extends ThreadKey {
   readonly createdAt: number
   /** Versions up to this one are removed, unless they are pinned. */
   prunedThrough: number
-  /** Ascending by version; the newest is always there, and so is all that those which can be read are stored upon. */
+  /** Ascending by version. The newest is always here, and so are the versions that readable ones are changes of. */
   readonly records: Array<MemoryCheckpoint>
 }
 
 interface MemoryCheckpoint extends Omit<NewCheckpoint, "pendingWrites"> {
   readonly version: number
-  /** Where the chain begins that leads to it. */
+  /** The keyframe that its chain of changes begins with. */
   readonly keyframeVersion: number
   readonly createdAt: number
   readonly pendingWrites: Map<string, string>
   tags: string
-  /** Whether its interrupt was resolved. */
+  /** Whether its interrupts were resolved. */
   resolved: boolean
 }
 
 /**
- * A store in this process's memory, which is gone with it.
+ * Makes a store in the memory of this process.
  *
  * **When to use**
  *
- * Use in unit tests. It keeps the same laws as the others. Its times come from
- * `Clock`, so `TestClock` moves them.
+ * Use in unit tests. It obeys the same laws as the other stores. Its times come from `Clock`, so `TestClock` controls
+ * them.
  *
  * @category constructors
  * @since 0.1.0
@@ -217,7 +217,7 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
 })
 
 /**
- * A store in memory, empty each time the layer is built.
+ * Provides a store in memory. It is empty each time the layer is built.
  *
  * @category layers
  * @since 0.1.0
@@ -234,7 +234,7 @@ const newestFirst: Order.Order<ThreadCursor> = Order.combine(
   byKey
 )
 
-/** Retention leaves these alone. */
+/** Whether retention keeps a version whatever its age. */
 const isPinned = (record: MemoryCheckpoint): boolean =>
   record.tags !== "[]" || (record.pendingInterrupts !== "[]" && !record.resolved)
 
@@ -258,7 +258,7 @@ const isVisible = (thread: MemoryThread, record: MemoryCheckpoint): boolean =>
 const visibleOf = (thread: MemoryThread | undefined): ReadonlyArray<MemoryCheckpoint> =>
   thread?.records.filter((record) => isVisible(thread, record)) ?? []
 
-/** The first version that is not older than `since`; the head counts as one. */
+/** The first version that is not older than `since`, or the newest one. */
 const firstSince = (thread: MemoryThread, since: number): number =>
   thread.records.find((record) => record.createdAt >= since)?.version ?? newestOf(thread)
 

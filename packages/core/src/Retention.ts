@@ -1,6 +1,5 @@
 /**
- * Throwing state away when it is old: policies, and the fiber that applies one
- * on a schedule.
+ * Retention: policies that say which versions to remove, and a layer that applies one on a schedule.
  *
  * @since 0.1.0
  */
@@ -17,19 +16,17 @@ import * as Input from "./internal/input.ts"
 import * as Metrics from "./internal/metrics.ts"
 
 /**
- * What is to be removed. At least one of `maxVersions`, `maxAge` and
- * `idleThreads` must be given; a version goes when any of them says so.
+ * Which versions to remove. Set at least one of `maxVersions`, `maxAge` and `idleThreads`. A version is removed if any
+ * of them applies to it.
  *
  * **Details**
  *
- * Never removed are the newest version of a thread that is not idle, versions
- * with a tag, and versions with a pending interrupt. A version that was kept for
- * its tags only is removed when it loses the last one.
+ * Retention never removes the newest version of a thread that is not idle, a version with a tag, or a version with a
+ * pending interrupt. A version that was kept only for its tags is removed when it loses the last one.
  *
- * Ages are measured by the store's clock, and may be from a millisecond to 2e14 of
- * them (about 6,300 years). On Postgres the space of what is removed is used again
- * once the table has been vacuumed, which autovacuum does; the files become smaller
- * by `VACUUM FULL` only.
+ * The clock of the store measures ages. A duration may be from 1 millisecond to 2e14 milliseconds (about 6,300 years).
+ * On Postgres, the space of removed versions is reused after autovacuum has processed the table; only `VACUUM FULL`
+ * makes the files smaller.
  *
  * @category models
  * @since 0.1.0
@@ -40,56 +37,52 @@ export interface Policy {
   /** Remove versions saved longer ago than this. */
   readonly maxAge?: Duration.Input | undefined
   /**
-   * Remove whole threads whose newest version was saved longer ago than this. A
-   * thread that holds a tagged or interrupted version is not removed: it keeps
-   * that and its newest version.
+   * Remove whole threads whose newest version was saved longer ago than this. A thread that has tagged or interrupted
+   * versions keeps these and its newest version.
    */
   readonly idleThreads?: Duration.Input | undefined
   /**
-   * Whether the bytes of what is removed must go at once. What changed between
-   * versions is stored, so a version that is kept may need some before it. By
-   * default these can no longer be read, and their bytes go when the next whole
-   * state has been kept for as long, which is at most about one more state of each
-   * thread. With `compact` the first version that is kept and those that are kept
-   * before it are first rewritten whole, one at a time, which costs as much as the
-   * states of the threads visited. Writers do not wait for it. A thread for which
-   * that fails, because a row of it is damaged or locked for too long, is pruned
-   * without it, and a warning names the thread.
+   * Whether to free the bytes of removed versions at once. `false` by default.
+   *
+   * A version is stored as a change of the one before it, so a version that is kept may need removed ones. By default
+   * the removed versions can no longer be read, and their bytes are freed when the next whole state is old enough to be
+   * removed too. With `compact`, the versions that are kept and need removed ones are first rewritten as whole states,
+   * one at a time; this reads and writes the states of all threads that lose versions. Writers do not wait for it. If a
+   * thread cannot be rewritten, because a row is damaged or locked for too long, it is pruned without it, and a warning
+   * names the thread.
    */
   readonly compact?: boolean | undefined
-  /** Only threads of this namespace. All of them when absent. */
+  /** Only prune threads of this namespace. All namespaces by default. */
   readonly namespace?: string | undefined
 }
 
 /**
- * What a prune removed, or with `dryRun` would remove.
+ * The versions that a prune removed, or would remove with `dryRun`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface PruneReport {
   readonly dryRun: boolean
-  /** How many versions went, whole threads included. */
+  /** The number of versions, including those of whole threads. */
   readonly versions: number
-  /** How many whole threads went. */
+  /** The number of whole threads. */
   readonly threadsDeleted: number
-  /** Bytes of stored JSON that went with them, before any compression by the database. */
+  /** The bytes of stored JSON, before any compression by the database. */
   readonly bytes: number
-  /** Every thread that lost something. */
+  /** The threads that lost versions. */
   readonly threads: ReadonlyArray<PrunedThread>
 }
 
 /**
- * Applies a policy once.
+ * Applies a policy once. With `dryRun`, reports what would be removed and changes nothing.
  *
  * **Details**
  *
- * It works in bounded batches, each atomic, so that a prune which dies half-way
- * has done a part of its work and the next one does the rest. A batch that fails
- * for a passing reason is tried again, as the store is told to; what went in one
- * whose outcome nobody knows is then missing in the report. Only one prune runs
- * against a database at a time; a second one fails with a `StoreError` whose
- * reason is `PruneRunning`. With `dryRun` nothing is changed.
+ * The work is done in bounded batches, each of them atomic. If a prune dies, the next one does the rest. A batch that
+ * fails for a transient reason is retried. If it is not known whether a failed batch was committed, its versions may be
+ * missing from the report. Only one prune runs against a database at a time; a second one fails with a `StoreError`
+ * whose reason is `PruneRunning`.
  *
  * @category operations
  * @since 0.1.0
@@ -109,19 +102,17 @@ export const prune = Effect.fn("Retention.prune")(function*(
 })
 
 /**
- * Applies a policy again and again for as long as the layer lives: at once, and
- * then as the schedule says (every hour by default).
+ * Applies a policy repeatedly while the layer lives: at once, and then on a schedule (every hour by default).
  *
  * **When to use**
  *
- * Use it in every process of an application: of those that wake up at the same
- * time one prunes, the others skip the round.
+ * Use it in every process of an application. Only one of them prunes at a time; the others skip the round.
  *
  * **Details**
  *
- * What went is logged at debug level, or info when something did, and counted in
- * the metric `checkpoint_pruned`. An error is logged as a warning and the next
- * round tries again. An impossible policy fails the layer.
+ * Each round is logged, at info level if it removed versions and at debug level otherwise. The metric
+ * `checkpoint_pruned` counts the removed versions. An error is logged as a warning, and the next round tries again. The
+ * layer fails with `InvalidInput` if the policy is invalid.
  *
  * **Example** (Pruning every hour)
  *
@@ -162,19 +153,19 @@ const round = (store: CheckpointStore["Service"], query: PruneQuery): Effect.Eff
         ? Effect.logDebug("Retention found nothing to remove")
         : Effect.logInfo(
           `Retention removed ${totals.versions} checkpoints (${totals.bytes} bytes), ` +
-            `${totals.threadsDeleted} whole threads among them`
+            `including ${totals.threadsDeleted} whole threads`
         )
     ),
     Effect.catchIf(
       (error) => error.reason._tag === "PruneRunning",
-      () => Effect.logDebug("Retention skips this round: another prune is running")
+      () => Effect.logDebug("Retention skipped this round, because another prune is running")
     ),
     Effect.catchCause((cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.failCause(cause as Cause.Cause<never>)
-        : Effect.logWarning("Retention failed, the next round tries again", cause)
+        : Effect.logWarning("Retention failed and will try again in the next round", cause)
     ),
-    // A poller's statements would fill traces without telling anything.
+    // The statements of a poller would fill traces without adding information.
     Effect.withTracerEnabled(false),
     Effect.asVoid
   )
@@ -212,7 +203,7 @@ const toQuery = Effect.fnUntraced(function*(
   if (maxVersions === undefined && maxAge === undefined && idleThreads === undefined) {
     return yield* new InvalidInput({
       field: "policy",
-      problem: "it removes nothing; give at least one of maxVersions, maxAge and idleThreads"
+      problem: "it removes nothing; set at least one of maxVersions, maxAge and idleThreads"
     })
   }
   if (maxVersions !== undefined) yield* Input.wholeNumber("policy.maxVersions", maxVersions)

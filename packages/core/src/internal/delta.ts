@@ -5,11 +5,10 @@ import type * as Schema from "effect/Schema"
 import * as Json from "./json.ts"
 
 /**
- * States as changes: what to store of one that follows another, and back.
+ * States as changes of the state before.
  *
- * A delta is an RFC 6902 patch of `add`, `remove` and `replace`, so that it can
- * be read by anything. It is made by one comparison of the two states; what is
- * equal is never written, checked or copied again.
+ * A delta is an RFC 6902 patch of `add`, `remove` and `replace`, which many tools can read. One comparison of the two
+ * states makes it; parts that are equal are not written, checked or copied again.
  */
 
 export interface Delta {
@@ -22,9 +21,8 @@ export interface Delta {
 }
 
 /**
- * The patch that makes `before`, which is JSON, into `after`, which has yet to be
- * checked. `undefined`: it would be too long, or `after` is not JSON; a record of
- * the whole state is made then, or refused with the place.
+ * The patch that turns `before`, which is JSON, into `after`, which has not been checked yet. `undefined` if the patch
+ * would be too long or `after` is not JSON: then the whole state is stored, or refused with the place of the error.
  */
 export const diff = (before: Schema.Json, after: unknown): Delta | undefined => {
   const state: DiffState = { path: [], patch: [], texts: [], bytes: 2, escaped: false, growth: 0 }
@@ -40,10 +38,10 @@ export const diff = (before: Schema.Json, after: unknown): Delta | undefined => 
   }
 }
 
-/** The most operations that a delta has; beyond, the whole state is the better record. */
+/** The most operations of a delta. Beyond that, storing the whole state is better. */
 const maxOperations = 1000
 
-/** How far the start of a list is looked for, when elements were dropped from its front or put before it. */
+/** How far to search for the start of a list whose first elements were removed, or that got new ones in front. */
 const maxShift = 64
 
 interface DiffState {
@@ -56,7 +54,7 @@ interface DiffState {
   growth: number
 }
 
-/** Adds what leads from one to the other; false when that cannot be said in a delta. */
+/** Adds the operations that lead from one to the other. False if a delta cannot express them. */
 const compare = (before: Schema.Json, after: unknown, state: DiffState): boolean => {
   if (Array.isArray(before) && Array.isArray(after)) return compareArrays(before, after, state)
   if (isObject(before) && isPlain(after)) return compareObjects(before, after, state)
@@ -164,7 +162,7 @@ const compareArrays = (
   for (let i = first; i < Math.min(last, endAfter); i++) {
     if (!at(state, i, () => compare(old(i), after[i], state))) return false
   }
-  // From the back, so that an index still means what it says.
+  // From the back, because each removal shifts the indexes after it.
   for (let i = last - 1; i >= Math.max(first, endAfter); i--) {
     if (!remove(old(i), i, state)) return false
   }
@@ -174,7 +172,7 @@ const compareArrays = (
   return true
 }
 
-/** How many elements from the start the one is that the rest of the other list begins with; 0 when it is not found. */
+/** The distance from `start` to the element that the rest of the other list begins with; 0 if it is not found. */
 const shift = (isIt: (index: number) => boolean, start: number, end: number): number => {
   for (let i = start + 1; i < Math.min(end, start + 1 + maxShift); i++) {
     if (isIt(i)) return i - start
@@ -302,24 +300,24 @@ const change = (
   return true
 }
 
-/** What a chain of deltas has come to, which decides when it ends. */
+/** The size of a chain of deltas, which decides when it ends. */
 export interface Chain {
   readonly keyframeVersion: number
   readonly keyframeBytes: number
   readonly deltaBytes: number
 }
 
-/** What a row costs beside its state, in bytes that could be read in its place. */
+/** The cost of reading one more row, in bytes of state that could be read instead. */
 const rowBytes = 200
 
-/** Below this a state is so cheap to read that its chain may be as long. */
+/** A chain may have this many bytes however small the state is, because reading it is cheap. */
 const leastBytes = 4096
 
 /**
- * Whether a delta of so many bytes is to be stored after `version`, the last of
- * the chain, or a whole state is. Reading a state so never reads more than about
- * twice its bytes, not even where it has shrunk; and a thread that grows by a message
- * at a time is stored whole each time it has tripled, so that it costs what it grows.
+ * Whether to store a delta of this many bytes after `version`, the last of the chain, and not the whole state. This
+ * bounds the bytes that are read for a state to about twice its size, even if it has shrunk. A thread that grows by
+ * one message at a time is stored whole each time it has tripled, so the total grows with the thread and not with its
+ * square.
  */
 export const continues = (chain: Chain, version: number, deltaBytes: number, stateBytes: number): boolean => {
   const rows = version + 1 - chain.keyframeVersion

@@ -1,11 +1,9 @@
 /**
- * How the `state` of a record is written. A reader that meets a number it does
- * not know fails; it never guesses.
+ * How a payload holds a state. A reader fails on a number that it does not know.
  *
  * **Details**
  *
- * `escaped` says that strings in it hold what Postgres' `jsonb` cannot, written
- * as U+001A and four hex digits.
+ * In an escaped payload, code units that Postgres' `jsonb` cannot hold are written as U+001A and four hex digits.
  *
  * @category models
  * @since 0.1.0

@@ -2,38 +2,38 @@ import type * as Schema from "effect/Schema"
 import type { ThreadKey } from "../CheckpointStore.ts"
 import type { Chain } from "./delta.ts"
 
-/** The state of a checkpoint that the next one can be compared with. */
+/** The newest version of a thread, with which the next state can be compared. */
 export interface Head {
   readonly version: number
   readonly checkpointId: string
-  /** Of the write that it comes from. No caller chooses it, so the head that has it is this one. */
+  /** Identifies the write that it comes from. No caller chooses it, so a head with the same id is this one. */
   readonly writeId: string
-  /** As JSON, which nobody else holds and nobody changes. */
+  /** The state as JSON. It is never handed out and never changed. */
   readonly json: Schema.Json
   readonly bytes: number
   readonly chain: Chain
 }
 
 /**
- * The newest checkpoints that this process has read or written, up to so many
- * bytes of JSON, those that were not used for long leaving first.
+ * The newest versions that this process has read or written, up to a number of bytes of JSON. The least recently used
+ * are evicted first.
  *
- * A checkpoint that somebody holds also keeps its own, for as long as it is held.
- * Nothing relies on any of it being up to date: a delta is stored only while the
- * head is of the very write that it was made against.
+ * A checkpoint object also keeps its own head alive. Nothing relies on the cache being up to date: a delta is applied
+ * only if the newest version comes from the very write that the delta was made against.
  */
 export interface HeadCache {
   readonly get: (key: ThreadKey) => Head | undefined
-  /** What was just written. */
+  /** Stores a version that was just written. */
   readonly set: (key: ThreadKey, head: Head) => void
-  /** What was just read, which may be older than what is there. */
+  /** Stores a version that was just read, unless a newer one is known. */
   readonly offer: (key: ThreadKey, head: Head) => void
+  /** The head that a checkpoint object stands for. */
   readonly of: (checkpoint: object) => Head | undefined
   readonly attach: (checkpoint: object, head: Head) => void
 }
 
 export const make = (maxBytes: number): HeadCache => {
-  // Two generations: when the young one has half of the bytes it becomes the old one, and what was in that is forgotten.
+  // Two generations: when the young one exceeds half of the bytes, it replaces the old one.
   let young = new Map<string, Head>()
   let old = new Map<string, Head>()
   let youngBytes = 0
@@ -48,7 +48,7 @@ export const make = (maxBytes: number): HeadCache => {
     old = young
     young = new Map()
     youngBytes = 0
-    // Too much by itself: what was there is stale, and this cannot stay.
+    // Too large by itself. The entry that it replaces is stale.
     if (head.bytes * 2 > maxBytes) old.delete(name)
   }
 

@@ -9,9 +9,9 @@ import type { Chain } from "./delta.ts"
 import { Format } from "./format.ts"
 import * as Json from "./json.ts"
 
-/** From what a store gives to what people see, except for the state's schema. */
+/** Turns what a store returns into checkpoints, up to the decoding of the state by its schema. */
 
-/** What both sides can express: Postgres also has infinite times. */
+/** The times that JavaScript can represent. Postgres also has infinite ones. */
 const Time = Schema.Number.check(Schema.isBetween({ minimum: -8.64e15, maximum: 8.64e15 }))
 
 const Parts = Schema.Struct({
@@ -36,7 +36,7 @@ const changed = (
     threadId,
     namespace,
     version,
-    reason: new Damaged({ message: `its row was changed by something else: ${cause.message}`, cause }),
+    reason: new Damaged({ message: `something other than this library changed its row: ${cause.message}`, cause }),
     raw
   })
 
@@ -93,8 +93,8 @@ export interface JsonCheckpoint {
 }
 
 /**
- * Turns consecutive records, the first a keyframe, into checkpoints: all that can
- * be seen, or only the last one. Those share what they have in common.
+ * Folds consecutive versions, the first a keyframe, into checkpoints: all that can be read, or only the last one. Equal
+ * parts of their states are shared.
  */
 export const fold = (
   records: ReadonlyArray<StoredCheckpoint>,
@@ -118,7 +118,7 @@ export const fold = (
       case Format.delta:
       case Format.deltaEscaped: {
         if (chain === undefined || record.version - 1 !== records[i - 1]?.version) {
-          return damaged(record, "the versions that it is stored as a change of are missing")
+          return damaged(record, "versions that its payload is a change of are missing")
         }
         const applied = Delta.apply(payload, json, owned)
         if (Result.isFailure(applied)) return damaged(record, applied.failure)
@@ -149,7 +149,7 @@ export const fold = (
 export const hasNewest = (records: ReadonlyArray<StoredCheckpoint>): Result.Result<void, StateDecodeError> => {
   const last = records[records.length - 1]
   return last !== undefined && last.writeId === undefined
-    ? damaged(last, "it is the newest version that there is, and not the one that was saved last")
+    ? damaged(last, "it is the newest row of the thread, but not the version that was saved last")
     : Result.void
 }
 

@@ -6,15 +6,12 @@ import type { Interrupt } from "../Checkpoint.ts"
 import { InvalidInput } from "../CheckpointError.ts"
 import * as Json from "./json.ts"
 
-/**
- * The checks that every argument passes before anything is read or written. All
- * of them are here, so that every store is given the same.
- */
+/** The checks of arguments, before anything is read or written. They are the same for all stores. */
 
-/** The longest id, in UTF-8 bytes. */
+/** The longest id, in bytes of UTF-8. */
 const maxIdBytes = 1024
 
-/** What the three ids of a checkpoint may have together: a row of a Postgres btree holds 2,704 bytes. */
+/** The limit of the three ids of a checkpoint together. A row of a Postgres btree index holds 2,704 bytes. */
 const maxKeyBytes = 2560
 
 const maxTags = 64
@@ -73,7 +70,7 @@ export const limit = (value: unknown): Effect.Effect<void, InvalidInput> =>
     ? Effect.void
     : fail("limit", `expected a whole number from 1 to ${maxPage}, got ${String(value)}`)
 
-/** Tasks and what they have done. The caller limits the size. */
+/** The results of tasks. The caller limits the size. */
 export const pendingWrites = (values: Schema.JsonObject): Effect.Effect<Json.Encoded, InvalidInput> =>
   Effect.suspend(() => {
     if (typeof values !== "object" || values === null || Array.isArray(values)) {
@@ -88,7 +85,7 @@ export const pendingWrites = (values: Schema.JsonObject): Effect.Effect<Json.Enc
     )
   })
 
-/** Without repetitions, in the order given. */
+/** Removes duplicates and keeps the order. */
 export const tags = (values: ReadonlyArray<string>): Effect.Effect<string, InvalidInput> =>
   Effect.suspend(() => {
     if (!Array.isArray(values)) return fail("tags", "expected an array of strings")
@@ -101,7 +98,7 @@ export const tags = (values: ReadonlyArray<string>): Effect.Effect<string, Inval
       )
   })
 
-/** A small JSON part of a checkpoint, as text that every store can hold. */
+/** A small JSON part of a checkpoint, as text that every store can hold. `depth` is its level in a larger value. */
 export const json = (field: string, value: Schema.Json, depth = 0): Effect.Effect<string, InvalidInput> =>
   Effect.suspend(() => {
     const encoded = Json.encode(value, depth)
@@ -140,7 +137,7 @@ export const interrupts = (values: ReadonlyArray<Interrupt>): Effect.Effect<stri
     )
   })
 
-/** A duration in whole milliseconds, such that Postgres' times, which begin in 4714 BC, have one that is so long ago. */
+/** A duration in whole milliseconds. Times of Postgres begin in 4714 BC, which limits how long ago one can be. */
 export const duration = (field: string, value: Duration.Input): Effect.Effect<number, InvalidInput> => {
   const millis = Option.map(Duration.fromInput(value), Duration.toMillis)
   return Option.isSome(millis) && millis.value >= 1 && millis.value <= maxDuration

@@ -14,12 +14,12 @@ export interface Encoded {
    * Postgres prints it: `1e300` is 301 digits there.
    */
   readonly bytes: number
-  /** Whether strings were escaped, so that a reader knows without looking. */
+  /** Whether strings were escaped. */
   readonly escaped: boolean
 }
 
 /**
- * JSON text that any store can hold, or what stands in the way and where.
+ * JSON text that any store can hold, or what prevents it, and where.
  *
  * What `jsonb` refuses in strings and keys (U+0000 and lone surrogates) is
  * written as {@link escapeChar} and four hex digits, and so is the escape
@@ -247,7 +247,7 @@ const checkObject = (value: object, state: CheckState): string | undefined => {
   return undefined
 }
 
-/** Whether it is an object that is nothing but its properties. */
+/** Whether it is a plain object, not an instance of a class. */
 export const isPlain = (value: object): boolean => {
   const prototype: unknown = Object.getPrototypeOf(value)
   // A plain object of another realm has another Object.prototype, which is also the last of its chain.
@@ -297,7 +297,7 @@ export const setOwn = (object: Record<string, Schema.Json>, key: string, value: 
   }
 }
 
-/** A copy of what is JSON that shares nothing with it, so that nobody else can change it. */
+/** A deep copy of JSON. */
 export const clone = (value: Schema.Json): Schema.Json => {
   if (typeof value !== "object" || value === null) return value
   if (Array.isArray(value)) return value.map(clone)

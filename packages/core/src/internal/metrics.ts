@@ -1,6 +1,6 @@
 import * as Metric from "effect/Metric"
 
-/** What operators watch. The names are part of the public contract; `docs/` lists them. */
+/** Metrics for operators. Their names are public; `docs/observability.md` lists them. */
 
 export const puts = Metric.counter("checkpoint_puts", {
   description: "Checkpoints saved",
@@ -8,12 +8,12 @@ export const puts = Metric.counter("checkpoint_puts", {
 })
 
 export const conflicts = Metric.counter("checkpoint_conflicts", {
-  description: "Puts and updates that found the head moved by somebody else",
+  description: "Saves that were refused because another writer was first",
   incremental: true
 })
 
 const retriesTotal = Metric.counter("checkpoint_retries", {
-  description: "Store operations tried again, by what was known of the attempt before",
+  description: "Retries of store operations, by the outcome of the failed attempt",
   incremental: true
 })
 
@@ -23,12 +23,12 @@ export const retries = {
 }
 
 export const bytesWritten = Metric.counter("checkpoint_bytes_written", {
-  description: "Bytes of state as JSON in UTF-8 that were sent to the store",
+  description: "Bytes of stored states and changes, as JSON in UTF-8",
   incremental: true
 })
 
 export const readDuration = Metric.timer("checkpoint_read_duration", {
-  description: "How long reading a checkpoint took, retries included"
+  description: "Duration of reading a checkpoint, including retries"
 })
 
 export const pruned = Metric.counter("checkpoint_pruned", {
@@ -37,6 +37,6 @@ export const pruned = Metric.counter("checkpoint_pruned", {
 })
 
 export const graphSteps = Metric.counter("checkpoint_graph_steps", {
-  description: "Steps of graphs that were run",
+  description: "Completed steps of graphs",
   incremental: true
 })

@@ -5,12 +5,10 @@ import type { ThreadKey } from "../CheckpointStore.ts"
 export type InTurn = <A, E, R>(key: ThreadKey, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /**
- * Lets one effect a thread through at a time, in order of arrival. Writers of one
- * thread in this process so wait here, rather than each on a database connection
- * for the same row.
+ * Runs one effect per thread at a time, in order of arrival. Writers of a thread in this process wait here, and not each
+ * on a database connection for the same row lock.
  *
- * In a transaction a writer must not wait for one who may be waiting for that
- * transaction's row lock, so there it does not wait.
+ * Within a transaction an effect does not wait: the one before it may be waiting for a row lock of that transaction.
  */
 export const make = (inTransaction: Effect.Effect<boolean>): InTurn => {
   const entries = new Map<string, { readonly semaphore: Semaphore.Semaphore; users: number }>()
