@@ -224,7 +224,7 @@ const open = Effect.fnUntraced(function*(options: Options | undefined) {
     acquireTimeout: yield* timeout("acquireTimeout", options?.acquireTimeout ?? "10 seconds"),
     statementTimeout: yield* timeout("statementTimeout", options?.statementTimeout ?? "30 seconds")
   })
-  return { sql, session, tables: Tables.make(sql, schema) }
+  return { sql, session, tables: Tables.make(schema) }
 })
 
 const checkSchema = (name: string): Effect.Effect<void, InvalidInput> => {

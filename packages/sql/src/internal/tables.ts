@@ -1,5 +1,4 @@
-import type { PgClient } from "@effect/sql-pg/PgClient"
-import type { Fragment } from "effect/sql/Statement"
+import { type Fragment, literal } from "./fragment.ts"
 
 /** The qualified names. `search_path` is never relied upon: a pooler may have changed it. */
 export interface Tables {
@@ -19,9 +18,9 @@ export interface Tables {
   readonly migrationsTable: string
 }
 
-export const make = (sql: PgClient, schema: string): Tables => {
+export const make = (schema: string): Tables => {
   const quoted = `"${schema.replaceAll("\"", "\"\"")}"`
-  const table = (name: string): Fragment => sql`${sql.literal(`${quoted}.${name}`)}`
+  const table = (name: string): Fragment => literal(`${quoted}.${name}`)
   return {
     schema,
     quoted,

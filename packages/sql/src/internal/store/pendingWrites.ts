@@ -1,0 +1,66 @@
+import type { CheckpointStore, PendingWrite, VersionId } from "@effect-checkpoint/core/CheckpointStore"
+import type { PgClient } from "@effect/sql-pg/PgClient"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { type Fragment, fragment, literal } from "../fragment.ts"
+import type { Session } from "../session.ts"
+import type { Tables } from "../tables.ts"
+import { floor, isVisible, ofSameThread, ofThread, withHead } from "./head.ts"
+
+export const save = (
+  sql: PgClient,
+  session: Session,
+  tables: Tables
+): CheckpointStore["Service"]["savePendingWrites"] => {
+  const { checkpoints, threads, writes } = tables
+  return (key, id, pendingWrites) =>
+    session.run(
+      "saveWrites",
+      // The key of the head is locked, so that nobody removes the thread meanwhile; puts go on.
+      sql<{ readonly present: boolean }>`
+        WITH target AS (
+          SELECT c.version
+            FROM ${threads} t
+            JOIN ${checkpoints} c ON ${ofSameThread("c", "t")}
+           WHERE ${ofThread("t", key)} AND ${ofThread("c", key)} AND ${isVersion("c", id)}
+             AND ${isVisible("c", "t.floor")}
+             FOR KEY SHARE OF t
+        ), written AS (
+          INSERT INTO ${writes} (thread_id, namespace, version, task, value)
+          SELECT ${key.threadId}, ${key.namespace}, target.version, w.key, w.value
+            FROM target, jsonb_each(${pendingWrites}::jsonb) w
+          ON CONFLICT (thread_id, namespace, version, task) DO NOTHING
+        )
+        SELECT EXISTS (SELECT FROM target) AS present`
+    ).pipe(Effect.map(([row]) => row!.present))
+}
+
+/** A version that has no pending writes is a row without one. */
+interface PendingWriteRow {
+  readonly task: string | null
+  readonly value: string | null
+}
+
+export const read = (
+  sql: PgClient,
+  session: Session,
+  tables: Tables
+): CheckpointStore["Service"]["readPendingWrites"] => {
+  const { checkpoints, writes } = tables
+  return (key, id) =>
+    session.run(
+      "readWrites",
+      sql<PendingWriteRow>`
+        ${withHead(tables, key)}
+        SELECT w.task, w.value::text AS value
+          FROM ${checkpoints} c
+          LEFT JOIN ${writes} w ON ${ofSameThread("w", "c")} AND w.version = c.version
+         WHERE ${ofThread("c", key)} AND ${isVersion("c", id)} AND ${isVisible("c", floor)}`
+    ).pipe(Effect.map((rows) => rows.length === 0 ? Option.none() : Option.some(rows.flatMap(toPendingWrites))))
+}
+
+const toPendingWrites = ({ task, value }: PendingWriteRow): ReadonlyArray<PendingWrite> =>
+  task === null || value === null ? [] : [{ task, value }]
+
+const isVersion = (alias: string, { checkpointId, version }: VersionId): Fragment =>
+  fragment`${literal(alias)}.version = ${String(version)}::bigint AND ${literal(alias)}.checkpoint_id = ${checkpointId}`

@@ -1,0 +1,102 @@
+import type { StoreError } from "@effect-checkpoint/core/CheckpointError"
+import type { CheckpointStore, PrunedThread, PruneQuery, ThreadKey } from "@effect-checkpoint/core/CheckpointStore"
+import type { PgClient } from "@effect/sql-pg/PgClient"
+import * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import type * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import type { Session } from "../../session.ts"
+import type { Tables } from "../../tables.ts"
+import { ofThread } from "../head.ts"
+import * as Apply from "./apply.ts"
+import * as Compact from "./compact.ts"
+import * as Lease from "./lease.ts"
+import * as Pages from "./pages.ts"
+import * as Plan from "./plan.ts"
+import type { DueRow } from "./plan.ts"
+import * as Retrying from "./retrying.ts"
+
+/** Threads that a prune locks in one transaction: few, so that hardly any put meets one of them. */
+const pruneThreads = 20
+
+/** How often a thread is compacted again because something came between. */
+const maxCompactions = 3
+
+export const make = (
+  sql: PgClient,
+  session: Session,
+  tables: Tables,
+  schedule: Schedule.Schedule<unknown, StoreError>
+): CheckpointStore["Service"]["prune"] => {
+  const retrying = Retrying.make(session, schedule)
+  const plan = Plan.make(sql, session, tables, retrying)
+  const apply = Apply.make(sql, session, tables, retrying)
+  const compact = Compact.make(sql, session, tables, retrying)
+  const pages = Pages.make(sql, session, tables, retrying, plan)
+
+  /** All that is due of a few threads. */
+  const pruneFew = Effect.fnUntraced(function*(
+    query: PruneQuery,
+    keys: ReadonlyArray<ThreadKey>,
+    renewLease: Lease.Renewal
+  ) {
+    const pruned: Array<DueRow> = []
+    let left = keys
+    while (left.length > 0) {
+      const done = yield* apply(query, left, Plan.pruneVersions, renewLease)
+      pruned.push(...done)
+      left = done.filter((row) => row.more).map(Plan.toKey)
+    }
+    return pruned
+  })
+
+  /** All that is due of one thread, with its states folded before anything is locked. */
+  const pruneCompact = Effect.fnUntraced(function*(query: PruneQuery, key: ThreadKey, renewLease: Lease.Renewal) {
+    const pruned: Array<DueRow> = []
+    let attempts = 0
+    while (true) {
+      const [row] = yield* plan(query, ofThread("t", key))
+      if (row === undefined) return pruned
+      if (!row.whole && !row.more && attempts < maxCompactions) {
+        attempts++
+        const compaction = yield* compact(key, row.floor, renewLease)
+        if (compaction === "Overtaken") continue
+        if (compaction === "Impossible") attempts = maxCompactions
+      }
+      // No further than what was made a keyframe, wherever the head is by now.
+      const done = yield* apply(query, [key], row.more ? Plan.pruneVersions : row.raise, renewLease)
+      pruned.push(...done)
+      if (!row.more && (attempts === maxCompactions || !done.some((row) => row.entangled))) return pruned
+    }
+  })
+
+  return (query) => {
+    if (query.dryRun) return Stream.map(pages(query, Effect.void), (due) => toPruned(query, due))
+    return Stream.unwrap(Effect.map(Lease.take(sql, session, tables, retrying), (renewLease) =>
+      // Where nothing is due no transaction renews it.
+      pages(query, retrying(session.run("prune", renewLease))).pipe(
+        Stream.flatMap((due) =>
+          Stream.fromIterable(Arr.chunksOf(due.map(Plan.toKey), query.compact ? 1 : pruneThreads))
+        ),
+        Stream.mapEffect((keys) =>
+          query.compact ? pruneCompact(query, keys[0], renewLease) : pruneFew(query, keys, renewLease)
+        ),
+        Stream.map((done) => toPruned(query, done))
+      )))
+  }
+}
+
+/** What went of each thread, in however many parts. */
+const toPruned = (query: PruneQuery, rows: ReadonlyArray<DueRow>): ReadonlyArray<PrunedThread> => {
+  const pruned = new Map<string, PrunedThread>()
+  for (const row of rows) {
+    const name = `${row.namespace}\u0000${row.thread_id}`
+    const before = pruned.get(name)
+    const versions = (before?.versions ?? 0) + row.versions
+    const bytes = (before?.bytes ?? 0) + row.bytes
+    // Bytes that go without a version are what an earlier prune has left, which only a compaction is asked for.
+    if (versions === 0 && !(query.compact && bytes > 0)) continue
+    pruned.set(name, { ...Plan.toKey(row), versions, bytes, deleted: row.whole })
+  }
+  return Array.from(pruned.values())
+}
