@@ -37,7 +37,7 @@ interface MemoryThread extends ThreadKey {
   /** Versions up to this one are removed, unless they are pinned. */
   prunedThrough: number
   /** Ascending by version. The newest is always here, and so are the versions that readable ones are changes of. */
-  readonly records: Array<MemoryCheckpoint>
+  readonly versions: Array<MemoryCheckpoint>
 }
 
 interface MemoryCheckpoint extends Omit<NewCheckpoint, "pendingWrites"> {
@@ -71,7 +71,7 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
   const put = (checkpoint: NewCheckpoint, condition: HeadCondition, now: number): Option.Option<SavedVersion> => {
     const key = keyOf(checkpoint)
     const thread = threads.get(key)
-    const head = thread?.records.at(-1)
+    const head = thread?.versions.at(-1)
     if (!meets(condition, head) || has(thread, checkpoint.checkpointId)) return Option.none()
     const { keepsPendingWrites, resolvesInterrupts, threadId, namespace } = checkpoint
     const version = (head?.version ?? 0) + 1
@@ -90,19 +90,19 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
     }
     if (resolvesInterrupts && head !== undefined) head.resolved = true
     if (thread === undefined) {
-      threads.set(key, { threadId, namespace, createdAt: saved.createdAt, prunedThrough: 0, records: [saved] })
+      threads.set(key, { threadId, namespace, createdAt: saved.createdAt, prunedThrough: 0, versions: [saved] })
     } else {
-      thread.records.push(saved)
+      thread.versions.push(saved)
     }
     return Option.some({ version, parent: saved.parent, createdAt: saved.createdAt })
   }
 
   const explainRefusal = (key: ThreadKey, checkpointId: string): Refusal => {
     const thread = threads.get(keyOf(key))
-    return { head: thread?.records.at(-1), idTaken: has(thread, checkpointId) }
+    return { head: thread?.versions.at(-1), idTaken: has(thread, checkpointId) }
   }
 
-  const recordOf = (key: ThreadKey, { checkpointId, version }: VersionId): MemoryCheckpoint | undefined =>
+  const versionOf = (key: ThreadKey, { checkpointId, version }: VersionId): MemoryCheckpoint | undefined =>
     visibleOf(threads.get(keyOf(key))).find((stored) =>
       stored.version === version && stored.checkpointId === checkpointId
     )
@@ -111,9 +111,9 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
     const pruned: Array<PrunedThread> = []
     for (const thread of Array.from(threads.values()).toSorted(byKey)) {
       if (query.namespace !== undefined && query.namespace !== thread.namespace) continue
-      const head = thread.records.at(-1)!
+      const head = thread.versions.at(-1)!
       const idle = query.idleThreads !== undefined && head.createdAt < now - query.idleThreads
-      const deleted = idle && !thread.records.some(isPinned)
+      const deleted = idle && !thread.versions.some(isPinned)
       const prunedThrough = Math.max(
         thread.prunedThrough,
         idle ? newestOf(thread) - 1 : 0,
@@ -121,23 +121,23 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
         query.maxAge === undefined ? 0 : firstSince(thread, now - query.maxAge) - 1
       )
       const before = visibleOf(thread)
-      const after = before.filter((record) => !deleted && (record.version > prunedThrough || isPinned(record)))
-      const isNeeded = (record: MemoryCheckpoint): boolean =>
-        after.some((kept) => kept.keyframeVersion <= record.version && record.version <= kept.version)
-      const kept = thread.records.filter(isNeeded)
+      const after = before.filter((stored) => !deleted && (stored.version > prunedThrough || isPinned(stored)))
+      const isNeeded = (stored: MemoryCheckpoint): boolean =>
+        after.some((kept) => kept.keyframeVersion <= stored.version && stored.version <= kept.version)
+      const kept = thread.versions.filter(isNeeded)
       if (after.length < before.length) {
         pruned.push({
           threadId: thread.threadId,
           namespace: thread.namespace,
           versions: before.length - after.length,
-          bytes: bytesOf(thread.records) - bytesOf(kept),
+          bytes: bytesOf(thread.versions) - bytesOf(kept),
           deleted
         })
       }
       if (query.dryRun) continue
       if (deleted) threads.delete(keyOf(thread))
       thread.prunedThrough = prunedThrough
-      thread.records.splice(0, thread.records.length, ...kept)
+      thread.versions.splice(0, thread.versions.length, ...kept)
     }
     return pruned
   }
@@ -148,19 +148,19 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
     read: (key, selector, count) =>
       Effect.sync(() => {
         const thread = threads.get(keyOf(key))
-        const fitting = (thread?.records ?? [])
-          .filter((record) => isVisible(thread!, record) && fits(record, selector))
+        const fitting = (thread?.versions ?? [])
+          .filter((stored) => isVisible(thread!, stored) && fits(stored, selector))
           .slice(-count)
-        const from = Math.min(...fitting.map((record) => record.keyframeVersion))
+        const from = Math.min(...fitting.map((stored) => stored.keyframeVersion))
         const to = fitting.at(-1)?.version ?? 0
-        return (thread?.records ?? [])
-          .filter((record) => from <= record.version && record.version <= to)
-          .map((record) => toStored(thread!, record))
+        return (thread?.versions ?? [])
+          .filter((stored) => from <= stored.version && stored.version <= to)
+          .map((stored) => toStored(thread!, stored))
       }),
     list: (key, { before, limit }) =>
       Effect.sync(() =>
         visibleOf(threads.get(keyOf(key)))
-          .filter((record) => before === undefined || record.version < before)
+          .filter((stored) => before === undefined || stored.version < before)
           .toReversed()
           .slice(0, limit)
           .map(toInfo)
@@ -183,24 +183,24 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
     setTags: (key, version, tags) =>
       Effect.sync(() => {
         const thread = threads.get(keyOf(key))
-        const record = visibleOf(thread).find((stored) => stored.version === version)
-        if (record === undefined) return Option.none()
-        record.tags = tags
-        return Option.some(toInfo(record))
+        const stored = visibleOf(thread).find((stored) => stored.version === version)
+        if (stored === undefined) return Option.none()
+        stored.tags = tags
+        return Option.some(toInfo(stored))
       }),
     savePendingWrites: (key, version, pendingWrites) =>
       Effect.sync(() => {
-        const record = recordOf(key, version)
-        if (record === undefined) return false
+        const stored = versionOf(key, version)
+        if (stored === undefined) return false
         for (const [task, value] of entriesOf(pendingWrites)) {
-          if (!record.pendingWrites.has(task)) record.pendingWrites.set(task, value)
+          if (!stored.pendingWrites.has(task)) stored.pendingWrites.set(task, value)
         }
         return true
       }),
     readPendingWrites: (key, version) =>
       Effect.sync(() =>
         Option.map(
-          Option.fromUndefinedOr(recordOf(key, version)),
+          Option.fromUndefinedOr(versionOf(key, version)),
           ({ pendingWrites }) => Array.from(pendingWrites, ([task, value]): PendingWrite => ({ task, value }))
         )
       ),
@@ -235,82 +235,82 @@ const newestFirst: Order.Order<ThreadCursor> = Order.combine(
 )
 
 /** Whether retention keeps a version whatever its age. */
-const isPinned = (record: MemoryCheckpoint): boolean =>
-  record.tags !== "[]" || (record.pendingInterrupts !== "[]" && !record.resolved)
+const isPinned = (stored: MemoryCheckpoint): boolean =>
+  stored.tags !== "[]" || (stored.pendingInterrupts !== "[]" && !stored.resolved)
 
 const entriesOf = (pendingWrites: string): ReadonlyArray<[task: string, value: string]> =>
   Object.entries(Json.parse(pendingWrites) as Schema.JsonObject).map(([task, value]) => [task, JSON.stringify(value)])
 
-const bytesOf = (records: ReadonlyArray<MemoryCheckpoint>): number =>
-  records.reduce((sum, record) => sum + record.payload.bytes, 0)
+const bytesOf = (versions: ReadonlyArray<MemoryCheckpoint>): number =>
+  versions.reduce((sum, stored) => sum + stored.payload.bytes, 0)
 
 const isDelta = ({ payload: { format } }: NewCheckpoint): boolean =>
   format === Format.delta || format === Format.deltaEscaped
 
 const has = (thread: MemoryThread | undefined, checkpointId: string): boolean =>
-  visibleOf(thread).some((record) => record.checkpointId === checkpointId)
+  visibleOf(thread).some((stored) => stored.checkpointId === checkpointId)
 
-const newestOf = (thread: MemoryThread): number => thread.records.at(-1)!.version
+const newestOf = (thread: MemoryThread): number => thread.versions.at(-1)!.version
 
-const isVisible = (thread: MemoryThread, record: MemoryCheckpoint): boolean =>
-  record.version > thread.prunedThrough || isPinned(record)
+const isVisible = (thread: MemoryThread, stored: MemoryCheckpoint): boolean =>
+  stored.version > thread.prunedThrough || isPinned(stored)
 
 const visibleOf = (thread: MemoryThread | undefined): ReadonlyArray<MemoryCheckpoint> =>
-  thread?.records.filter((record) => isVisible(thread, record)) ?? []
+  thread?.versions.filter((stored) => isVisible(thread, stored)) ?? []
 
 /** The first version that is not older than `since`, or the newest one. */
 const firstSince = (thread: MemoryThread, since: number): number =>
-  thread.records.find((record) => record.createdAt >= since)?.version ?? newestOf(thread)
+  thread.versions.find((stored) => stored.createdAt >= since)?.version ?? newestOf(thread)
 
-const fits = (record: MemoryCheckpoint, selector: Selector): boolean => {
+const fits = (stored: MemoryCheckpoint, selector: Selector): boolean => {
   switch (selector._tag) {
     case "Latest":
       return true
     case "Version":
-      return record.version === selector.version
+      return stored.version === selector.version
     case "Id":
-      return record.checkpointId === selector.checkpointId
+      return stored.checkpointId === selector.checkpointId
     case "Tag":
-      return Json.contains(Json.parse(record.tags), Json.parse(selector.tags))
+      return Json.contains(Json.parse(stored.tags), Json.parse(selector.tags))
     case "Time":
-      return record.createdAt <= selector.epochMillis
+      return stored.createdAt <= selector.epochMillis
     case "Before":
-      return record.version < selector.version
+      return stored.version < selector.version
   }
 }
 
-const refOf = (record: MemoryCheckpoint): ParentRef => ({
-  threadId: record.threadId,
-  version: record.version,
-  checkpointId: record.checkpointId
+const refOf = (stored: MemoryCheckpoint): ParentRef => ({
+  threadId: stored.threadId,
+  version: stored.version,
+  checkpointId: stored.checkpointId
 })
 
-const toInfo = (record: MemoryCheckpoint): StoredInfo => ({
-  threadId: record.threadId,
-  namespace: record.namespace,
-  version: record.version,
-  checkpointId: record.checkpointId,
-  parent: record.parent,
-  nextNodes: record.nextNodes,
-  pendingInterrupts: record.pendingInterrupts,
-  metadata: record.metadata,
-  tags: record.tags,
-  createdAt: record.createdAt
+const toInfo = (stored: MemoryCheckpoint): StoredInfo => ({
+  threadId: stored.threadId,
+  namespace: stored.namespace,
+  version: stored.version,
+  checkpointId: stored.checkpointId,
+  parent: stored.parent,
+  nextNodes: stored.nextNodes,
+  pendingInterrupts: stored.pendingInterrupts,
+  metadata: stored.metadata,
+  tags: stored.tags,
+  createdAt: stored.createdAt
 })
 
-const toStored = (thread: MemoryThread, record: MemoryCheckpoint): StoredCheckpoint => ({
-  ...toInfo(record),
-  payload: record.payload,
-  stateBytes: record.stateBytes,
-  visible: isVisible(thread, record),
-  writeId: record.version === newestOf(thread) ? record.writeId : undefined
+const toStored = (thread: MemoryThread, stored: MemoryCheckpoint): StoredCheckpoint => ({
+  ...toInfo(stored),
+  payload: stored.payload,
+  stateBytes: stored.stateBytes,
+  visible: isVisible(thread, stored),
+  writeId: stored.version === newestOf(thread) ? stored.writeId : undefined
 })
 
 const toThread = (thread: MemoryThread): StoredThread => ({
   threadId: thread.threadId,
   namespace: thread.namespace,
   createdAt: thread.createdAt,
-  head: toInfo(thread.records.at(-1)!)
+  head: toInfo(thread.versions.at(-1)!)
 })
 
 const cursorOf = (thread: StoredThread): ThreadCursor => ({

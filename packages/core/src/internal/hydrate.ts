@@ -97,48 +97,48 @@ export interface JsonCheckpoint {
  * parts of their states are shared.
  */
 export const fold = (
-  records: ReadonlyArray<StoredCheckpoint>,
+  versions: ReadonlyArray<StoredCheckpoint>,
   which: "all" | "last"
 ): Result.Result<ReadonlyArray<JsonCheckpoint>, StateDecodeError> => {
   const checkpoints: Array<JsonCheckpoint> = []
   let json: Schema.Json = null
   let chain: Chain | undefined
   let owned = new WeakSet<object>()
-  for (let i = 0; i < records.length; i++) {
-    const record = records[i]!
-    const { bytes, format, text } = record.payload
+  for (let i = 0; i < versions.length; i++) {
+    const stored = versions[i]!
+    const { bytes, format, text } = stored.payload
     const payload = isEscaped(format) ? Json.decode(text) : Json.parse(text)
     switch (format) {
       case Format.keyframe:
       case Format.keyframeEscaped: {
         json = payload
-        chain = { keyframeVersion: record.version, keyframeBytes: bytes, deltaBytes: 0 }
+        chain = { keyframeVersion: stored.version, keyframeBytes: bytes, deltaBytes: 0 }
         break
       }
       case Format.delta:
       case Format.deltaEscaped: {
-        if (chain === undefined || record.version - 1 !== records[i - 1]?.version) {
-          return damaged(record, "versions that its payload is a change of are missing")
+        if (chain === undefined || stored.version - 1 !== versions[i - 1]?.version) {
+          return damaged(stored, "versions that its payload is a change of are missing")
         }
         const applied = Delta.apply(payload, json, owned)
-        if (Result.isFailure(applied)) return damaged(record, applied.failure)
+        if (Result.isFailure(applied)) return damaged(stored, applied.failure)
         json = applied.success
         chain = { ...chain, deltaBytes: chain.deltaBytes + bytes }
         break
       }
       default:
         return unreadable(
-          record,
+          stored,
           new UnknownFormat({
             message: `it is stored in format ${format}, which this version of the library does not know; ` +
               "upgrade the library"
           })
         )
     }
-    if (i < records.length - 1 && (which === "last" || !record.visible)) continue
-    const info = toInfo(record)
+    if (i < versions.length - 1 && (which === "last" || !stored.visible)) continue
+    const info = toInfo(stored)
     if (Result.isFailure(info)) return Result.fail(info.failure)
-    checkpoints.push({ info: info.success, json, stateBytes: record.stateBytes, chain, writeId: record.writeId })
+    checkpoints.push({ info: info.success, json, stateBytes: stored.stateBytes, chain, writeId: stored.writeId })
     // What has been handed out is not changed any more.
     owned = new WeakSet()
   }
@@ -146,8 +146,8 @@ export const fold = (
 }
 
 /** What was read as the newest version has the mark of one: its row may have been deleted by something else. */
-export const hasNewest = (records: ReadonlyArray<StoredCheckpoint>): Result.Result<void, StateDecodeError> => {
-  const last = records[records.length - 1]
+export const hasNewest = (versions: ReadonlyArray<StoredCheckpoint>): Result.Result<void, StateDecodeError> => {
+  const last = versions[versions.length - 1]
   return last !== undefined && last.writeId === undefined
     ? damaged(last, "it is the newest row of the thread, but not the version that was saved last")
     : Result.void
@@ -155,19 +155,19 @@ export const hasNewest = (records: ReadonlyArray<StoredCheckpoint>): Result.Resu
 
 const isEscaped = (format: number): boolean => format === Format.keyframeEscaped || format === Format.deltaEscaped
 
-export const damaged = (record: StoredCheckpoint, message: string): Result.Result<never, StateDecodeError> =>
-  unreadable(record, new Damaged({ message }))
+export const damaged = (stored: StoredCheckpoint, message: string): Result.Result<never, StateDecodeError> =>
+  unreadable(stored, new Damaged({ message }))
 
 const unreadable = (
-  record: StoredCheckpoint,
+  stored: StoredCheckpoint,
   reason: StateDecodeErrorReason
 ): Result.Result<never, StateDecodeError> =>
   Result.fail(
     new StateDecodeError({
-      threadId: record.threadId,
-      namespace: record.namespace,
-      version: record.version,
+      threadId: stored.threadId,
+      namespace: stored.namespace,
+      version: stored.version,
       reason,
-      raw: Json.parse(record.payload.text)
+      raw: Json.parse(stored.payload.text)
     })
   )

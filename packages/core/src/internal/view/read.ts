@@ -41,21 +41,21 @@ export const makeReader = <S>(
     readonly namespace: string
     readonly codec: Codec.Codec<S>
   }
-): Reader<S> & { readonly records: typeof records; readonly selected: typeof selected } => {
-  const records = (
+): Reader<S> & { readonly versions: typeof versions; readonly selected: typeof selected } => {
+  const versions = (
     threadId: string,
     selector: CheckpointStore.Selector,
     count: number
   ): Effect.Effect<ReadonlyArray<CheckpointStore.StoredCheckpoint>, StateDecodeError | StoreError> =>
     Effect.tap(
       retry(store.read({ threadId, namespace }, selector, count)),
-      (records) => selector._tag === "Latest" ? Effect.fromResult(Hydrate.hasNewest(records)) : Effect.void
+      (versions) => selector._tag === "Latest" ? Effect.fromResult(Hydrate.hasNewest(versions)) : Effect.void
     )
 
   const raw: Reader<S>["raw"] = (threadId, selector) =>
     Effect.flatMap(
-      records(threadId, selector, 1),
-      (records) => Effect.map(Effect.fromResult(Hydrate.fold(records, "last")), ([raw]) => raw)
+      versions(threadId, selector, 1),
+      (versions) => Effect.map(Effect.fromResult(Hydrate.fold(versions, "last")), ([raw]) => raw)
     )
 
   const selected = (threadId: string, { selector, version }: Selected) =>
@@ -65,7 +65,7 @@ export const makeReader = <S>(
     )
 
   return {
-    records,
+    versions,
     raw,
     selected,
     required: (threadId, which) =>
@@ -140,12 +140,12 @@ export const make = <S>(
 
   /** At least the newest versions below one, and all that are stored in the chains of those. */
   const page = (threadId: string, before: number | undefined) =>
-    reader.records(
+    reader.versions(
       threadId,
       before === undefined ? { _tag: "Latest" } : { _tag: "Before", version: before },
       historyVersions
     ).pipe(
-      Effect.flatMap((records) => Effect.fromResult(Hydrate.fold(records, "all"))),
+      Effect.flatMap((versions) => Effect.fromResult(Hydrate.fold(versions, "all"))),
       Effect.map((raws) => [raws.toReversed(), Option.map(Arr.head(raws), ({ info }) => info.version)] as const)
     )
 
