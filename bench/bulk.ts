@@ -17,15 +17,15 @@ export const fill = Effect.fnUntraced(function*(sql: PgClient.PgClient, options:
   const table = (name: string) => sql(`${options.schema}.${name}`)
   yield* sql`
     INSERT INTO ${table("checkpoint_threads")} (
-      thread_id, namespace, version, checkpoint_id, revision, keyframe_version, unfinished, interrupted, active_at, updated_at, created_at
+      thread_id, namespace, version, checkpoint_id, write_id, keyframe_version, unfinished, interrupted, active_at, updated_at, created_at
     )
     SELECT 'thread ' || lpad(i::text, 8, '0'), '', ${versions}::bigint, i || ' ' || ${versions}, md5(i::text)::uuid,
            ${versions}::bigint, FALSE, FALSE, date_trunc('minute', now()), now(), now() - interval '1 day'
       FROM generate_series(1, ${threads}::integer) i`
   yield* sql`
     INSERT INTO ${table("checkpoints")} (
-      thread_id, namespace, version, keyframe_version, created_at, bytes, state_bytes, format, checkpoint_id,
-      next_nodes, metadata, state
+      thread_id, namespace, version, keyframe_version, created_at, payload_bytes, state_bytes, format, checkpoint_id,
+      next_nodes, metadata, payload
     )
     SELECT 'thread ' || lpad(i::text, 8, '0'), '', v, v, now() - interval '1 hour', ${String(state.length)}::integer,
            ${String(state.length)}::integer, 1, i || ' ' || v, '[]', '{}', ${state}::jsonb

@@ -12,14 +12,23 @@ CREATE TABLE effect_checkpoint.checkpoint_migrations (
   PRIMARY KEY (migration_id)
 );
 
+CREATE TABLE effect_checkpoint.checkpoint_pending_writes (
+  thread_id text COLLATE "C" NOT NULL,
+  namespace text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  task text COLLATE "C" NOT NULL,
+  value jsonb NOT NULL,
+  PRIMARY KEY (thread_id, namespace, version, task)
+);
+
 CREATE TABLE effect_checkpoint.checkpoint_threads (
   thread_id text COLLATE "C" NOT NULL,
   namespace text COLLATE "C" NOT NULL,
   version bigint NOT NULL,
-  floor bigint NOT NULL DEFAULT 0,
+  pruned_through bigint NOT NULL DEFAULT 0,
   checkpoint_id text COLLATE "C" NOT NULL,
   previous_id text COLLATE "C",
-  revision uuid NOT NULL,
+  write_id uuid NOT NULL,
   keyframe_version bigint NOT NULL,
   unfinished boolean NOT NULL,
   interrupted boolean NOT NULL,
@@ -29,15 +38,6 @@ CREATE TABLE effect_checkpoint.checkpoint_threads (
   PRIMARY KEY (thread_id, namespace)
 );
 
-CREATE TABLE effect_checkpoint.checkpoint_writes (
-  thread_id text COLLATE "C" NOT NULL,
-  namespace text COLLATE "C" NOT NULL,
-  version bigint NOT NULL,
-  task text COLLATE "C" NOT NULL,
-  value jsonb NOT NULL,
-  PRIMARY KEY (thread_id, namespace, version, task)
-);
-
 CREATE TABLE effect_checkpoint.checkpoints (
   thread_id text COLLATE "C" NOT NULL,
   namespace text COLLATE "C" NOT NULL,
@@ -45,20 +45,20 @@ CREATE TABLE effect_checkpoint.checkpoints (
   keyframe_version bigint NOT NULL,
   parent_version bigint,
   created_at timestamp with time zone NOT NULL,
-  bytes integer NOT NULL,
+  payload_bytes integer NOT NULL,
   state_bytes integer NOT NULL,
   schema_version integer NOT NULL DEFAULT 1,
   format smallint NOT NULL,
   resolved boolean NOT NULL DEFAULT false,
-  pinned boolean NOT NULL GENERATED ALWAYS AS ((tags <> '[]'::jsonb) OR ((pending_interrupt IS NOT NULL) AND (NOT resolved))) STORED,
+  pinned boolean NOT NULL GENERATED ALWAYS AS ((tags <> '[]'::jsonb) OR ((pending_interrupts <> '[]'::jsonb) AND (NOT resolved))) STORED,
   checkpoint_id text COLLATE "C",
   parent_id text COLLATE "C",
   parent_thread_id text COLLATE "C",
   next_nodes jsonb NOT NULL,
-  pending_interrupt jsonb,
+  pending_interrupts jsonb NOT NULL DEFAULT '[]'::jsonb,
   metadata jsonb NOT NULL,
   tags jsonb NOT NULL DEFAULT '[]'::jsonb,
-  state jsonb NOT NULL,
+  payload jsonb NOT NULL,
   PRIMARY KEY (thread_id, namespace, version)
 );
 
@@ -140,7 +140,7 @@ DECLARE
   result jsonb;
 BEGIN
   FOR stored IN
-    SELECT c.format, c.state
+    SELECT c.format, c.payload
       FROM "effect_checkpoint".checkpoints c
      WHERE c.thread_id = of_thread AND c.namespace = of_namespace AND c.version <= of_version
        AND c.version >= (
@@ -151,8 +151,8 @@ BEGIN
      ORDER BY c.version
   LOOP
     CASE
-      WHEN stored.format IN (1, 2) THEN result := stored.state;
-      WHEN stored.format IN (3, 4) THEN result := "effect_checkpoint".checkpoint_patch(result, stored.state);
+      WHEN stored.format IN (1, 2) THEN result := stored.payload;
+      WHEN stored.format IN (3, 4) THEN result := "effect_checkpoint".checkpoint_patch(result, stored.payload);
     END CASE;
   END LOOP;
   RETURN result;
@@ -167,7 +167,7 @@ $$ LANGUAGE plpgsql;
 --  parent_id text,
 --  state jsonb,
 --  next_nodes jsonb,
---  pending_interrupt jsonb,
+--  pending_interrupts jsonb,
 --  metadata jsonb,
 --  tags jsonb,
 --  created_at timestamp with time zone

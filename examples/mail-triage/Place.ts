@@ -74,7 +74,7 @@ export const sizes = Effect.gen(function*() {
   const sql = yield* SqlClient.SqlClient
   const [row] = yield* sql<Sizes>`
     SELECT (SELECT count(*) FROM ${sql(`${schema}.checkpoint_states`)})::float8 AS versions,
-           coalesce(sum(bytes), 0)::float8                                      AS json,
+           coalesce(sum(payload_bytes), 0)::float8                              AS json,
            coalesce(sum(state_bytes), 0)::float8                                AS whole,
            (pg_total_relation_size(${`${schema}.checkpoints`}::regclass) +
             pg_total_relation_size(${`${schema}.checkpoint_threads`}::regclass))::float8 AS disk

@@ -132,7 +132,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         // 20,000 threads of one version, and one of 20,000.
         yield* sql`
           INSERT INTO plans.checkpoint_threads (
-            thread_id, namespace, version, checkpoint_id, revision, keyframe_version, unfinished, interrupted,
+            thread_id, namespace, version, checkpoint_id, write_id, keyframe_version, unfinished, interrupted,
             active_at, updated_at, created_at
           )
           SELECT 'thread ' || i, 'counters', CASE WHEN i = 1 THEN 20000 ELSE 1 END, 'id ' || i, md5(i::text)::uuid, 1, i % 1000 = 0,
@@ -141,8 +141,8 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
             FROM generate_series(1, 20000) i`
         yield* sql`
           INSERT INTO plans.checkpoints (
-            thread_id, namespace, version, keyframe_version, created_at, bytes, state_bytes, format, checkpoint_id, next_nodes,
-            metadata, tags, state
+            thread_id, namespace, version, keyframe_version, created_at, payload_bytes, state_bytes, format, checkpoint_id, next_nodes,
+            metadata, tags, payload
           )
           SELECT 'thread ' || i, 'counters', v, v, now() - interval '1 day' + v * interval '1 second', 11, 11, 1,
                  'id ' || CASE WHEN v = 1 THEN '' ELSE v || ' of ' END || i, '[]', '{}',
@@ -489,12 +489,12 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         const counters = yield* Counters
         const sql = yield* PgClient.PgClient
         const damage = [
-          [sql`state = '"gone"'`, "SchemaMismatch"],
+          [sql`payload = '"gone"'`, "SchemaMismatch"],
           [sql`format = 77`, "UnknownFormat"],
           [sql`next_nodes = '[1]'`, "Damaged"],
           [sql`next_nodes = '{}'`, "Damaged"],
           [sql`metadata = '[]'`, "Damaged"],
-          [sql`pending_interrupt = '7'`, "Damaged"],
+          [sql`pending_interrupts = '7'`, "Damaged"],
           [sql`tags = '{"a": 1}'`, "Damaged"],
           [sql`checkpoint_id = NULL`, "Damaged"],
           [sql`created_at = 'infinity'`, "Damaged"]
@@ -569,7 +569,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         // What another process put is not at hand; what it was put upon is.
         yield* chats.put({ parent: { ...second, version: 4, checkpointId: "unknown" }, state: [] }).pipe(Effect.flip)
         const rows = yield* sql`
-          SELECT format, bytes < 400 AS small, state_bytes > 50000 AS large, keyframe_version::float8 AS keyframe
+          SELECT format, payload_bytes < 400 AS small, state_bytes > 50000 AS large, keyframe_version::float8 AS keyframe
             FROM deltas.checkpoints ORDER BY version`
         assert.deepStrictEqual(rows, [
           { format: 1, small: false, large: true, keyframe: 1 },
@@ -684,7 +684,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         }
         const whole = JSON.stringify(state(60)).length
         const [{ bytes } = { bytes: 0 }] = yield* sql<{ readonly bytes: number }>`
-          SELECT sum(bytes)::float8 AS bytes FROM following.checkpoints`
+          SELECT sum(payload_bytes)::float8 AS bytes FROM following.checkpoints`
         assert.isBelow(bytes, 3 * whole)
         yield* chats.append({ threadId: "t", state: state(61) })
         yield* checkpointer.prune({ maxVersions: 2 })
@@ -824,7 +824,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         const sql = yield* PgClient.PgClient
         yield* sql`
           INSERT INTO batches.checkpoint_threads (
-            thread_id, namespace, version, checkpoint_id, revision, keyframe_version, unfinished, interrupted,
+            thread_id, namespace, version, checkpoint_id, write_id, keyframe_version, unfinished, interrupted,
             active_at, updated_at, created_at
           )
           SELECT 'thread ' || i, '', CASE WHEN i = 7 THEN 3500 ELSE 5 END, 'x', md5(i::text)::uuid, 1, FALSE, FALSE, now(), now(),
@@ -832,8 +832,8 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
             FROM generate_series(1, 250) i`
         yield* sql`
           INSERT INTO batches.checkpoints (
-            thread_id, namespace, version, keyframe_version, created_at, bytes, state_bytes, format, checkpoint_id, next_nodes,
-            metadata, state
+            thread_id, namespace, version, keyframe_version, created_at, payload_bytes, state_bytes, format, checkpoint_id, next_nodes,
+            metadata, payload
           )
           SELECT t.thread_id, '', v, v, now() - CASE WHEN v <= t.version - 3 THEN interval '1 day' ELSE '0' END, 2, 2, 1,
                  v::text, '[]', '{}', '{}'

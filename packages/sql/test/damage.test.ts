@@ -12,7 +12,7 @@ const effort = Number(process.env["CHECKPOINT_TEST_EFFORT"])
 
 /** By column, what somebody might write into it. */
 const values = {
-  state: [
+  payload: [
     `'"gone"'`,
     `'null'`,
     `'7'`,
@@ -30,13 +30,13 @@ const values = {
     `'{"messages": 1}'`
   ],
   format: ["0", "1", "2", "3", "4", "5", "-1", "32767"],
-  bytes: ["0", "-1", "2147483647"],
+  payload_bytes: ["0", "-1", "2147483647"],
   state_bytes: ["0", "-1", "2147483647"],
   keyframe_version: ["0", "-5", "1", "3", "version", "version + 1", "1000", "9223372036854775807"],
   metadata: [`'[]'`, `'null'`, `'"x"'`, `'{"a": 1}'`],
   next_nodes: [`'[1]'`, `'{}'`, `'null'`, `'["a"]'`],
   tags: [`'{"a": 1}'`, `'[1]'`, `'null'`, `'"a"'`, `'["a"]'`],
-  pending_interrupt: ["NULL", `'7'`, `'{}'`, `'{"interruptId": 1, "request": 1}'`],
+  pending_interrupts: [`'7'`, `'{}'`, `'[null]'`, `'[{"interruptId": 1, "request": 1}]'`],
   parent_version: ["NULL", "-1", "0", "77", "9223372036854775807"],
   parent_id: ["NULL", "''", "'other'"],
   parent_thread_id: ["''", "'other'"],
@@ -47,11 +47,11 @@ const values = {
 
 const headValues = {
   version: ["0", "-1", "1", "version - 1", "version + 1", "version + 3000"],
-  floor: ["-1", "1", "version", "version + 5"],
+  pruned_through: ["-1", "1", "version", "version + 5"],
   keyframe_version: ["0", "1", "version + 1", "-9223372036854775808"],
   checkpoint_id: ["''", "'other'"],
   previous_id: ["NULL", "'other'"],
-  revision: ["gen_random_uuid()"],
+  write_id: ["gen_random_uuid()"],
   unfinished: ["NOT unfinished"],
   interrupted: ["NOT interrupted"],
   updated_at: ["'infinity'", "'-infinity'"],
@@ -100,7 +100,7 @@ layer(Database.layer, { excludeTestServices: true })("rows that somebody damaged
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const checkpointer = yield* Checkpointer.Checkpointer
-        yield* sql`TRUNCATE damage.checkpoints, damage.checkpoint_threads, damage.checkpoint_writes`
+        yield* sql`TRUNCATE damage.checkpoints, damage.checkpoint_threads, damage.checkpoint_pending_writes`
         const options = { state: Chat, namespace: "damaged" }
         const writing = yield* checkpointer.view(options)
         const beside = yield* checkpointer.view({ ...options, namespace: "beside" })

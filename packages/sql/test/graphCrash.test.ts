@@ -177,7 +177,7 @@ const storedOf = Effect.fnUntraced(function*(thread: string) {
     WITH saved AS (
       SELECT coalesce(c.metadata->'graph'->>'stepId', c.checkpoint_id) || '/' || substr(w.task, length('update:') + 1) AS key,
              min(w.happened) AS happened
-        FROM effect_checkpoint.checkpoint_writes w
+        FROM effect_checkpoint.checkpoint_pending_writes w
         JOIN effect_checkpoint.checkpoints c USING (thread_id, namespace, version)
        WHERE w.thread_id = ${thread} AND w.task LIKE 'update:%'
        GROUP BY 1
@@ -186,7 +186,7 @@ const storedOf = Effect.fnUntraced(function*(thread: string) {
            (SELECT count(*) FROM saved JOIN runs USING (key) WHERE runs.happened > saved.happened)::integer AS repeated`
   const answers = yield* sql<{ readonly by: string; readonly different: number }>`
     SELECT min(value->'response'->>'by') AS by, count(DISTINCT value->'response')::integer AS different
-      FROM effect_checkpoint.checkpoint_writes
+      FROM effect_checkpoint.checkpoint_pending_writes
      WHERE thread_id = ${thread} AND task LIKE 'answer:%'
      GROUP BY value->>'interruptId'
      ORDER BY min(happened)`

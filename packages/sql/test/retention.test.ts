@@ -118,7 +118,7 @@ layer(Database.layer, { excludeTestServices: true })("retention on Postgres", (i
       const sql = yield* PgClient.PgClient
       const threads = ["before", "damaged", "locked", "unknown", "within"]
       for (const threadId of threads) yield* grow(threadId, 6)
-      yield* sql`UPDATE uneven.checkpoints SET state = '[{"op": "add"}]' WHERE thread_id = 'damaged' AND version = 2`
+      yield* sql`UPDATE uneven.checkpoints SET payload = '[{"op": "add"}]' WHERE thread_id = 'damaged' AND version = 2`
       yield* sql`UPDATE uneven.checkpoints SET format = 77 WHERE thread_id = 'unknown' AND version = 2`
       const holding = yield* Latch.make()
       const holder = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
@@ -166,7 +166,7 @@ layer(Database.layer, { excludeTestServices: true })("retention on Postgres", (i
       }
       yield* checkpointer.prune({ maxVersions: 1, compact: true })
       const rows = yield* sql`
-        SELECT thread_id, format, bytes = state_bytes AS exact FROM escaping.checkpoints ORDER BY thread_id`
+        SELECT thread_id, format, payload_bytes = state_bytes AS exact FROM escaping.checkpoints ORDER BY thread_id`
       assert.deepStrictEqual(rows, [
         { thread_id: "from 0", format: 1, exact: true },
         { thread_id: "from 1", format: 2, exact: true },

@@ -21,10 +21,10 @@ const migrations = (sql: PgClient, tables: Tables) =>
           thread_id        text COLLATE "C" NOT NULL,
           namespace        text COLLATE "C" NOT NULL,
           version          bigint           NOT NULL,
-          floor            bigint           NOT NULL DEFAULT 0,
+          pruned_through   bigint           NOT NULL DEFAULT 0,
           checkpoint_id    text COLLATE "C" NOT NULL,
           previous_id      text COLLATE "C",
-          revision         uuid             NOT NULL,
+          write_id         uuid             NOT NULL,
           keyframe_version bigint           NOT NULL,
           unfinished       boolean          NOT NULL,
           interrupted      boolean          NOT NULL,
@@ -51,7 +51,7 @@ const migrations = (sql: PgClient, tables: Tables) =>
           keyframe_version  bigint           NOT NULL,
           parent_version    bigint,
           created_at        timestamptz      NOT NULL,
-          bytes             integer          NOT NULL,
+          payload_bytes     integer          NOT NULL,
           state_bytes       integer          NOT NULL,
           schema_version    integer          NOT NULL DEFAULT 1,
           format            smallint         NOT NULL,
@@ -66,7 +66,7 @@ const migrations = (sql: PgClient, tables: Tables) =>
           pending_interrupts jsonb          NOT NULL DEFAULT '[]',
           metadata          jsonb            NOT NULL,
           tags              jsonb            NOT NULL DEFAULT '[]',
-          state             jsonb            NOT NULL,
+          payload           jsonb            NOT NULL,
           PRIMARY KEY (thread_id, namespace, version)
         )`
       yield* sql`
@@ -77,7 +77,7 @@ const migrations = (sql: PgClient, tables: Tables) =>
 
       // What has been done of the step that begins at a version.
       yield* sql`
-        CREATE TABLE ${tables.writes} (
+        CREATE TABLE ${tables.pendingWrites} (
           thread_id  text COLLATE "C" NOT NULL,
           namespace  text COLLATE "C" NOT NULL,
           version    bigint           NOT NULL,
@@ -106,12 +106,12 @@ const migrations = (sql: PgClient, tables: Tables) =>
       yield* sql`
         CREATE VIEW ${tables.states} AS
           SELECT c.thread_id, c.namespace, c.version, c.checkpoint_id, c.parent_id,
-                 CASE WHEN c.format IN (1, 2) THEN c.state
+                 CASE WHEN c.format IN (1, 2) THEN c.payload
                       ELSE ${tables.state}(c.thread_id, c.namespace, c.version) END AS state,
                  c.next_nodes, c.pending_interrupts, c.metadata, c.tags, c.created_at
             FROM ${tables.checkpoints} c
             JOIN ${tables.threads} t ON t.thread_id = c.thread_id AND t.namespace = c.namespace
-           WHERE c.version > t.floor OR c.pinned`
+           WHERE c.version > t.pruned_through OR c.pinned`
     })
   })
 
@@ -194,7 +194,7 @@ DECLARE
   result jsonb;
 BEGIN
   FOR stored IN
-    SELECT c.format, c.state
+    SELECT c.format, c.payload
       FROM ${schema}.checkpoints c
      WHERE c.thread_id = of_thread AND c.namespace = of_namespace AND c.version <= of_version
        AND c.version >= (
@@ -205,8 +205,8 @@ BEGIN
      ORDER BY c.version
   LOOP
     CASE
-      WHEN stored.format IN (1, 2) THEN result := stored.state;
-      WHEN stored.format IN (3, 4) THEN result := ${schema}.checkpoint_patch(result, stored.state);
+      WHEN stored.format IN (1, 2) THEN result := stored.payload;
+      WHEN stored.format IN (3, 4) THEN result := ${schema}.checkpoint_patch(result, stored.payload);
     END CASE;
   END LOOP;
   RETURN result;

@@ -7,7 +7,7 @@ export interface Tables {
   readonly quoted: string
   readonly threads: Fragment
   readonly checkpoints: Fragment
-  readonly writes: Fragment
+  readonly pendingWrites: Fragment
   readonly leases: Fragment
   readonly states: Fragment
   /** The function that applies a delta, and the one that folds a version. */
@@ -26,7 +26,7 @@ export const make = (schema: string): Tables => {
     quoted,
     threads: table("checkpoint_threads"),
     checkpoints: table("checkpoints"),
-    writes: table("checkpoint_writes"),
+    pendingWrites: table("checkpoint_pending_writes"),
     leases: table("checkpoint_leases"),
     states: table("checkpoint_states"),
     patch: table("checkpoint_patch"),

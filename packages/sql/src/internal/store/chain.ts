@@ -2,35 +2,35 @@ import type { StoredCheckpoint, ThreadKey } from "@effect-checkpoint/core/Checkp
 import { type Fragment, fragment, literal } from "../fragment.ts"
 import type { Tables } from "../tables.ts"
 import { info, type InfoRow, toInfo } from "./columns.ts"
-import { floor, isVisible, ofThread } from "./head.ts"
+import { isVisible, ofThread, prunedThrough } from "./head.ts"
 
 /** A version with its payload. */
 export interface ChainRow extends InfoRow {
   readonly format: number
-  readonly state: string
-  readonly bytes: number
+  readonly payload: string
+  readonly payload_bytes: number
   readonly state_bytes: number
   readonly visible: boolean
-  /** That of the head, on its row. */
-  readonly revision: string | null
+  /** Of the newest version only. */
+  readonly write_id: string | null
 }
 
-/** Ends a statement that begins `withHead` with a chain, by the queries of the versions that it goes from and to. */
+/** Ends a statement that begins with `withHead`. Selects a chain, by the queries of its first and its last version. */
 export const chain = (tables: Tables, key: ThreadKey, from: string, to: string): Fragment =>
-  fragment`SELECT ${info("c")}, c.format, c.state::text AS state, c.bytes, c.state_bytes,
-             ${isVisible("c", floor)} AS visible,
+  fragment`SELECT ${info("c")}, c.format, c.payload::text AS payload, c.payload_bytes, c.state_bytes,
+             ${isVisible("c", prunedThrough)} AS visible,
              (
-               SELECT revision::text FROM head
+               SELECT write_id::text FROM head
                 WHERE head.version = c.version AND head.checkpoint_id = c.checkpoint_id
-             ) AS revision
+             ) AS write_id
         FROM ${tables.checkpoints} c
        WHERE ${ofThread("c", key)} AND c.version BETWEEN ${literal(`(${from}) AND (${to})`)}
        ORDER BY c.version`
 
 export const toCheckpoint = (row: ChainRow): StoredCheckpoint => ({
   ...toInfo(row),
-  payload: { format: row.format, text: row.state, bytes: row.bytes },
+  payload: { format: row.format, text: row.payload, bytes: row.payload_bytes },
   stateBytes: row.state_bytes,
   visible: row.visible,
-  writeId: row.revision ?? undefined
+  writeId: row.write_id ?? undefined
 })

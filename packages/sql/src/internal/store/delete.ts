@@ -6,7 +6,7 @@ import type { Tables } from "../tables.ts"
 import { isVisible, ofThread } from "./head.ts"
 
 export const make = (sql: PgClient, session: Session, tables: Tables): CheckpointStore["Service"]["deleteThread"] => {
-  const { checkpoints, threads, writes } = tables
+  const { checkpoints, pendingWrites, threads } = tables
   return (key) =>
     session.transaction(
       "deleteThread",
@@ -17,13 +17,13 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
         if (locked === undefined) return 0
         const [row] = yield* sql<{ readonly versions: number }>`
           WITH t AS (
-            DELETE FROM ${threads} t WHERE ${ofThread("t", key)} RETURNING t.floor
+            DELETE FROM ${threads} t WHERE ${ofThread("t", key)} RETURNING t.pruned_through
           ), w AS (
-            DELETE FROM ${writes} w WHERE ${ofThread("w", key)}
+            DELETE FROM ${pendingWrites} w WHERE ${ofThread("w", key)}
           ), c AS (
             DELETE FROM ${checkpoints} c WHERE ${ofThread("c", key)} RETURNING c.version, c.pinned
           )
-          SELECT count(*)::float8 AS versions FROM c, t WHERE ${isVisible("c", "t.floor")}`
+          SELECT count(*)::float8 AS versions FROM c, t WHERE ${isVisible("c", "t.pruned_through")}`
         return row!.versions
       })
     )

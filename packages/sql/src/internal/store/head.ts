@@ -16,14 +16,14 @@ export const ofSameThread = (alias: string, other: string): Fragment =>
  */
 export const withHead = (tables: Tables, key: ThreadKey): Fragment =>
   fragment`WITH head AS MATERIALIZED (
-        SELECT t.version, t.checkpoint_id, t.floor, t.keyframe_version, t.revision
+        SELECT t.version, t.checkpoint_id, t.pruned_through, t.keyframe_version, t.write_id
           FROM ${tables.threads} t
          WHERE ${ofThread("t", key)}
       )`
 
-/** The floor in a statement that begins `withHead`. */
-export const floor = "(SELECT floor FROM head)"
+/** The version of the head up to which others were pruned, in a statement that begins with `withHead`. */
+export const prunedThrough = "(SELECT pruned_through FROM head)"
 
 /** Whether a version can be read. */
-export const isVisible = (alias: string, floor: string): Fragment =>
-  literal(`(${alias}.version > ${floor} OR ${alias}.pinned)`)
+export const isVisible = (alias: string, prunedThrough: string): Fragment =>
+  literal(`(${alias}.version > ${prunedThrough} OR ${alias}.pinned)`)

@@ -5,7 +5,7 @@ import { fragment, literal } from "../fragment.ts"
 import type { Session } from "../session.ts"
 import type { Tables } from "../tables.ts"
 import { info, type InfoRow, toInfo } from "./columns.ts"
-import { floor, isVisible, ofThread, withHead } from "./head.ts"
+import { isVisible, ofThread, prunedThrough, withHead } from "./head.ts"
 
 export const make =
   (sql: PgClient, session: Session, tables: Tables): CheckpointStore["Service"]["list"] => (key, { before, limit }) =>
@@ -15,7 +15,7 @@ export const make =
         ${withHead(tables, key)}
         SELECT ${info("c")}
           FROM ${tables.checkpoints} c
-         WHERE ${ofThread("c", key)} AND ${isVisible("c", floor)}
+         WHERE ${ofThread("c", key)} AND ${isVisible("c", prunedThrough)}
            AND ${before === undefined ? literal("TRUE") : fragment`c.version < ${String(before)}::bigint`}
          ORDER BY c.version DESC
          LIMIT ${String(limit)}::integer`

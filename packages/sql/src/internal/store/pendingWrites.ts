@@ -5,17 +5,17 @@ import * as Option from "effect/Option"
 import { type Fragment, fragment, literal } from "../fragment.ts"
 import type { Session } from "../session.ts"
 import type { Tables } from "../tables.ts"
-import { floor, isVisible, ofSameThread, ofThread, withHead } from "./head.ts"
+import { isVisible, ofSameThread, ofThread, prunedThrough, withHead } from "./head.ts"
 
 export const save = (
   sql: PgClient,
   session: Session,
   tables: Tables
 ): CheckpointStore["Service"]["savePendingWrites"] => {
-  const { checkpoints, threads, writes } = tables
+  const { checkpoints, threads } = tables
   return (key, id, pendingWrites) =>
     session.run(
-      "saveWrites",
+      "savePendingWrites",
       // The key of the head is locked, so that nobody removes the thread meanwhile; puts go on.
       sql<{ readonly present: boolean }>`
         WITH target AS (
@@ -23,10 +23,10 @@ export const save = (
             FROM ${threads} t
             JOIN ${checkpoints} c ON ${ofSameThread("c", "t")}
            WHERE ${ofThread("t", key)} AND ${ofThread("c", key)} AND ${isVersion("c", id)}
-             AND ${isVisible("c", "t.floor")}
+             AND ${isVisible("c", "t.pruned_through")}
              FOR KEY SHARE OF t
         ), written AS (
-          INSERT INTO ${writes} (thread_id, namespace, version, task, value)
+          INSERT INTO ${tables.pendingWrites} (thread_id, namespace, version, task, value)
           SELECT ${key.threadId}, ${key.namespace}, target.version, w.key, w.value
             FROM target, jsonb_each(${pendingWrites}::jsonb) w
           ON CONFLICT (thread_id, namespace, version, task) DO NOTHING
@@ -46,16 +46,16 @@ export const read = (
   session: Session,
   tables: Tables
 ): CheckpointStore["Service"]["readPendingWrites"] => {
-  const { checkpoints, writes } = tables
+  const { checkpoints } = tables
   return (key, id) =>
     session.run(
-      "readWrites",
+      "readPendingWrites",
       sql<PendingWriteRow>`
         ${withHead(tables, key)}
         SELECT w.task, w.value::text AS value
           FROM ${checkpoints} c
-          LEFT JOIN ${writes} w ON ${ofSameThread("w", "c")} AND w.version = c.version
-         WHERE ${ofThread("c", key)} AND ${isVersion("c", id)} AND ${isVisible("c", floor)}`
+          LEFT JOIN ${tables.pendingWrites} w ON ${ofSameThread("w", "c")} AND w.version = c.version
+         WHERE ${ofThread("c", key)} AND ${isVersion("c", id)} AND ${isVisible("c", prunedThrough)}`
     ).pipe(Effect.map((rows) => rows.length === 0 ? Option.none() : Option.some(rows.flatMap(toPendingWrites))))
 }
 

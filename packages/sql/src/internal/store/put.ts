@@ -20,16 +20,16 @@ interface SavedRow extends ParentColumns {
 
 export const make = (sql: PgClient, session: Session, tables: Tables): CheckpointStore["Service"]["put"] => {
   const plain = statements(tables.quoted, () => "")
-  const full = statements(tables.quoted, (first) => besides(tables.quoted, first))
+  const withStepChanges = statements(tables.quoted, (first) => stepChanges(tables.quoted, first))
   const insert = (checkpoint: NewCheckpoint, condition: HeadCondition) =>
     sql.unsafe<SavedRow>(
-      (isPlain(checkpoint) ? plain : full)[formOf(checkpoint, condition)],
-      [...checkpointParameters(checkpoint), ...conditionParameters(condition), ...besidesParameters(checkpoint)]
+      (changesSteps(checkpoint) ? withStepChanges : plain)[formOf(checkpoint, condition)],
+      [...checkpointParameters(checkpoint), ...conditionParameters(condition), ...stepParameters(checkpoint)]
     )
   return (checkpoint, condition) =>
     session.run(
       "put",
-      // The same id put by two at the same time passes both checks; one of them meets the index.
+      // Two puts of the same id at the same time both pass the checks, and the second one meets the index.
       Effect.catchIf(insert(checkpoint, condition), isIdViolation, (error) =>
         Effect.flatMap(session.inTransaction, (nested) =>
           nested ? Effect.fail(sameId(error)) : Effect.succeed([])))
@@ -50,7 +50,7 @@ const toSaved = (threadId: string, row: SavedRow): SavedVersion => ({
 const isIdViolation = (error: SqlError): boolean =>
   error.reason._tag === "UniqueViolation" && error.reason.constraint === "checkpoints_by_id"
 
-/** In a transaction of the caller's, which is spoiled by it. */
+/** In a transaction of the caller's, which cannot be committed any more. */
 const sameId = (cause: SqlError): StoreError =>
   new StoreError({
     operation: "put",
@@ -63,6 +63,47 @@ const sameId = (cause: SqlError): StoreError =>
 
 // -----------------------------------------------------------------------------
 // parameters
+// -----------------------------------------------------------------------------
+
+/** $1 to $14 of every form. */
+const checkpointParameters = (checkpoint: NewCheckpoint): ReadonlyArray<string> => {
+  const { parent, payload } = checkpoint
+  return [
+    /* $1 */ checkpoint.threadId,
+    /* $2 */ checkpoint.namespace,
+    /* $3 */ checkpoint.checkpointId,
+    /* $4 */ String(payload.bytes),
+    /* $5 */ String(checkpoint.stateBytes),
+    /* $6 */ String(payload.format),
+    /* $7 */ checkpoint.nextNodes,
+    /* $8 */ checkpoint.pendingInterrupts,
+    /* $9 */ checkpoint.metadata,
+    /* $10 */ payload.text,
+    // The parent, if it is not the head.
+    /* $11 */ parent === undefined || parent.threadId === checkpoint.threadId ? "" : parent.threadId,
+    /* $12 */ String(parent?.version ?? 0),
+    /* $13 */ parent?.checkpointId ?? "",
+    /* $14 */ checkpoint.writeId
+  ]
+}
+
+/** $15 to $17 of the forms that move a certain head. */
+const conditionParameters = (condition: HeadCondition): ReadonlyArray<string> =>
+  condition._tag === "At"
+    ? [String(condition.version), condition.checkpointId ?? "", condition.writeId ?? ""]
+    : []
+
+const changesSteps = (checkpoint: NewCheckpoint): boolean =>
+  checkpoint.pendingWrites !== "{}" || checkpoint.resolvesInterrupts || checkpoint.keepsPendingWrites
+
+/** The last parameters of a put that changes steps. */
+const stepParameters = (checkpoint: NewCheckpoint): ReadonlyArray<string> =>
+  changesSteps(checkpoint)
+    ? [checkpoint.pendingWrites, String(checkpoint.resolvesInterrupts), String(checkpoint.keepsPendingWrites)]
+    : []
+
+// -----------------------------------------------------------------------------
+// statements
 // -----------------------------------------------------------------------------
 
 type Form = "append" | "create" | "keyframe" | "delta"
@@ -78,76 +119,33 @@ const formOf = (checkpoint: NewCheckpoint, condition: HeadCondition): Form => {
   }
 }
 
-/** $1 to $14. */
-const checkpointParameters = (checkpoint: NewCheckpoint): ReadonlyArray<string> => {
-  const { parent, payload } = checkpoint
-  return [
-    checkpoint.threadId,
-    checkpoint.namespace,
-    checkpoint.checkpointId,
-    String(payload.bytes),
-    String(checkpoint.stateBytes),
-    String(payload.format),
-    checkpoint.nextNodes,
-    checkpoint.pendingInterrupts,
-    checkpoint.metadata,
-    payload.text,
-    // The parent, where it is not the head.
-    parent === undefined || parent.threadId === checkpoint.threadId ? "" : parent.threadId,
-    String(parent?.version ?? 0),
-    parent?.checkpointId ?? "",
-    checkpoint.writeId
-  ]
-}
-
-/** $15 to $17, where a head is expected. */
-const conditionParameters = (condition: HeadCondition): ReadonlyArray<string> =>
-  condition._tag === "At"
-    ? [String(condition.version), condition.checkpointId ?? "", condition.writeId ?? ""]
-    : []
-
-const isPlain = (checkpoint: NewCheckpoint): boolean =>
-  checkpoint.pendingWrites === "{}" && !checkpoint.resolvesInterrupts && !checkpoint.keepsPendingWrites
-
-/** At the end, where there is any of it. */
-const besidesParameters = (checkpoint: NewCheckpoint): ReadonlyArray<string> =>
-  isPlain(checkpoint) ? [] : [
-    checkpoint.pendingWrites,
-    String(checkpoint.resolvesInterrupts),
-    String(checkpoint.keepsPendingWrites)
-  ]
-
-// -----------------------------------------------------------------------------
-// statements
-// -----------------------------------------------------------------------------
-
 /** One text for each form, so that each is prepared once. */
-const statements = (schema: string, besides: (first: number) => string): Record<Form, string> => ({
+const statements = (schema: string, stepChanges: (first: number) => string): Record<Form, string> => ({
   append: insert(
     schema,
     `${firstHead(schema)}
-          ON CONFLICT (thread_id, namespace) DO UPDATE SET ${moved(beginsChain)}
+          ON CONFLICT (thread_id, namespace) DO UPDATE SET ${changes(beginsChain)}
            WHERE t.checkpoint_id <> EXCLUDED.checkpoint_id`,
-    besides(15)
+    stepChanges(15)
   ),
   create: insert(
     schema,
     `${firstHead(schema)}
           ON CONFLICT (thread_id, namespace) DO NOTHING`,
-    besides(15)
+    stepChanges(15)
   ),
-  keyframe: insert(schema, movedFrom(schema, beginsChain), besides(18)),
-  delta: insert(schema, movedFrom(schema, continuesChain), besides(18))
+  keyframe: insert(schema, movedHead(schema, beginsChain), stepChanges(18)),
+  delta: insert(schema, movedHead(schema, continuesChain), stepChanges(18))
 })
 
-/** Moves the head and inserts the checkpoint, in one statement. No row: the head was not what was expected. */
-const insert = (schema: string, head: string, besides: string): string => `
+/** Moves the head and inserts the checkpoint, in one statement. No row: the condition on the head does not hold. */
+const insert = (schema: string, head: string, stepChanges: string): string => `
         WITH head AS (${head}
           RETURNING t.version, t.previous_id, t.updated_at, t.keyframe_version
-        )${besides}
+        )${stepChanges}
         INSERT INTO ${schema}.checkpoints AS c (
-          thread_id, namespace, version, keyframe_version, created_at, bytes, state_bytes, format, checkpoint_id,
-          parent_thread_id, parent_version, parent_id, next_nodes, pending_interrupts, metadata, state
+          thread_id, namespace, version, keyframe_version, created_at, payload_bytes, state_bytes, format,
+          checkpoint_id, parent_thread_id, parent_version, parent_id, next_nodes, pending_interrupts, metadata, payload
         )
         SELECT $1, $2, head.version, head.keyframe_version, head.updated_at, $4::integer, $5::integer, $6::smallint, $3,
                NULLIF($11::text, ''),
@@ -160,43 +158,43 @@ const insert = (schema: string, head: string, besides: string): string => `
 
 const ofThread = (alias: string): string => `${alias}.thread_id = $1 AND ${alias}.namespace = $2`
 
-const notTaken = (schema: string): string =>
+const idIsFree = (schema: string): string =>
   `NOT EXISTS (
             SELECT FROM ${schema}.checkpoints c WHERE ${ofThread("c")} AND c.checkpoint_id = $3
           )`
 
-/** The head row of a thread's first version. */
+/** Inserts the head row of a thread's first version. */
 const firstHead = (schema: string): string => `
           INSERT INTO ${schema}.checkpoint_threads AS t (
-            thread_id, namespace, version, checkpoint_id, revision, keyframe_version, unfinished, interrupted,
+            thread_id, namespace, version, checkpoint_id, write_id, keyframe_version, unfinished, interrupted,
             active_at, updated_at, created_at
           )
           SELECT $1::text, $2::text, 1, $3::text, $14::uuid, 1, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> '[]',
                  date_trunc('minute'::text, now()), date_trunc('milliseconds'::text, now()),
                  date_trunc('milliseconds'::text, now())
-           WHERE ${notTaken(schema)}`
+           WHERE ${idIsFree(schema)}`
 
-/** Moves the head of a thread from where it is expected. */
-const movedFrom = (schema: string, chain: string): string => `
-          UPDATE ${schema}.checkpoint_threads AS t SET ${moved(chain)}
+/** Moves the head row if it is the one that the condition names. */
+const movedHead = (schema: string, chain: string): string => `
+          UPDATE ${schema}.checkpoint_threads AS t SET ${changes(chain)}
             FROM (
               VALUES (
                 $3::text, $14::uuid, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> '[]',
                 date_trunc('minute'::text, now()), date_trunc('milliseconds'::text, now())
               )
-            ) AS EXCLUDED (checkpoint_id, revision, unfinished, interrupted, active_at, updated_at)
+            ) AS EXCLUDED (checkpoint_id, write_id, unfinished, interrupted, active_at, updated_at)
            WHERE ${ofThread("t")} AND t.version = $15::bigint AND $16::text IN ('', t.checkpoint_id)
-             AND COALESCE(t.revision = NULLIF($17::text, '')::uuid, TRUE) AND ${notTaken(schema)}`
+             AND COALESCE(t.write_id = NULLIF($17::text, '')::uuid, TRUE) AND ${idIsFree(schema)}`
 
 /**
- * What changes when a head moves. All forms take what is new from EXCLUDED. The time is never earlier than that of the
- * version before, whatever the server's clock does.
+ * What changes when a head moves, the same in all forms: they take new values from EXCLUDED. The time is never earlier
+ * than that of the version before, even if the server's clock is set back.
  */
-const moved = (chain: string): string => `
+const changes = (chain: string): string => `
             version = t.version + 1,
             checkpoint_id = EXCLUDED.checkpoint_id,
             previous_id = t.checkpoint_id,
-            revision = EXCLUDED.revision,${chain}
+            write_id = EXCLUDED.write_id,${chain}
             unfinished = EXCLUDED.unfinished,
             interrupted = EXCLUDED.interrupted,
             active_at = GREATEST(t.active_at, EXCLUDED.active_at),
@@ -204,20 +202,20 @@ const moved = (chain: string): string => `
 
 const beginsChain = `
             keyframe_version = t.version + 1,`
-// The chain that the head is in, and not one that the writer believes it to be in: a compaction may have moved it.
+// The chain that the head is in, not the one that the writer read: a compaction may have begun another since.
 const continuesChain = ""
 
 /**
- * With the checkpoint, what has been done of its step ($first), that its head is not waited for any more, and that the
- * pending writes of its head are kept.
+ * Saves pending writes with the new version ($first), resolves the interrupts of the version before it, and copies that
+ * version's pending writes.
  */
-const besides = (schema: string, first: number): string =>
-  `, written AS (
-          INSERT INTO ${schema}.checkpoint_writes (thread_id, namespace, version, task, value)
+const stepChanges = (schema: string, first: number): string =>
+  `, saved_writes AS (
+          INSERT INTO ${schema}.checkpoint_pending_writes (thread_id, namespace, version, task, value)
           SELECT $1, $2, head.version, w.key, w.value FROM head, jsonb_each($${first}::jsonb) w
           UNION ALL
           SELECT $1, $2, head.version, w.task, w.value
-            FROM head, ${schema}.checkpoint_writes w
+            FROM head, ${schema}.checkpoint_pending_writes w
            WHERE $${first + 2}::boolean AND ${ofThread("w")} AND w.version = head.version - 1
              AND NOT $${first}::jsonb ? w.task
         ), resolved AS (

@@ -6,7 +6,7 @@ import type { Session } from "../session.ts"
 import type { Tables } from "../tables.ts"
 import { chain, type ChainRow, toCheckpoint } from "./chain.ts"
 import { timestamp } from "./columns.ts"
-import { floor, isVisible, ofThread, withHead } from "./head.ts"
+import { isVisible, ofThread, prunedThrough, withHead } from "./head.ts"
 
 export const make = (sql: PgClient, session: Session, tables: Tables): CheckpointStore["Service"]["read"] => {
   const { checkpoints } = tables
@@ -21,7 +21,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       ${withHead(tables, key)}, target AS MATERIALIZED (
         SELECT c.version, c.keyframe_version
           FROM ${checkpoints} c
-         WHERE ${ofThread("c", key)} AND ${isVisible("c", floor)} AND ${isSelected("c", selector)}
+         WHERE ${ofThread("c", key)} AND ${isVisible("c", prunedThrough)} AND ${isSelected("c", selector)}
          ORDER BY c.version DESC
          LIMIT ${String(count)}::integer
       )

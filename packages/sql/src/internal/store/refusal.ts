@@ -3,13 +3,13 @@ import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import type { Session } from "../session.ts"
 import type { Tables } from "../tables.ts"
-import { floor, isVisible, ofThread, withHead } from "./head.ts"
+import { isVisible, ofThread, prunedThrough, withHead } from "./head.ts"
 
 /** What is of the head is `null` when there is none. */
 interface RefusalRow {
   readonly version: number | null
   readonly checkpoint_id: string
-  readonly revision: string
+  readonly write_id: string
   readonly taken: boolean
 }
 
@@ -29,10 +29,10 @@ export const make = (
       sql<RefusalRow>`
       ${withHead(tables, key)}, freed AS (
         UPDATE ${checkpoints} c SET checkpoint_id = NULL
-         WHERE ${ofThread("c", key)} AND c.checkpoint_id = ${checkpointId} AND NOT ${isVisible("c", floor)}
+         WHERE ${ofThread("c", key)} AND c.checkpoint_id = ${checkpointId} AND NOT ${isVisible("c", prunedThrough)}
         RETURNING c.version
       )
-      SELECT head.version::float8 AS version, head.checkpoint_id, head.revision::text AS revision,
+      SELECT head.version::float8 AS version, head.checkpoint_id, head.write_id::text AS write_id,
              EXISTS (
                SELECT FROM ${checkpoints} c
                 WHERE ${ofThread("c", key)} AND c.checkpoint_id = ${checkpointId}
@@ -41,7 +41,7 @@ export const make = (
     ).pipe(Effect.map(([row]) => ({
       head: row!.version === null
         ? undefined
-        : { version: row!.version, checkpointId: row!.checkpoint_id, writeId: row!.revision },
+        : { version: row!.version, checkpointId: row!.checkpoint_id, writeId: row!.write_id },
       idTaken: row!.taken
     })))
 }

@@ -19,7 +19,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
             FROM ${threads} t
             JOIN ${checkpoints} c ON ${ofSameThread("c", "t")}
            WHERE ${ofThread("t", key)} AND ${ofThread("c", key)} AND c.version = ${String(version)}::bigint
-             AND ${isVisible("c", "t.floor")}
+             AND ${isVisible("c", "t.pruned_through")}
              FOR SHARE OF t
         )
         UPDATE ${checkpoints} c SET tags = ${tags}::jsonb

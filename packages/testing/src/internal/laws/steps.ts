@@ -22,7 +22,7 @@ const awkward: Schema.JsonObject = {
   "task": { update: [1, -0, null, "\u0000", "\ud800", "\u001a0000"] },
   "__proto__": "own",
   "\u001a0000": "escaped",
-  "'; DELETE FROM checkpoint_writes; --": 1e300,
+  "'; DELETE FROM checkpoint_pending_writes; --": 1e300,
   "🎉": { "k\u0000": {} }
 }
 

@@ -13,32 +13,36 @@ import { ofThread, withHead } from "../head.ts"
 import type { Renewal } from "./lease.ts"
 import type { Retrying } from "./retrying.ts"
 
-/** The deltas that stay, up to the first version above a floor: what they are stored upon has to stay with them. */
-export const entangled = (alias: string, floor: Fragment): Fragment => {
+/** The deltas that stay of what is pruned, and the first version after it: the rows that they are based on stay, too. */
+export const needsKeyframe = (alias: string, prunedThrough: Fragment): Fragment => {
   const c = literal(alias)
-  return fragment`${c}.version <= ${floor} + 1 AND ${isDelta(alias)} AND (${c}.version = ${floor} + 1 OR ${c}.pinned)`
+  return fragment`${c}.version <= ${prunedThrough} + 1 AND ${isDelta(alias)}
+           AND (${c}.version = ${prunedThrough} + 1 OR ${c}.pinned)`
 }
 
 /**
- * Makes keyframes of the deltas that stay up to the first version above a floor,
- * one at a time and without a lock on the head: a row means the same before and
- * after, and what comes between is seen when the thread is pruned.
+ * Makes keyframes of the deltas that need it, one at a time and without a lock on the head: a row means the same before
+ * and after, and what other writers do meanwhile is seen when the thread is pruned.
  */
-export type Compact = (key: ThreadKey, floor: number, renewLease: Renewal) => Effect.Effect<Compaction, StoreError>
+export type Compact = (
+  key: ThreadKey,
+  prunedThrough: number,
+  renewLease: Renewal
+) => Effect.Effect<Compaction, StoreError>
 
-/** `Overtaken`: a row was not there any more. `Impossible`: the states cannot be folded, or not in time. */
+/** `Overtaken`: a row had been removed. `Impossible`: the states cannot be folded, or not in time. */
 export type Compaction = "Done" | "Overtaken" | "Impossible"
 
 export const make = (sql: PgClient, session: Session, tables: Tables, retrying: Retrying): Compact => {
   const rewriteAll = Effect.fnUntraced(function*(
     key: ThreadKey,
-    floor: number,
+    prunedThrough: number,
     renewLease: Renewal
   ): Effect.fn.Return<Compaction, StoreError | StateDecodeError> {
     let last = 0
     while (true) {
       yield* retrying(session.run("prune", renewLease))
-      const rows = yield* retrying(session.run("prune", nextDelta(sql, tables, key, last, floor)))
+      const rows = yield* retrying(session.run("prune", nextDelta(sql, tables, key, last, prunedThrough)))
       const versions = rows.map(toCheckpoint)
       if (!Arr.isReadonlyArrayNonEmpty(versions)) return "Done"
       const delta = Arr.lastNonEmpty(versions)
@@ -49,12 +53,12 @@ export const make = (sql: PgClient, session: Session, tables: Tables, retrying: 
     }
   })
 
-  return (key, floor, renewLease) =>
+  return (key, prunedThrough, renewLease) =>
     Effect.flatMap(
       session.inTransaction,
       (inTransaction) =>
-        Effect.catch(rewriteAll(key, floor, renewLease), (error) =>
-          // In a transaction of the caller's a statement that failed has failed all of it.
+        Effect.catch(rewriteAll(key, prunedThrough, renewLease), (error) =>
+          // A failed statement has failed the whole transaction, if it is the caller's.
           error._tag === "StoreError" && (error.reason._tag !== "Timeout" || inTransaction)
             ? Effect.fail(error)
             : Effect.as(warn(key, error), "Impossible"))
@@ -67,25 +71,25 @@ const warn = (key: ThreadKey, error: StoreError | StateDecodeError) =>
       `${JSON.stringify(key.namespace)} and prunes it without: ${error.message}`
   )
 
-/** The chain of the next one, from what was rewritten last, which is a keyframe, where that is nearer than its own. */
-const nextDelta = (sql: PgClient, tables: Tables, key: ThreadKey, last: number, floor: number) =>
+/** Reads the chain of the next delta, which begins no earlier than the keyframe that was written last. */
+const nextDelta = (sql: PgClient, tables: Tables, key: ThreadKey, last: number, prunedThrough: number) =>
   sql<ChainRow>`
       ${withHead(tables, key)}, target AS MATERIALIZED (
         SELECT c.version, GREATEST(c.keyframe_version, ${String(last)}::bigint) AS keyframe_version
           FROM ${tables.checkpoints} c
          WHERE ${ofThread("c", key)} AND c.version > ${String(last)}::bigint
-           AND ${entangled("c", fragment`${String(floor)}::bigint`)}
+           AND ${needsKeyframe("c", fragment`${String(prunedThrough)}::bigint`)}
          ORDER BY c.version
          LIMIT 1
       )
       ${chain(tables, key, "SELECT keyframe_version FROM target", "SELECT version FROM target")}`
 
-/** With its id and time: it may be a row of another thread, begun anew under the name. */
+/** Compares id and time, too: the thread may have been deleted and created again. */
 const rewrite = (sql: PgClient, tables: Tables, delta: StoredCheckpoint, keyframe: StoredCheckpoint["payload"]) =>
   sql<{ readonly version: string }>`
       UPDATE ${tables.checkpoints} c
-         SET state = ${keyframe.text}::jsonb, format = ${String(keyframe.format)}::smallint,
-             bytes = ${String(keyframe.bytes)}::integer, keyframe_version = c.version
+         SET payload = ${keyframe.text}::jsonb, format = ${String(keyframe.format)}::smallint,
+             payload_bytes = ${String(keyframe.bytes)}::integer, keyframe_version = c.version
        WHERE ${ofThread("c", delta)} AND c.version = ${String(delta.version)}::bigint AND ${isDelta("c")}
          AND c.checkpoint_id = ${delta.checkpointId}
          AND ${literal(millis("c.created_at"))} = ${String(delta.createdAt)}::float8

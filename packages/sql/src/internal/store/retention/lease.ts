@@ -9,13 +9,13 @@ import type { Session } from "../../session.ts"
 import type { Tables } from "../../tables.ts"
 import type { Retrying } from "./retrying.ts"
 
-/** The statement that keeps the lease. It fails when another prune has taken over. */
+/** Keeps the lease. Fails with `PruneRunning` if another prune has taken over. */
 export type Renewal = Effect.Effect<void, SqlError | StoreError>
 
-/** How long a prune may be silent before another may take over. */
+/** How long after its last renewal another prune may take over. */
 const leaseTime = literal("interval '1 minute'")
 
-/** Only the one who has the lease prunes. What is not released is over soon by itself. */
+/** Takes the lease that every prune needs, until the scope closes. A lease that cannot be released expires. */
 export const take = (
   sql: PgClient,
   session: Session,

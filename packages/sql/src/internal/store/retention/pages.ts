@@ -11,15 +11,12 @@ import { type DueRow, type KeyRow, type Plan, toKey } from "./plan.ts"
 import type { Retrying } from "./retrying.ts"
 
 /** Threads that a prune plans at a time, without a lock. */
-const plannedThreads = 1000
+const threadsPerPage = 1000
 
-/**
- * All that is due, a page at a time. The threads of a page are a range of the key, however many of them are due.
- * `beforeEach` is done before a page is read.
- */
+/** Plans a page of threads at a time: a range of the key, of which many or none may have something due. */
 export type Pages = (
   query: PruneQuery,
-  beforeEach: Effect.Effect<void, StoreError>
+  beforeEachPage: Effect.Effect<void, StoreError>
 ) => Stream.Stream<ReadonlyArray<DueRow>, StoreError>
 
 export const make = (sql: PgClient, session: Session, tables: Tables, retrying: Retrying, plan: Plan): Pages => {
@@ -35,16 +32,16 @@ export const make = (sql: PgClient, session: Session, tables: Tables, retrying: 
     const due = yield* plan(query, and([...begin, ...end, ...namespace]))
     return [[due], Option.map(Option.fromUndefinedOr(last), (row): ThreadKey | undefined => toKey(row))] as const
   })
-  return (query, beforeEach) =>
-    Stream.paginate(undefined as ThreadKey | undefined, (after) => Effect.andThen(beforeEach, page(query, after)))
+  return (query, beforeEachPage) =>
+    Stream.paginate(undefined as ThreadKey | undefined, (after) => Effect.andThen(beforeEachPage, page(query, after)))
 }
 
-/** The last thread of a page, if there are more after it. */
+/** Finds the last thread of a full page. */
 const lastOfPage = (sql: PgClient, { threads }: Tables, begin: Fragment) =>
   sql<KeyRow>`
         SELECT t.thread_id, t.namespace
           FROM ${threads} t
          WHERE ${begin}
          ORDER BY t.thread_id, t.namespace
-        OFFSET ${String(plannedThreads - 1)}::bigint
+        OFFSET ${String(threadsPerPage - 1)}::bigint
          LIMIT 1`

@@ -8,20 +8,6 @@ import type { Tables } from "../../tables.ts"
 import { ofSameThread } from "../head.ts"
 import type { Retrying } from "./retrying.ts"
 
-export interface DueRow extends KeyRow {
-  /** Whether the thread goes whole. */
-  readonly whole: boolean
-  /** The version that the floor rises to, and by how much. */
-  readonly floor: number
-  readonly raise: number
-  /** Whether more is due than one transaction may remove. */
-  readonly more: boolean
-  /** Whether something stays only because a version that is kept is not a keyframe. */
-  readonly entangled: boolean
-  readonly versions: number
-  readonly bytes: number
-}
-
 export interface KeyRow {
   readonly thread_id: string
   readonly namespace: string
@@ -29,62 +15,76 @@ export interface KeyRow {
 
 export const toKey = (row: KeyRow): ThreadKey => ({ threadId: row.thread_id, namespace: row.namespace })
 
-/** Versions of one thread that a prune removes in one transaction. */
-export const pruneVersions = 1000
+/** What is due of a thread, or what was removed of it. */
+export interface DueRow extends KeyRow {
+  /** Whether the whole thread is deleted. */
+  readonly deletes_thread: boolean
+  /** The version that the thread is pruned through, and how many versions further than before that is. */
+  readonly pruned_through: number
+  readonly advance: number
+  /** Whether more is due than one transaction may remove. */
+  readonly has_more: boolean
+  /** Whether rows stay only because a delta that stays depends on them. */
+  readonly needs_keyframes: boolean
+  readonly versions: number
+  readonly bytes: number
+}
 
-/** What is due of some threads, without a lock, and of a dry run what would go. */
-export type Plan = (query: PruneQuery, which: Fragment) => Effect.Effect<ReadonlyArray<DueRow>, StoreError>
+/** Versions of one thread that a prune removes in one transaction. */
+export const versionsPerTransaction = 1000
+
+/** Finds what is due of the threads `t` that a condition selects, without a lock. A dry run also counts it. */
+export type Plan = (query: PruneQuery, condition: Fragment) => Effect.Effect<ReadonlyArray<DueRow>, StoreError>
 
 export const make = (sql: PgClient, session: Session, tables: Tables, retrying: Retrying): Plan => {
   const { checkpoints } = tables
-  return (query, which) => {
-    const step = query.dryRun ? Number.MAX_SAFE_INTEGER : pruneVersions
-    const counted = query.dryRun
-      ? fragment`(SELECT count(*)::float8 FROM ${checkpoints} c WHERE ${lost}) AS versions,
+  return (query, condition) => {
+    const atMost = query.dryRun ? Number.MAX_SAFE_INTEGER : versionsPerTransaction
+    const counts = query.dryRun
+      ? fragment`(SELECT count(*)::float8 FROM ${checkpoints} c WHERE ${isRemoved("c", "d")}) AS versions,
              (
-               SELECT COALESCE(sum(c.bytes), 0)::float8
+               SELECT COALESCE(sum(c.payload_bytes), 0)::float8
                  FROM ${checkpoints} c
-                WHERE ${unneeded(tables, query.compact)}
+                WHERE ${isUnneeded(tables, "c", "d", query.compact)}
              ) AS bytes`
       : literal("0::float8 AS versions, 0::float8 AS bytes")
-    const leftOver = query.compact
-      ? fragment`EXISTS (SELECT FROM ${checkpoints} c WHERE ${unneeded(tables, true)})`
+    const hasUnneeded = query.compact
+      ? fragment`EXISTS (SELECT FROM ${checkpoints} c WHERE ${isUnneeded(tables, "c", "d", true)})`
       : literal("FALSE")
     return retrying(session.run(
       "prune",
       sql<DueRow>`
       WITH d AS MATERIALIZED (
-        ${due(tables, query, which, step, query.compact)}
+        ${due(tables, query, condition, atMost, query.compact)}
       )
-      SELECT d.thread_id, d.namespace, d.whole, d.floor::float8 AS floor, (d.floor - d.before)::float8 AS raise, d.more,
-             FALSE AS entangled,
-             ${counted}
+      SELECT d.thread_id, d.namespace, d.deletes_thread, d.pruned_through::float8 AS pruned_through,
+             (d.pruned_through - d.pruned_before)::float8 AS advance, d.has_more,
+             FALSE AS needs_keyframes,
+             ${counts}
         FROM d
-       WHERE d.floor > d.before OR d.whole OR ${leftOver}
+       WHERE d.pruned_through > d.pruned_before OR d.deletes_thread OR ${hasUnneeded}
        ORDER BY d.thread_id, d.namespace`
     ))
   }
 }
 
 /**
- * What is due of some threads: how far the floor rises, at most by `step`, and
- * whether they go whole. Versions above the floor have no gaps, so that the
- * newest n are found by arithmetic on the head row; those that are too old are
- * the first ones above it. `boundary` is the first row that the first version
- * that stays needs: itself, once it is compact.
+ * Selects what is due of threads: the version that each is pruned through, at most `atMost` versions further than
+ * before, and whether the whole thread is deleted. The versions that were not pruned have no gaps. Therefore the newest
+ * n are found by arithmetic on the head row, and those that are too old are the first ones. `needed_from` is the first
+ * row that the first remaining version needs: itself, once the thread is compact.
  *
- * What is looked up for a thread is looked up once, and for it alone: OFFSET keeps
- * the planner from writing a subquery out wherever its result is used, LIMIT and
- * MATERIALIZED from gathering it for all threads.
+ * What is looked up for a thread is looked up once, and for it alone: OFFSET keeps the planner from repeating a subquery
+ * wherever its result is used, LIMIT and MATERIALIZED from gathering it for all threads.
  */
 export const due = (
   { checkpoints, threads }: Tables,
   query: PruneQuery,
-  which: Fragment,
-  step: number,
+  condition: Fragment,
+  atMost: number,
   isCompact: boolean
 ): Fragment => {
-  const steps = fragment`${String(step)}::bigint`
+  const limit = fragment`${String(atMost)}::bigint`
   const byCount = query.maxVersions === undefined
     ? literal("0")
     : fragment`t.version - ${String(query.maxVersions)}::bigint`
@@ -92,44 +92,47 @@ export const due = (
              SELECT c.version
                FROM ${checkpoints} c
               WHERE ${ofSameThread("c", "t")}
-                AND c.version > t.floor AND c.version <= t.floor + ${steps}
+                AND c.version > t.pruned_through AND c.version <= t.pruned_through + ${limit}
                 AND c.created_at >= ${ago(query.maxAge)}
               ORDER BY c.version
               LIMIT 1
-           ), t.floor + ${steps} + 2) - 1`
-  const idle = query.idleThreads === undefined ? literal("FALSE") : fragment`t.updated_at < ${ago(query.idleThreads)}`
+           ), t.pruned_through + ${limit} + 2) - 1`
+  const isIdle = query.idleThreads === undefined ? literal("FALSE") : fragment`t.updated_at < ${ago(query.idleThreads)}`
   const candidates = [
-    ...(query.maxVersions === undefined ? [] : [fragment`${byCount} > t.floor`]),
-    ...(query.maxAge === undefined ? [] : [fragment`t.version - 1 > t.floor AND t.created_at < ${ago(query.maxAge)}`]),
-    ...(query.idleThreads === undefined ? [] : [idle]),
-    // Something may be left of an earlier prune.
-    ...(query.compact ? [literal("t.floor > 0")] : [])
+    ...(query.maxVersions === undefined ? [] : [fragment`${byCount} > t.pruned_through`]),
+    ...(query.maxAge === undefined
+      ? []
+      : [fragment`t.version - 1 > t.pruned_through AND t.created_at < ${ago(query.maxAge)}`]),
+    ...(query.idleThreads === undefined ? [] : [isIdle]),
+    // An earlier prune may have left something.
+    ...(query.compact ? [literal("t.pruned_through > 0")] : [])
   ]
   return fragment`
-      SELECT bounded.*, CASE WHEN ${literal(isCompact ? "NOT bounded.more" : "FALSE")} THEN bounded.floor + 1 ELSE (
+      SELECT bounded.*,
+             CASE WHEN ${literal(isCompact ? "NOT bounded.has_more" : "FALSE")} THEN bounded.pruned_through + 1 ELSE (
                SELECT c.keyframe_version
                  FROM ${checkpoints} c
-                WHERE ${ofSameThread("c", "bounded")} AND c.version = bounded.floor + 1
-             ) END AS boundary
+                WHERE ${ofSameThread("c", "bounded")} AND c.version = bounded.pruned_through + 1
+             ) END AS needed_from
         FROM (
-      SELECT wanted.thread_id, wanted.namespace, wanted.before,
-             LEAST(wanted.floor, wanted.before + ${steps}) AS floor,
-             wanted.floor > wanted.before + ${steps} AS more,
-             wanted.floor <= wanted.before + ${steps} AND wanted.idle AND (
+      SELECT wanted.thread_id, wanted.namespace, wanted.pruned_before,
+             LEAST(wanted.pruned_through, wanted.pruned_before + ${limit}) AS pruned_through,
+             wanted.pruned_through > wanted.pruned_before + ${limit} AS has_more,
+             wanted.pruned_through <= wanted.pruned_before + ${limit} AND wanted.is_idle AND (
                SELECT c.version
                  FROM ${checkpoints} c
                 WHERE ${ofSameThread("c", "wanted")} AND c.pinned
                 ORDER BY c.version
                 LIMIT 1
-             ) IS NULL AS whole
+             ) IS NULL AS deletes_thread
         FROM (
-          SELECT t.thread_id, t.namespace, t.floor AS before, ${idle} AS idle,
+          SELECT t.thread_id, t.namespace, t.pruned_through AS pruned_before, ${isIdle} AS is_idle,
                  LEAST(
                    t.version - 1,
-                   GREATEST(t.floor, ${byCount}, ${byAge}, CASE WHEN ${idle} THEN t.version - 1 ELSE 0 END)
-                 ) AS floor
+                   GREATEST(t.pruned_through, ${byCount}, ${byAge}, CASE WHEN ${isIdle} THEN t.version - 1 ELSE 0 END)
+                 ) AS pruned_through
             FROM ${threads} t
-           WHERE (${or(candidates)}) AND ${which}
+           WHERE (${or(candidates)}) AND ${condition}
           OFFSET 0
         ) wanted
         ) bounded`
@@ -138,25 +141,32 @@ export const due = (
 const ago = (millis: number): Fragment => fragment`now() - ${String(millis)}::float8 * interval '1 millisecond'`
 
 /** Above every version. */
-export const end = literal("9223372036854775807")
+export const endOfVersions = literal("9223372036854775807")
 
-/** The versions `c` that can no longer be read, by `d` of `due`. Ranges on the key, so that what stays is not visited. */
-export const lost = fragment`${ofSameThread("c", "d")}
-               AND c.version > d.before AND c.version <= CASE WHEN d.whole THEN ${end} ELSE d.floor END
-               AND (d.whole OR NOT c.pinned)`
+/** The versions that can no longer be read, by a row of `due`. Ranges on the key, so that what stays is not visited. */
+export const isRemoved = (checkpoint: string, due: string): Fragment => {
+  const [c, d] = [literal(checkpoint), literal(due)]
+  return fragment`${ofSameThread(checkpoint, due)}
+               AND ${c}.version > ${d}.pruned_before
+               AND ${c}.version <= CASE WHEN ${d}.deletes_thread THEN ${endOfVersions} ELSE ${d}.pruned_through END
+               AND (${d}.deletes_thread OR NOT ${c}.pinned)`
+}
 
 /**
- * The rows `c` that nothing needs any more, by `d` of `due`: those before the boundary, but for what
- * pinned ones need, which is themselves only once they are compact.
+ * The rows that nothing needs any more, by a row of `due`: those before `needed_from`, except what pinned versions
+ * need. That is only the pinned version itself, once the thread is compact.
  */
-export const unneeded = ({ checkpoints }: Tables, isCompact: boolean): Fragment =>
-  fragment`${ofSameThread("c", "d")}
-               AND c.version < CASE WHEN d.whole THEN ${end} ELSE d.boundary END
-               AND (d.whole OR NOT c.pinned AND (${literal(isCompact ? "NOT d.more" : "FALSE")} OR NOT EXISTS (
+export const isUnneeded = ({ checkpoints }: Tables, checkpoint: string, due: string, isCompact: boolean): Fragment => {
+  const [c, d] = [literal(checkpoint), literal(due)]
+  return fragment`${ofSameThread(checkpoint, due)}
+               AND ${c}.version < CASE WHEN ${d}.deletes_thread THEN ${endOfVersions} ELSE ${d}.needed_from END
+               AND (${d}.deletes_thread OR NOT ${c}.pinned AND (
+                 ${isCompact ? fragment`NOT ${d}.has_more` : literal("FALSE")} OR NOT EXISTS (
                  SELECT FROM (
-                   SELECT c.version, c.keyframe_version
-                     FROM ${checkpoints} c
-                    WHERE ${ofSameThread("c", "d")} AND c.version <= d.floor AND c.pinned
+                   SELECT p.version, p.keyframe_version
+                     FROM ${checkpoints} p
+                    WHERE ${ofSameThread("p", due)} AND p.version <= ${d}.pruned_through AND p.pinned
                  ) kept
-                  WHERE kept.version > c.version AND kept.keyframe_version <= c.version
+                  WHERE kept.version > ${c}.version AND kept.keyframe_version <= ${c}.version
                )))`
+}

@@ -16,10 +16,10 @@ import * as Plan from "./plan.ts"
 import type { DueRow } from "./plan.ts"
 import * as Retrying from "./retrying.ts"
 
-/** Threads that a prune locks in one transaction: few, so that hardly any put meets one of them. */
-const pruneThreads = 20
+/** Threads that a prune locks in one transaction: few, so that puts rarely wait for it. */
+const threadsPerTransaction = 20
 
-/** How often a thread is compacted again because something came between. */
+/** How often a thread is compacted, if other writers get in the way. */
 const maxCompactions = 3
 
 export const make = (
@@ -34,7 +34,7 @@ export const make = (
   const compact = Compact.make(sql, session, tables, retrying)
   const pages = Pages.make(sql, session, tables, retrying, plan)
 
-  /** All that is due of a few threads. */
+  /** Removes all that is due of a few threads. */
   const pruneFew = Effect.fnUntraced(function*(
     query: PruneQuery,
     keys: ReadonlyArray<ThreadKey>,
@@ -43,40 +43,41 @@ export const make = (
     const pruned: Array<DueRow> = []
     let left = keys
     while (left.length > 0) {
-      const done = yield* apply(query, left, Plan.pruneVersions, renewLease)
+      const done = yield* apply(query, left, Plan.versionsPerTransaction, renewLease)
       pruned.push(...done)
-      left = done.filter((row) => row.more).map(Plan.toKey)
+      left = done.filter((row) => row.has_more).map(Plan.toKey)
     }
     return pruned
   })
 
-  /** All that is due of one thread, with its states folded before anything is locked. */
+  /** Removes all that is due of one thread, after its states have been folded without a lock. */
   const pruneCompact = Effect.fnUntraced(function*(query: PruneQuery, key: ThreadKey, renewLease: Lease.Renewal) {
     const pruned: Array<DueRow> = []
     let attempts = 0
     while (true) {
       const [row] = yield* plan(query, ofThread("t", key))
       if (row === undefined) return pruned
-      if (!row.whole && !row.more && attempts < maxCompactions) {
+      if (!row.deletes_thread && !row.has_more && attempts < maxCompactions) {
         attempts++
-        const compaction = yield* compact(key, row.floor, renewLease)
+        const compaction = yield* compact(key, row.pruned_through, renewLease)
         if (compaction === "Overtaken") continue
         if (compaction === "Impossible") attempts = maxCompactions
       }
-      // No further than what was made a keyframe, wherever the head is by now.
-      const done = yield* apply(query, [key], row.more ? Plan.pruneVersions : row.raise, renewLease)
+      // No further than to the new keyframe, even if more is due by now.
+      const atMost = row.has_more ? Plan.versionsPerTransaction : row.advance
+      const done = yield* apply(query, [key], atMost, renewLease)
       pruned.push(...done)
-      if (!row.more && (attempts === maxCompactions || !done.some((row) => row.entangled))) return pruned
+      if (!row.has_more && (attempts === maxCompactions || !done.some((row) => row.needs_keyframes))) return pruned
     }
   })
 
   return (query) => {
     if (query.dryRun) return Stream.map(pages(query, Effect.void), (due) => toPruned(query, due))
     return Stream.unwrap(Effect.map(Lease.take(sql, session, tables, retrying), (renewLease) =>
-      // Where nothing is due no transaction renews it.
+      // If nothing is due, no transaction renews the lease.
       pages(query, retrying(session.run("prune", renewLease))).pipe(
         Stream.flatMap((due) =>
-          Stream.fromIterable(Arr.chunksOf(due.map(Plan.toKey), query.compact ? 1 : pruneThreads))
+          Stream.fromIterable(Arr.chunksOf(due.map(Plan.toKey), query.compact ? 1 : threadsPerTransaction))
         ),
         Stream.mapEffect((keys) =>
           query.compact ? pruneCompact(query, keys[0], renewLease) : pruneFew(query, keys, renewLease)
@@ -86,7 +87,7 @@ export const make = (
   }
 }
 
-/** What went of each thread, in however many parts. */
+/** Sums what was removed of each thread. */
 const toPruned = (query: PruneQuery, rows: ReadonlyArray<DueRow>): ReadonlyArray<PrunedThread> => {
   const pruned = new Map<string, PrunedThread>()
   for (const row of rows) {
@@ -94,9 +95,9 @@ const toPruned = (query: PruneQuery, rows: ReadonlyArray<DueRow>): ReadonlyArray
     const before = pruned.get(name)
     const versions = (before?.versions ?? 0) + row.versions
     const bytes = (before?.bytes ?? 0) + row.bytes
-    // Bytes that go without a version are what an earlier prune has left, which only a compaction is asked for.
+    // Bytes without a version are those that an earlier prune has left. Only a compaction reports them.
     if (versions === 0 && !(query.compact && bytes > 0)) continue
-    pruned.set(name, { ...Plan.toKey(row), versions, bytes, deleted: row.whole })
+    pruned.set(name, { ...Plan.toKey(row), versions, bytes, deleted: row.deletes_thread })
   }
   return Array.from(pruned.values())
 }

@@ -6,7 +6,7 @@ import type { Session } from "../../session.ts"
 export type Retrying = <A>(part: Effect.Effect<A, StoreError>) => Effect.Effect<A, StoreError>
 
 /**
- * A part of a prune finds done what an attempt before it did, and may be retried. What took too long is not, which
+ * Retries a part of a prune, which finds done what an earlier attempt did. A part that took too long is not retried: it
  * would hold up the rest for as long again.
  */
 export const make = (session: Session, schedule: Schedule.Schedule<unknown, StoreError>): Retrying => (part) =>
