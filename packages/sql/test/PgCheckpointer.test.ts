@@ -198,9 +198,9 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         yield* checkpointer.append({ threadId: "t", state: list("zero", 100) })
         const second = { threadId: "t", checkpointId: "second" }
         yield* sql.withTransaction(
-          Effect.andThen(checkpointer.create({ ...second, state: list("undone", 100) }), Effect.fail("changed my mind"))
+          Effect.andThen(checkpointer.append({ ...second, state: list("undone", 100) }), Effect.fail("changed my mind"))
         ).pipe(Effect.flip)
-        yield* other.create({ ...second, state: list("done", 100) })
+        yield* other.append({ ...second, state: list("done", 100) })
         yield* checkpointer.append({ threadId: "t", state: list("undone", 101) })
         assert.deepStrictEqual(some(yield* other.get("t")).state, list("undone", 101))
         assert.deepStrictEqual(some(yield* other.get("t", { version: 2 })).state, list("done", 100))
