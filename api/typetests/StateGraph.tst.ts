@@ -324,7 +324,7 @@ describe("stream", () => {
   it("is of events, with all errors of run and resume", () => {
     const stream = StateGraph.stream(refund, { threadId: "1", input: {} as State })
     expect<Stream.Success<typeof stream>>().type.toBe<
-      StateGraph.Event<
+      StateGraph.RunEvent<
         State,
         { readonly amount?: number; readonly paidAt?: State["paidAt"] },
         "triage" | "approve" | "pay"

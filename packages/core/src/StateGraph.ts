@@ -67,13 +67,13 @@ import {
   type AnyInterrupt,
   type Continue,
   type Edge,
-  type Event,
   internal,
   type NodeContext,
   type PendingInterrupt,
   type Plain,
   type ResumeOptions,
   type RunError,
+  type RunEvent,
   type RunOptions,
   type RunResult,
   type Settings
@@ -91,12 +91,12 @@ export type {
   AnyInterrupt,
   Continue,
   Edge,
-  Event,
   NodeContext,
   PendingInterrupt,
   Plain,
   ResumeOptions,
   RunError,
+  RunEvent,
   RunOptions,
   RunResult,
   Settings,
@@ -425,12 +425,12 @@ export const stream = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
   options: RunOptions<NoInfer<Input>, NoInfer<Node>> | ResumeOptions<NoInfer<U>, NoInfer<Node>, NoInfer<Answer>>
 ): Stream.Stream<
-  Event<S, U, Node>,
+  RunEvent<S, U, Node>,
   E | RunError | ThreadUnfinished | InterruptAlreadyResolved | InvalidResponse,
   R | Checkpointer
 > =>
   Stream.callback((queue) => {
-    const emit = (event: Event<S, U, string>) => Queue.offer(queue, event as Event<S, U, Node>)
+    const emit = (event: RunEvent<S, U, string>) => Queue.offer(queue, event as RunEvent<S, U, Node>)
     const result: Effect.Effect<
       RunResult<S, string>,
       E | RunError | ThreadUnfinished | InterruptAlreadyResolved | InvalidResponse,

@@ -4,7 +4,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Metrics from "../metrics.ts"
 import { advance } from "./advance.ts"
-import type { Event, RunError, RunResult } from "./model.ts"
+import type { RunError, RunEvent, RunResult } from "./model.ts"
 import { pauseAfter, pauseBefore } from "./pause.ts"
 import { type Position, savePosition } from "./position.ts"
 import type { Question } from "./question.ts"
@@ -18,7 +18,7 @@ interface Arrival<S, U> {
   /** What the thread is to wait for there. */
   readonly question: Question | undefined
   /** The events to be emitted after the next save. */
-  readonly events: ReadonlyArray<Event<S, U, string>>
+  readonly events: ReadonlyArray<RunEvent<S, U, string>>
 }
 
 /**

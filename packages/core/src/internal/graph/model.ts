@@ -216,12 +216,12 @@ export type RunError = CopyError | VersionConflict | GraphMismatch | StepLimitEx
  * @category models
  * @since 0.1.0
  */
-export type Event<S, U, Node extends string> =
+export type RunEvent<S, U, Node extends string> =
   | { readonly _tag: "NodeStarted"; readonly node: Node; readonly step: number }
   | { readonly _tag: "NodeFinished"; readonly node: Node; readonly step: number; readonly update: U | undefined }
   | { readonly _tag: "Emitted"; readonly node: Node; readonly step: number; readonly data: unknown }
   /** Something happened in a graph that is a node of this one. */
-  | { readonly _tag: "Nested"; readonly node: Node; readonly event: Event<unknown, unknown, string> }
+  | { readonly _tag: "Nested"; readonly node: Node; readonly event: RunEvent<unknown, unknown, string> }
   | { readonly _tag: "CheckpointSaved"; readonly checkpoint: CheckpointInfo }
   | { readonly _tag: "InterruptRaised"; readonly interrupt: PendingInterrupt }
   /** The last one. */
@@ -241,7 +241,7 @@ export interface OuterTask {
   readonly answers: ReadonlyArray<Answer>
   /** Makes the outer graph wait for what the nested one waits for. */
   readonly suspend: (question: Question) => Effect.Effect<never>
-  readonly emitNested: (event: Event<unknown, unknown, string>) => Effect.Effect<void>
+  readonly emitNested: (event: RunEvent<unknown, unknown, string>) => Effect.Effect<void>
   /** Runs a nested graph if it is the only one of the node so far, not counting those that failed. */
   readonly runOnlyGraph: <A, E, R>(graph: Effect.Effect<A, E, R>) => Effect.Effect<A, E | InvalidInput, R>
 }
