@@ -2,7 +2,15 @@ import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
-import type { GraphMismatch, InvalidInput, StepLimitExceeded, VersionConflict } from "../../CheckpointError.ts"
+import type {
+  GraphMismatch,
+  InterruptAlreadyResolved,
+  InvalidInput,
+  InvalidResponse,
+  StepLimitExceeded,
+  ThreadUnfinished,
+  VersionConflict
+} from "../../CheckpointError.ts"
 import type { CopyError } from "../../View.ts"
 import type { Answer, Ask, InterruptKind, Question } from "./question.ts"
 
@@ -202,13 +210,23 @@ export type RunResult<S, Node extends string> =
   }
 
 /**
- * What running can fail with, beside the errors of the nodes. `VersionConflict`:
- * somebody else moved the thread meanwhile, as when two processes resume it.
+ * The errors that `run` can fail with, besides those of the nodes.
  *
  * @category errors
  * @since 0.1.0
  */
-export type RunError = CopyError | VersionConflict | GraphMismatch | StepLimitExceeded
+export type RunError = CopyError | VersionConflict | GraphMismatch | StepLimitExceeded | ThreadUnfinished
+
+/**
+ * The errors that `resume` can fail with, besides those of the nodes.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export type ResumeError = Exclude<RunError, ThreadUnfinished> | InterruptAlreadyResolved | InvalidResponse
+
+/** The errors of running steps, which `run`, `resume` and a nested graph share. */
+export type StepsError = Exclude<RunError, ThreadUnfinished>
 
 /**
  * What happens in a run. What is told was saved before, where it is to be saved.

@@ -1,5 +1,5 @@
 import * as Effect from "effect/Effect"
-import type { RunError, RunEvent } from "./model.ts"
+import type { RunEvent, StepsError } from "./model.ts"
 import type { Position } from "./position.ts"
 import {
   decodeUpdate,
@@ -29,7 +29,7 @@ export const runStep = <S, U, E, R>(
   run: TaskRun<S, U, E, R>,
   position: Position<S>,
   restore: Restore
-): Effect.Effect<StepOutcome<S, U>, E | RunError, R> => {
+): Effect.Effect<StepOutcome<S, U>, E | StepsError, R> => {
   const { head, metadata, nextNodes, pendingWrites, state, stepId } = position
   const step: Step<S> = { id: stepId, number: metadata.step + 1, state, version: head?.version ?? 0, pendingWrites }
   return nextNodes.length === 1
@@ -53,7 +53,7 @@ const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
   position: Position<S>,
   step: Step<S>,
   restore: Restore
-): Effect.fn.Return<StepOutcome<S, U>, E | RunError, R> {
+): Effect.fn.Return<StepOutcome<S, U>, E | StepsError, R> {
   const { emit, graph, settings: { concurrency = "unbounded" }, threadId, view } = run
   const { nextNodes, pendingWrites } = position
   const location = { threadId, namespace: view.namespace, version: step.version }
@@ -84,7 +84,7 @@ const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
       })
     )
 
-  const runOrRead = (node: string): Effect.Effect<void, E | RunError, R> => {
+  const runOrRead = (node: string): Effect.Effect<void, E | StepsError, R> => {
     const write = pendingWrites[updateKey(node)]
     return write === undefined
       ? runOne(node)
