@@ -1,5 +1,5 @@
 import { type Checkpoint, type Checkpointer, type CheckpointError, StateGraph } from "@effect-checkpoint/core"
-import { Context, Effect, type Option, Schema, type Stream } from "effect"
+import { Context, Effect, type Option, pipe, Schema, type Stream } from "effect"
 import { describe, expect, it } from "tstyche"
 
 class Approval extends StateGraph.Interrupt<Approval>()("Approval", {
@@ -33,26 +33,26 @@ const refund = StateGraph.make({
 })
 
 describe("make", () => {
-  it("knows its nodes", () => {
+  it("has the names of its nodes", () => {
     expect<typeof refund.nodes[number]>().type.toBe<"triage" | "approve" | "pay">()
   })
 
-  it("starts with a node that it has", () => {
+  it("starts at one of its nodes", () => {
     // @ts-expect-error Type '"nowhere"' is not assignable to type '"pay" | "triage"'
     StateGraph.make({ name: "g", state, start: "nowhere", nodes, edges })
   })
 
-  it("leads to nodes that it has: fixed edges", () => {
+  it("has fixed edges to its own nodes only", () => {
     // @ts-expect-error Type '"nowhere"' is not assignable to type '"pay" | "triage"'
     StateGraph.make({ name: "g", state, start: "triage", nodes, edges: { triage: ["nowhere"], pay: [] } })
   })
 
-  it("leads to nodes that it has: edges by the state", () => {
+  it("has edges that depend on the state to its own nodes only", () => {
     // @ts-expect-error Type '"nowhere"' is not assignable to type '"pay" | "triage"'
     StateGraph.make({ name: "g", state, start: "triage", nodes, edges: { triage: () => ["nowhere"], pay: [] } })
   })
 
-  it("leads to nodes that it has: edges that say where they may lead", () => {
+  it("has edges with `to` and `when` to its own nodes only", () => {
     StateGraph.make({
       name: "g",
       state,
@@ -71,14 +71,14 @@ describe("make", () => {
     })
   })
 
-  it("has an edge for each node, and no other", () => {
+  it("has an edge for each node, and no others", () => {
     // @ts-expect-error Property 'pay' is missing
     StateGraph.make({ name: "g", state, start: "triage", nodes, edges: { triage: [] } })
     // @ts-expect-error 'nowhere' does not exist in type
     StateGraph.make({ name: "g", state, start: "triage", nodes, edges: { ...edges, nowhere: [] } })
   })
 
-  it("gives nodes and edges the state and the context", () => {
+  it("passes the state to edges, and the state and the context to nodes", () => {
     StateGraph.make({
       name: "g",
       state,
@@ -99,7 +99,7 @@ describe("make", () => {
     })
   })
 
-  it("refuses what is not an update", () => {
+  it("refuses a node whose result is not an update", () => {
     StateGraph.make({
       name: "g",
       state,
@@ -121,7 +121,7 @@ describe("make", () => {
     })
   })
 
-  it("reduces updates of a type of its own", () => {
+  it("infers the types of reduce from the schemas of the state and the update", () => {
     const list = Schema.Array(Schema.String)
     StateGraph.make({
       name: "g",
@@ -158,7 +158,7 @@ describe("make", () => {
     })
   })
 
-  it("has to be told how, where updates have a type of their own", () => {
+  it("requires reduce if there is an update schema", () => {
     // @ts-expect-error Property 'reduce' is missing
     StateGraph.make({
       name: "g",
@@ -170,7 +170,7 @@ describe("make", () => {
     })
   })
 
-  it("without them takes the whole state, where that is not a struct", () => {
+  it("takes a whole state as an update if the state is not a struct", () => {
     const list = Schema.Array(Schema.String)
     const graph = StateGraph.make({
       name: "g",
@@ -184,7 +184,7 @@ describe("make", () => {
     StateGraph.make({ name: "g", state: list, start: "a", nodes: { a: () => Effect.succeed("one") }, edges: { a: [] } })
   })
 
-  it("refuses states that need services to be read or written", () => {
+  it("refuses a state whose schema requires services", () => {
     class Key extends Context.Service<Key, string>()("Key") {}
     const secret = Schema.String as Schema.Codec<string, string, Key, Key>
     // @ts-expect-error Type 'Key' is not assignable to type 'never'
@@ -192,20 +192,72 @@ describe("make", () => {
   })
 })
 
+describe("types of a graph", () => {
+  type Refund = typeof refund
+  type Names = "triage" | "approve" | "pay"
+
+  it("are extracted from any graph", () => {
+    expect<StateGraph.State<Refund>>().type.toBe<State>()
+    expect<StateGraph.Input<Refund>>().type.toBe<State>()
+    expect<StateGraph.Update<Refund>>().type.toBe<{ readonly amount?: number; readonly paidAt?: State["paidAt"] }>()
+    expect<StateGraph.Node<Refund>>().type.toBe<Names>()
+    expect<StateGraph.Answer<Refund>>().type.toBe<typeof Approval.response.Type | "continue">()
+    expect<StateGraph.Error<Refund>>().type.toBe<"refused">()
+    expect<StateGraph.Services<Refund>>().type.toBe<Payments>()
+    expect<StateGraph.Interrupts<Refund>>().type.toBe<Approval>()
+    expect<StateGraph.Event<Refund>>().type.toBe<
+      StateGraph.RunEvent<State, { readonly amount?: number; readonly paidAt?: State["paidAt"] }, Names>
+    >()
+  })
+
+  it("differ for a graph with begin, update and no interrupts", () => {
+    const _chat = StateGraph.make({
+      name: "chat",
+      state: Schema.Array(Schema.String),
+      update: Schema.String,
+      reduce: (messages, message) => [...messages, message],
+      begin: (message: { readonly text: string }) => [message.text],
+      start: "reply",
+      nodes: { reply: () => Effect.succeed("hello") },
+      edges: { reply: [] }
+    })
+    type Chat = typeof _chat
+    expect<StateGraph.State<Chat>>().type.toBe<ReadonlyArray<string>>()
+    expect<StateGraph.Input<Chat>>().type.toBe<{ readonly text: string }>()
+    expect<StateGraph.Update<Chat>>().type.toBe<string>()
+    expect<StateGraph.Answer<Chat>>().type.toBe<"continue">()
+    expect<StateGraph.Error<Chat>>().type.toBe<never>()
+    expect<StateGraph.Services<Chat>>().type.toBe<never>()
+    expect<StateGraph.Interrupts<Chat>>().type.toBe<never>()
+  })
+
+  it("constrain a type parameter", () => {
+    const initial = <G extends StateGraph.Any>(_graph: G, input: StateGraph.Input<G>): StateGraph.Input<G> => input
+    expect(initial(refund, {} as State)).type.toBe<State>()
+    // @ts-expect-error Property 'paidAt' is missing
+    initial(refund, { amount: 1 })
+    expect<Refund>().type.toBeAssignableTo<StateGraph.Any>()
+    // @ts-expect-error Type 'string' does not satisfy the constraint 'Any'.
+    expect<StateGraph.State<string>>().type.toBe<never>()
+    // @ts-expect-error Argument of type '{ name: string; }' is not assignable to parameter of type 'Any'.
+    initial({ name: "no graph" }, undefined)
+  })
+})
+
 describe("run", () => {
   const input: State = {} as State
 
-  it("has the errors and the services of its nodes, and its own", () => {
+  it("has the errors and the services of the nodes, and its own", () => {
     expect(StateGraph.run(refund, { threadId: "1", input })).type.toBe<
       Effect.Effect<
         StateGraph.RunResult<State, "triage" | "approve" | "pay">,
-        "refused" | StateGraph.RunError | CheckpointError.ThreadUnfinished,
+        "refused" | StateGraph.RunError,
         Payments | Checkpointer.Checkpointer
       >
     >()
   })
 
-  it("has every error that it lists, and no other, to be handled", () => {
+  it("lists every error that it can fail with", () => {
     const caught = StateGraph.run(refund, { threadId: "1", input }).pipe(
       Effect.catchIf((error) => error === "refused", () => Effect.void),
       Effect.catchTags({
@@ -225,14 +277,14 @@ describe("run", () => {
     expect<Effect.Error<typeof caught>>().type.toBe<never>()
   })
 
-  it("does not run without its services", () => {
+  it("requires Checkpointer and the services of the nodes", () => {
     const provided = Effect.provideService(StateGraph.run(refund, { threadId: "1", input }), Payments, {
       pay: () => Effect.void
     })
     expect<Effect.Services<typeof provided>>().type.toBe<Checkpointer.Checkpointer>()
   })
 
-  it("does not run with a question that the graph does not name", () => {
+  it("requires an interrupt that the graph does not declare", () => {
     const silent = StateGraph.make({
       name: "g",
       state,
@@ -244,14 +296,14 @@ describe("run", () => {
     expect<Effect.Services<typeof program>>().type.toBe<Approval | Checkpointer.Checkpointer>()
   })
 
-  it("takes the names of its nodes", () => {
+  it("takes names of the nodes of the graph", () => {
     // @ts-expect-error Type '"nowhere"' is not assignable to type '"pay" | "triage" | "approve"'
     StateGraph.run(refund, { threadId: "1", input, interruptBefore: ["nowhere"] })
     // @ts-expect-error Type '"nowhere"' is not assignable to type '"pay" | "triage" | "approve"'
     StateGraph.run(refund, { threadId: "1", input, interruptAfter: ["nowhere"] })
   })
 
-  it("begins with a state, or with what begin takes", () => {
+  it("takes a state as its input, or what begin takes", () => {
     // @ts-expect-error Property 'paidAt' is missing
     StateGraph.run(refund, { threadId: "1", input: { amount: 1 } })
     const chat = StateGraph.make({
@@ -270,7 +322,27 @@ describe("run", () => {
     StateGraph.run(chat, { threadId: "1", input: 1 })
   })
 
-  it("tells how it ended", () => {
+  it("takes its options first in a pipe, with the same types", () => {
+    const program = refund.pipe(StateGraph.run({ threadId: "1", input, interruptBefore: ["pay"] }))
+    expect(program).type.toBe(StateGraph.run(refund, { threadId: "1", input }))
+    expect(refund.pipe(StateGraph.run({ threadId: "1", input }), Effect.map(({ state }) => state.amount))).type.toBe<
+      Effect.Effect<number, "refused" | StateGraph.RunError, Payments | Checkpointer.Checkpointer>
+    >()
+    expect(pipe(refund, StateGraph.run({ threadId: "1", input }))).type.toBe(program)
+    // @ts-expect-error Property 'paidAt' is missing
+    refund.pipe(StateGraph.run({ threadId: "1", input: { amount: 1 } }))
+    // @ts-expect-error Type '"nowhere"' is not assignable to type '"pay" | "triage" | "approve"'
+    refund.pipe(StateGraph.run({ threadId: "1", input, interruptBefore: ["nowhere"] }))
+  })
+
+  it("takes its options first outside of a pipe if the graph is named", () => {
+    const runs = StateGraph.run<typeof refund>({ threadId: "1", input })
+    expect(runs(refund)).type.toBe(StateGraph.run(refund, { threadId: "1", input }))
+    // @ts-expect-error Type 'string' is not assignable to type 'number'
+    StateGraph.run<typeof refund>({ threadId: "1", input: { ...input, amount: "1" } })
+  })
+
+  it("returns how the run ended", () => {
     const result = {} as StateGraph.RunResult<State, "triage" | "pay">
     expect(result.state).type.toBe<State>()
     expect(result.checkpoint).type.toBe<Checkpoint.Checkpoint<State>>()
@@ -280,20 +352,40 @@ describe("run", () => {
 })
 
 describe("resume", () => {
-  it("has the errors and the services of its nodes, and its own", () => {
+  it("has the errors and the services of the nodes, and its own", () => {
     expect(StateGraph.resume(refund, { threadId: "1" })).type.toBe<
       Effect.Effect<
         StateGraph.RunResult<State, "triage" | "approve" | "pay">,
-        | "refused"
-        | StateGraph.RunError
-        | CheckpointError.InterruptAlreadyResolved
-        | CheckpointError.InvalidResponse,
+        "refused" | StateGraph.ResumeError,
         Payments | Checkpointer.Checkpointer
       >
     >()
   })
 
-  it("takes what answers one of its interrupts, or continue", () => {
+  it("lists every error that it can fail with", () => {
+    const caught = StateGraph.resume(refund, { threadId: "1" }).pipe(
+      Effect.catchIf((error) => error === "refused", () => Effect.void),
+      Effect.catchTags({
+        InvalidInput: () => Effect.void,
+        StateEncodeError: () => Effect.void,
+        StateDecodeError: () => Effect.void,
+        StateTooLarge: () => Effect.void,
+        CheckpointIdTaken: () => Effect.void,
+        CheckpointNotFound: () => Effect.void,
+        VersionConflict: () => Effect.void,
+        GraphMismatch: () => Effect.void,
+        StepLimitExceeded: () => Effect.void,
+        InterruptAlreadyResolved: () => Effect.void,
+        InvalidResponse: () => Effect.void,
+        StoreError: () => Effect.void
+      })
+    )
+    expect<Effect.Error<typeof caught>>().type.toBe<never>()
+    // @ts-expect-error 'ThreadUnfinished' does not exist in type
+    Effect.catchTags(StateGraph.resume(refund, { threadId: "1" }), { ThreadUnfinished: () => Effect.void })
+  })
+
+  it("takes a response to one of the interrupts, or continue", () => {
     expect(StateGraph.resume).type.toBeCallableWith(refund, { threadId: "1", response: "continue" as const })
     // @ts-expect-error Type '"go"' is not assignable to type
     StateGraph.resume(refund, { threadId: "1", response: "go" })
@@ -307,7 +399,7 @@ describe("resume", () => {
     StateGraph.resume(silent, { threadId: "1", response: "go" })
   })
 
-  it("takes an update and the names of its nodes", () => {
+  it("takes an update and names of the nodes of the graph", () => {
     expect(StateGraph.resume).type.toBeCallableWith(refund, {
       threadId: "1",
       update: { amount: 2 },
@@ -318,31 +410,51 @@ describe("resume", () => {
     // @ts-expect-error Type '"nowhere"' is not assignable to type '"pay" | "triage" | "approve"'
     StateGraph.resume(refund, { threadId: "1", next: ["nowhere"] })
   })
+
+  it("takes its options first in a pipe, with the same types", () => {
+    expect(
+      refund.pipe(StateGraph.resume({ threadId: "1", response: "continue", next: ["pay"], update: { amount: 1 } }))
+    )
+      .type.toBe(StateGraph.resume(refund, { threadId: "1" }))
+    // @ts-expect-error Type '"go"' is not assignable to type
+    refund.pipe(StateGraph.resume({ threadId: "1", response: "go" }))
+    // @ts-expect-error Type 'string' is not assignable to type 'number'
+    refund.pipe(StateGraph.resume({ threadId: "1", update: { amount: "2" } }))
+    // @ts-expect-error Type '"nowhere"' is not assignable to type '"pay" | "triage" | "approve"'
+    refund.pipe(StateGraph.resume({ threadId: "1", next: ["nowhere"] }))
+  })
 })
 
 describe("stream", () => {
-  it("is of events, with all errors of run and resume", () => {
+  it("takes its options first in a pipe, with the same types", () => {
+    const input = {} as State
+    const stream = StateGraph.stream(refund, { threadId: "1", input })
+    expect(refund.pipe(StateGraph.stream({ threadId: "1", input }))).type.toBe(stream)
+    expect(refund.pipe(StateGraph.stream({ threadId: "1", response: "continue" }))).type.toBe(stream)
+    // @ts-expect-error Type '"go"' is not assignable to type
+    refund.pipe(StateGraph.stream({ threadId: "1", response: "go" }))
+    // @ts-expect-error Type 'number' is not assignable to type
+    refund.pipe(StateGraph.stream({ threadId: "1", input: 1 }))
+  })
+
+  it("emits events, and has the errors of run and resume", () => {
     const stream = StateGraph.stream(refund, { threadId: "1", input: {} as State })
     expect<Stream.Success<typeof stream>>().type.toBe<
-      StateGraph.Event<
+      StateGraph.RunEvent<
         State,
         { readonly amount?: number; readonly paidAt?: State["paidAt"] },
         "triage" | "approve" | "pay"
       >
     >()
     expect<Stream.Error<typeof stream>>().type.toBe<
-      | "refused"
-      | StateGraph.RunError
-      | CheckpointError.ThreadUnfinished
-      | CheckpointError.InterruptAlreadyResolved
-      | CheckpointError.InvalidResponse
+      "refused" | StateGraph.RunError | StateGraph.ResumeError
     >()
     expect<Stream.Services<typeof stream>>().type.toBe<Payments | Checkpointer.Checkpointer>()
   })
 })
 
 describe("subgraph", () => {
-  it("requires what its nodes do, and the questions that it asks", () => {
+  it("requires the services and the interrupts of the nested graph", () => {
     const node = StateGraph.subgraph(refund, {
       input: (outer: { readonly total: number }) => ({ ...({} as State), amount: outer.total }),
       output: ({ amount }, outer) => ({ total: outer.total - amount })
@@ -358,7 +470,7 @@ describe("subgraph", () => {
     const program = StateGraph.run(outer, { threadId: "1", input: { total: 1 } })
     expect<Effect.Services<typeof program>>().type.toBe<Payments | Checkpointer.Checkpointer>()
     expect<Effect.Error<typeof program>>().type.toBe<
-      "refused" | StateGraph.RunError | CheckpointError.ThreadUnfinished | CheckpointError.InterruptAlreadyResolved
+      "refused" | StateGraph.RunError | CheckpointError.InterruptAlreadyResolved
     >()
     const unaware = StateGraph.make({
       name: "outer",
@@ -370,10 +482,58 @@ describe("subgraph", () => {
     const asking = StateGraph.run(unaware, { threadId: "1", input: { total: 1 } })
     expect<Effect.Services<typeof asking>>().type.toBe<Approval | Payments | Checkpointer.Checkpointer>()
   })
+
+  const outerState = Schema.Struct({ total: Schema.Finite })
+  const search = StateGraph.make({
+    name: "search",
+    state: Schema.Struct({ query: Schema.String, found: Schema.String }),
+    start: "search",
+    nodes: { search: ({ query }) => Effect.succeed({ found: query }) },
+    edges: { search: [] }
+  })
+
+  it("takes its options first in a pipe, with the same types", () => {
+    const options = {
+      input: (outer: { readonly total: number }) => ({ ...({} as State), amount: outer.total }),
+      output: ({ amount }: State, outer: { readonly total: number }) => ({ total: outer.total - amount })
+    }
+    expect(refund.pipe(StateGraph.subgraph(options))).type.toBe(StateGraph.subgraph(refund, options))
+    // @ts-expect-error Type '"Any"' is not assignable to type
+    refund.pipe(StateGraph.subgraph({ ...options, strategy: "Any" }))
+  })
+
+  it("infers the states of both graphs as a node", () => {
+    StateGraph.make({
+      name: "outer",
+      state: outerState,
+      start: "search",
+      nodes: {
+        search: StateGraph.subgraph(search, {
+          input: (outer) => {
+            expect(outer).type.toBe<typeof outerState.Type>()
+            return { query: String(outer.total), found: "" }
+          },
+          output: (inner, outer) => {
+            expect(inner).type.toBe<StateGraph.State<typeof search>>()
+            expect(outer).type.toBe<typeof outerState.Type>()
+            return { total: inner.found.length }
+          }
+        })
+      },
+      edges: { search: [] }
+    })
+  })
+
+  it("refuses an input that the nested graph does not take", () => {
+    // @ts-expect-error Type 'number' is not assignable to type 'string'
+    StateGraph.subgraph(search, { input: () => ({ query: 1, found: "" }), output: () => ({}) })
+    // @ts-expect-error Type 'number' is not assignable to type 'string'
+    search.pipe(StateGraph.subgraph({ input: () => ({ query: 1, found: "" }), output: () => ({}) }))
+  })
 })
 
 describe("metadata", () => {
-  it("is read from a checkpoint, or from its info", () => {
+  it("reads a checkpoint with or without its state", () => {
     expect(StateGraph.metadata).type.toBeCallableWith({} as Checkpoint.Checkpoint<State>)
     expect(StateGraph.metadata({} as Checkpoint.CheckpointInfo)).type.toBe<Option.Option<StateGraph.Metadata>>()
     expect<StateGraph.Metadata["cause"]>().type.toBe<"input" | "step" | "interrupt" | "answer" | "branch" | "edit">()
@@ -382,7 +542,7 @@ describe("metadata", () => {
 })
 
 describe("interrupt", () => {
-  it("asks by its schemas", () => {
+  it("takes a request and returns a response of the schemas", () => {
     expect(StateGraph.interrupt(Approval, { amount: 1 })).type.toBe<
       Effect.Effect<typeof Approval.response.Type, never, Approval>
     >()

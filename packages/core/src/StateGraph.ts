@@ -51,15 +51,15 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { identity } from "effect/Function"
+import { dual, identity } from "effect/Function"
 import type * as Option from "effect/Option"
 import { type Pipeable, Prototype } from "effect/Pipeable"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import type * as Types from "effect/Types"
 import type { CheckpointInfo } from "./Checkpoint.ts"
-import type { Checkpointer, ReadError, View } from "./Checkpointer.ts"
-import type { InterruptAlreadyResolved, InvalidInput, InvalidResponse, ThreadUnfinished } from "./CheckpointError.ts"
+import type { Checkpointer } from "./Checkpointer.ts"
+import type { InvalidInput, InvalidResponse } from "./CheckpointError.ts"
 import * as Definition from "./internal/graph/definition.ts"
 import * as Mermaid from "./internal/graph/mermaid.ts"
 import { graphMetadata, type Metadata } from "./internal/graph/metadata.ts"
@@ -67,13 +67,14 @@ import {
   type AnyInterrupt,
   type Continue,
   type Edge,
-  type Event,
   internal,
   type NodeContext,
   type PendingInterrupt,
   type Plain,
+  type ResumeError,
   type ResumeOptions,
   type RunError,
+  type RunEvent,
   type RunOptions,
   type RunResult,
   type Settings
@@ -84,6 +85,7 @@ import * as Resume from "./internal/graph/resume.ts"
 import * as Run from "./internal/graph/run.ts"
 import * as Status from "./internal/graph/status.ts"
 import * as Thread from "./internal/graph/thread.ts"
+import type { ReadError, View } from "./View.ts"
 
 export { Metadata } from "./internal/graph/metadata.ts"
 
@@ -91,12 +93,13 @@ export type {
   AnyInterrupt,
   Continue,
   Edge,
-  Event,
   NodeContext,
   PendingInterrupt,
   Plain,
+  ResumeError,
   ResumeOptions,
   RunError,
+  RunEvent,
   RunOptions,
   RunResult,
   Settings,
@@ -219,6 +222,108 @@ const variance = {
 }
 
 /**
+ * Any graph. Use it to constrain a type parameter.
+ *
+ * @category utility types
+ * @since 0.2.0
+ */
+export interface Any extends Pipeable {
+  readonly [TypeId]: {
+    readonly _E: Types.Covariant<unknown>
+    readonly _R: Types.Covariant<unknown>
+    readonly _Asks: Types.Covariant<unknown>
+  }
+  readonly name: string
+  readonly namespace: string
+  readonly start: string
+  readonly nodes: ReadonlyArray<string>
+}
+
+/**
+ * The state of a graph.
+ *
+ * @category utility types
+ * @since 0.2.0
+ */
+export type State<G extends Any> = G extends
+  StateGraph<infer S, infer _Input, infer _U, infer _Node, infer _Answer, infer _E, infer _R, infer _Asks> ? S : never
+
+/**
+ * The input that `run` takes.
+ *
+ * @category utility types
+ * @since 0.2.0
+ */
+export type Input<G extends Any> = G extends
+  StateGraph<infer _S, infer Input, infer _U, infer _Node, infer _Answer, infer _E, infer _R, infer _Asks> ? Input
+  : never
+
+/**
+ * The updates that the nodes of a graph return, and that `resume` takes.
+ *
+ * @category utility types
+ * @since 0.2.0
+ */
+export type Update<G extends Any> = G extends
+  StateGraph<infer _S, infer _Input, infer U, infer _Node, infer _Answer, infer _E, infer _R, infer _Asks> ? U : never
+
+/**
+ * The names of the nodes of a graph.
+ *
+ * @category utility types
+ * @since 0.2.0
+ */
+export type Node<G extends Any> = G extends
+  StateGraph<infer _S, infer _Input, infer _U, infer Node, infer _Answer, infer _E, infer _R, infer _Asks> ? Node
+  : never
+
+/**
+ * The responses to the interrupts of a graph, and `"continue"`, which answers a pause.
+ *
+ * @category utility types
+ * @since 0.2.0
+ */
+export type Answer<G extends Any> = G extends
+  StateGraph<infer _S, infer _Input, infer _U, infer _Node, infer Answer, infer _E, infer _R, infer _Asks> ? Answer
+  : never
+
+/**
+ * The errors of the nodes of a graph. Running it can fail with `RunError` too.
+ *
+ * @category utility types
+ * @since 0.2.0
+ */
+export type Error<G extends Any> = G extends
+  StateGraph<infer _S, infer _Input, infer _U, infer _Node, infer _Answer, infer E, infer _R, infer _Asks> ? E : never
+
+/**
+ * The services that the nodes of a graph require. Running it requires `Checkpointer` too.
+ *
+ * @category utility types
+ * @since 0.2.0
+ */
+export type Services<G extends Any> = G extends
+  StateGraph<infer _S, infer _Input, infer _U, infer _Node, infer _Answer, infer _E, infer R, infer _Asks> ? R : never
+
+/**
+ * The interrupts that a graph declares. A node that runs the graph with `subgraph` requires them.
+ *
+ * @category utility types
+ * @since 0.2.0
+ */
+export type Interrupts<G extends Any> = G extends
+  StateGraph<infer _S, infer _Input, infer _U, infer _Node, infer _Answer, infer _E, infer _R, infer Asks> ? Asks
+  : never
+
+/**
+ * The events that `stream` emits for a graph.
+ *
+ * @category utility types
+ * @since 0.2.0
+ */
+export type Event<G extends Any> = RunEvent<State<G>, Update<G>, Node<G>>
+
+/**
  * How updates change the state. A graph whose updates have a schema of their own has to
  * say so.
  *
@@ -325,6 +430,19 @@ export const make = <
 }
 
 /**
+ * How a graph runs as a node of another one.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface SubgraphOptions<S, Input, Node extends string, OuterS, OuterU>
+  extends Pick<Settings<Node>, "strategy" | "maxSteps" | "concurrency">
+{
+  readonly input: (state: OuterS) => Input
+  readonly output: (state: S, outer: OuterS) => OuterU
+}
+
+/**
  * A graph as a node of another one.
  *
  * **Details**
@@ -340,21 +458,36 @@ export const make = <
  * @category constructors
  * @since 0.1.0
  */
-export const subgraph = <S, Input, U, Node extends string, Answer, E, R, Asks, OuterS, OuterU>(
+export const subgraph: {
+  <G extends Any, OuterS, OuterU>(
+    options: SubgraphOptions<NoInfer<State<G>>, NoInfer<Input<G>>, NoInfer<Node<G>>, OuterS, OuterU>
+  ): (graph: G) => (
+    state: OuterS,
+    context: NodeContext
+  ) => Effect.Effect<
+    OuterU,
+    Error<G> | Exclude<ResumeError, InvalidResponse>,
+    Services<G> | Interrupts<G> | Checkpointer
+  >
+  <S, Input, U, Node extends string, Answer, E, R, Asks, OuterS, OuterU>(
+    graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+    options: SubgraphOptions<NoInfer<S>, NoInfer<Input>, NoInfer<Node>, OuterS, OuterU>
+  ): (
+    state: OuterS,
+    context: NodeContext
+  ) => Effect.Effect<OuterU, E | Exclude<ResumeError, InvalidResponse>, R | Asks | Checkpointer>
+} = dual(2, <S, Input, U, Node extends string, Answer, E, R, Asks, OuterS, OuterU>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
-  options: {
-    readonly input: (state: OuterS) => Input
-    readonly output: (state: S, outer: OuterS) => OuterU
-  } & Pick<Settings<Node>, "strategy" | "maxSteps" | "concurrency">
-): (
+  options: SubgraphOptions<S, Input, Node, OuterS, OuterU>
+) =>
+(
   state: OuterS,
   context: NodeContext
-) => Effect.Effect<OuterU, E | RunError | InterruptAlreadyResolved, R | Asks | Checkpointer> =>
-(state, context) =>
+): Effect.Effect<OuterU, E | Exclude<ResumeError, InvalidResponse>, R | Asks | Checkpointer> =>
   Effect.map(
     Nested.runNested(graph[internal], context, options.input(state), options),
     (inner) => options.output(inner, state)
-  )
+  ))
 
 // -----------------------------------------------------------------------------
 // running
@@ -379,11 +512,19 @@ const ofNodes = <S, Node extends string>(result: RunResult<S, string>) => result
  * @category operations
  * @since 0.1.0
  */
-export const run = <S, Input, U, Node extends string, Answer, E, R, Asks>(
+export const run: {
+  <G extends Any>(options: RunOptions<NoInfer<Input<G>>, NoInfer<Node<G>>>): (
+    graph: G
+  ) => Effect.Effect<RunResult<State<G>, Node<G>>, Error<G> | RunError, Services<G> | Checkpointer>
+  <S, Input, U, Node extends string, Answer, E, R, Asks>(
+    graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+    options: RunOptions<NoInfer<Input>, NoInfer<Node>>
+  ): Effect.Effect<RunResult<S, Node>, E | RunError, R | Checkpointer>
+} = dual(2, <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
-  options: RunOptions<NoInfer<Input>, NoInfer<Node>>
-): Effect.Effect<RunResult<S, Node>, E | RunError | ThreadUnfinished, R | Checkpointer> =>
-  Effect.map(Run.run(graph[internal], options, () => Effect.void), ofNodes<S, Node>)
+  options: RunOptions<Input, Node>
+): Effect.Effect<RunResult<S, Node>, E | RunError, R | Checkpointer> =>
+  Effect.map(Run.run(graph[internal], options, () => Effect.void), ofNodes<S, Node>))
 
 /**
  * Goes on with a run: after a crash or an error, with an answer to what it waits for,
@@ -400,14 +541,19 @@ export const run = <S, Input, U, Node extends string, Answer, E, R, Asks>(
  * @category operations
  * @since 0.1.0
  */
-export const resume = <S, Input, U, Node extends string, Answer, E, R, Asks>(
+export const resume: {
+  <G extends Any>(options: ResumeOptions<NoInfer<Update<G>>, NoInfer<Node<G>>, NoInfer<Answer<G>>>): (
+    graph: G
+  ) => Effect.Effect<RunResult<State<G>, Node<G>>, Error<G> | ResumeError, Services<G> | Checkpointer>
+  <S, Input, U, Node extends string, Answer, E, R, Asks>(
+    graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+    options: ResumeOptions<NoInfer<U>, NoInfer<Node>, NoInfer<Answer>>
+  ): Effect.Effect<RunResult<S, Node>, E | ResumeError, R | Checkpointer>
+} = dual(2, <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
-  options: ResumeOptions<NoInfer<U>, NoInfer<Node>, NoInfer<Answer>>
-): Effect.Effect<
-  RunResult<S, Node>,
-  E | RunError | InterruptAlreadyResolved | InvalidResponse,
-  R | Checkpointer
-> => Effect.map(Resume.resume(graph[internal], options, () => Effect.void), ofNodes<S, Node>)
+  options: ResumeOptions<U, Node, Answer>
+): Effect.Effect<RunResult<S, Node>, E | ResumeError, R | Checkpointer> =>
+  Effect.map(Resume.resume(graph[internal], options, () => Effect.void), ofNodes<S, Node>))
 
 /**
  * Runs a graph, or goes on with a run, as a stream of what happens. The last event is
@@ -421,28 +567,30 @@ export const resume = <S, Input, U, Node extends string, Answer, E, R, Asks>(
  * @category operations
  * @since 0.1.0
  */
-export const stream = <S, Input, U, Node extends string, Answer, E, R, Asks>(
+export const stream: {
+  <G extends Any>(
+    options:
+      | RunOptions<NoInfer<Input<G>>, NoInfer<Node<G>>>
+      | ResumeOptions<NoInfer<Update<G>>, NoInfer<Node<G>>, NoInfer<Answer<G>>>
+  ): (graph: G) => Stream.Stream<Event<G>, Error<G> | RunError | ResumeError, Services<G> | Checkpointer>
+  <S, Input, U, Node extends string, Answer, E, R, Asks>(
+    graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+    options: RunOptions<NoInfer<Input>, NoInfer<Node>> | ResumeOptions<NoInfer<U>, NoInfer<Node>, NoInfer<Answer>>
+  ): Stream.Stream<RunEvent<S, U, Node>, E | RunError | ResumeError, R | Checkpointer>
+} = dual(2, <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
-  options: RunOptions<NoInfer<Input>, NoInfer<Node>> | ResumeOptions<NoInfer<U>, NoInfer<Node>, NoInfer<Answer>>
-): Stream.Stream<
-  Event<S, U, Node>,
-  E | RunError | ThreadUnfinished | InterruptAlreadyResolved | InvalidResponse,
-  R | Checkpointer
-> =>
+  options: RunOptions<Input, Node> | ResumeOptions<U, Node, Answer>
+): Stream.Stream<RunEvent<S, U, Node>, E | RunError | ResumeError, R | Checkpointer> =>
   Stream.callback((queue) => {
-    const emit = (event: Event<S, U, string>) => Queue.offer(queue, event as Event<S, U, Node>)
-    const result: Effect.Effect<
-      RunResult<S, string>,
-      E | RunError | ThreadUnfinished | InterruptAlreadyResolved | InvalidResponse,
-      R | Checkpointer
-    > = "input" in options
+    const emit = (event: RunEvent<S, U, string>) => Queue.offer(queue, event as RunEvent<S, U, Node>)
+    const result: Effect.Effect<RunResult<S, string>, E | RunError | ResumeError, R | Checkpointer> = "input" in options
       ? Run.run(graph[internal], options, emit)
       : Resume.resume(graph[internal], options, emit)
     return Effect.andThen(
       Effect.flatMap(result, (result) => emit({ _tag: "Ended", result })),
       Queue.end(queue)
     )
-  }, { bufferSize: 64, strategy: "suspend" })
+  }, { bufferSize: 64, strategy: "suspend" }))
 
 // -----------------------------------------------------------------------------
 // looking

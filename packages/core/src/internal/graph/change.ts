@@ -3,7 +3,7 @@ import * as Result from "effect/Result"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
 import { InterruptAlreadyResolved } from "../../CheckpointError.ts"
 import { type Metadata, ownMetadata, stepIdOf, withMetadata } from "./metadata.ts"
-import type { ResumeOptions, RunError } from "./model.ts"
+import type { ResumeOptions, StepsError } from "./model.ts"
 import type { Answer } from "./question.ts"
 import { emitSaved, type RunContext } from "./runContext.ts"
 import { readVersion } from "./thread.ts"
@@ -15,7 +15,7 @@ export const saveBranch = Effect.fnUntraced(function*<S, U, E, R>(
   { callerMetadata, emit, graph, threadId, view }: RunContext<S, U, E, R>,
   target: Checkpoint<S>,
   outerTask?: string | undefined
-): Effect.fn.Return<Checkpoint<S>, RunError> {
+): Effect.fn.Return<Checkpoint<S>, StepsError> {
   const { stepId: _, ...metadata } = yield* ownMetadata(graph, target)
   const restored = yield* view.restore(threadId, { version: target.version }, {
     metadata: withMetadata(callerMetadata, target, {
@@ -45,7 +45,7 @@ export const saveChanges = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,
   from: Checkpoint<S>,
   changes: Changes<U>
-): Effect.fn.Return<Checkpoint<S>, RunError | InterruptAlreadyResolved> {
+): Effect.fn.Return<Checkpoint<S>, StepsError | InterruptAlreadyResolved> {
   const { answer, next, update } = changes
   if (answer === undefined && next === undefined && update === undefined) return from
   let head = from

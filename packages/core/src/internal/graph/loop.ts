@@ -4,7 +4,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Metrics from "../metrics.ts"
 import { advance } from "./advance.ts"
-import type { Event, RunError, RunResult } from "./model.ts"
+import type { RunEvent, RunResult, StepsError } from "./model.ts"
 import { pauseAfter, pauseBefore } from "./pause.ts"
 import { type Position, savePosition } from "./position.ts"
 import type { Question } from "./question.ts"
@@ -18,7 +18,7 @@ interface Arrival<S, U> {
   /** What the thread is to wait for there. */
   readonly question: Question | undefined
   /** The events to be emitted after the next save. */
-  readonly events: ReadonlyArray<Event<S, U, string>>
+  readonly events: ReadonlyArray<RunEvent<S, U, string>>
 }
 
 /**
@@ -28,7 +28,7 @@ interface Arrival<S, U> {
 export const runLoop = <S, U, E, R>(
   run: RunContext<S, U, E, R>,
   from: Position<S>
-): Effect.Effect<RunResult<S, string>, E | RunError, R> =>
+): Effect.Effect<RunResult<S, string>, E | StepsError, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const { interruptBefore, maxSteps } = run.settings
@@ -50,7 +50,7 @@ const endRun = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,
   { events, position, question }: Arrival<S, U>,
   restore: Restore
-): Effect.fn.Return<RunResult<S, string>, RunError> {
+): Effect.fn.Return<RunResult<S, string>, StepsError> {
   const { emit, graph, settings } = run
   if (position._tag === "Saved" && question === undefined) {
     yield* restore(emitAll(emit, events))
@@ -71,7 +71,7 @@ const saveProgress = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,
   { events, position }: Arrival<S, U>,
   restore: Restore
-): Effect.fn.Return<Position<S>, RunError> {
+): Effect.fn.Return<Position<S>, StepsError> {
   const { emit, settings } = run
   if (position._tag === "Saved" || settings.durability === "exit") {
     yield* savingOnFailure(run, position, restore)(restore(emitAll(emit, events)))
@@ -87,7 +87,7 @@ const takeStep = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,
   position: Position<S>,
   restore: Restore
-): Effect.fn.Return<Arrival<S, U>, E | RunError, R> {
+): Effect.fn.Return<Arrival<S, U>, E | StepsError, R> {
   const { graph, runId, settings } = run
   const guarded = savingOnFailure(run, position, restore)
   const { eventsAfterSave, outcomes } = yield* guarded(runStep(run, position, restore))
@@ -105,7 +105,7 @@ const savingOnFailure = <S, U, E, R>(
   position: Position<S>,
   restore: Restore
 ) =>
-<A, E2, R2>(effect: Effect.Effect<A, E2, R2>): Effect.Effect<A, E2 | RunError, R2> =>
+<A, E2, R2>(effect: Effect.Effect<A, E2, R2>): Effect.Effect<A, E2 | StepsError, R2> =>
   position._tag === "Saved" ? effect : Effect.onExit(effect, (exit) =>
     Exit.isSuccess(exit)
       ? Effect.void

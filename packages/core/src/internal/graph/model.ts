@@ -2,7 +2,15 @@ import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
-import type { GraphMismatch, InvalidInput, StepLimitExceeded, VersionConflict } from "../../CheckpointError.ts"
+import type {
+  GraphMismatch,
+  InterruptAlreadyResolved,
+  InvalidInput,
+  InvalidResponse,
+  StepLimitExceeded,
+  ThreadUnfinished,
+  VersionConflict
+} from "../../CheckpointError.ts"
 import type { CopyError } from "../../View.ts"
 import type { Answer, Ask, InterruptKind, Question } from "./question.ts"
 
@@ -202,13 +210,23 @@ export type RunResult<S, Node extends string> =
   }
 
 /**
- * What running can fail with, beside the errors of the nodes. `VersionConflict`:
- * somebody else moved the thread meanwhile, as when two processes resume it.
+ * The errors that `run` can fail with, besides those of the nodes.
  *
  * @category errors
  * @since 0.1.0
  */
-export type RunError = CopyError | VersionConflict | GraphMismatch | StepLimitExceeded
+export type RunError = CopyError | VersionConflict | GraphMismatch | StepLimitExceeded | ThreadUnfinished
+
+/**
+ * The errors that `resume` can fail with, besides those of the nodes.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export type ResumeError = Exclude<RunError, ThreadUnfinished> | InterruptAlreadyResolved | InvalidResponse
+
+/** The errors of running steps, which `run`, `resume` and a nested graph share. */
+export type StepsError = Exclude<RunError, ThreadUnfinished>
 
 /**
  * What happens in a run. What is told was saved before, where it is to be saved.
@@ -216,12 +234,12 @@ export type RunError = CopyError | VersionConflict | GraphMismatch | StepLimitEx
  * @category models
  * @since 0.1.0
  */
-export type Event<S, U, Node extends string> =
+export type RunEvent<S, U, Node extends string> =
   | { readonly _tag: "NodeStarted"; readonly node: Node; readonly step: number }
   | { readonly _tag: "NodeFinished"; readonly node: Node; readonly step: number; readonly update: U | undefined }
   | { readonly _tag: "Emitted"; readonly node: Node; readonly step: number; readonly data: unknown }
   /** Something happened in a graph that is a node of this one. */
-  | { readonly _tag: "Nested"; readonly node: Node; readonly event: Event<unknown, unknown, string> }
+  | { readonly _tag: "Nested"; readonly node: Node; readonly event: RunEvent<unknown, unknown, string> }
   | { readonly _tag: "CheckpointSaved"; readonly checkpoint: CheckpointInfo }
   | { readonly _tag: "InterruptRaised"; readonly interrupt: PendingInterrupt }
   /** The last one. */
@@ -241,7 +259,7 @@ export interface OuterTask {
   readonly answers: ReadonlyArray<Answer>
   /** Makes the outer graph wait for what the nested one waits for. */
   readonly suspend: (question: Question) => Effect.Effect<never>
-  readonly emitNested: (event: Event<unknown, unknown, string>) => Effect.Effect<void>
+  readonly emitNested: (event: RunEvent<unknown, unknown, string>) => Effect.Effect<void>
   /** Runs a nested graph if it is the only one of the node so far, not counting those that failed. */
   readonly runOnlyGraph: <A, E, R>(graph: Effect.Effect<A, E, R>) => Effect.Effect<A, E | InvalidInput, R>
 }

@@ -7,7 +7,7 @@ import * as Namespace from "../namespace.ts"
 import { saveBranch } from "./change.ts"
 import type { Definition } from "./definition.ts"
 import { anyMetadata } from "./metadata.ts"
-import { internal, type NodeContext, type OuterTask, type RunError, type RunResult, type Settings } from "./model.ts"
+import { internal, type NodeContext, type OuterTask, type RunResult, type Settings, type StepsError } from "./model.ts"
 import type { Question } from "./question.ts"
 import { changeAndContinue, checkResumable } from "./resume.ts"
 import { beginRun } from "./run.ts"
@@ -20,7 +20,7 @@ export const runNested = Effect.fnUntraced(function*<S, Input, U, E, R>(
   context: NodeContext,
   input: Input,
   settings: Settings<string>
-): Effect.fn.Return<S, E | RunError | InterruptAlreadyResolved, R | Checkpointer> {
+): Effect.fn.Return<S, E | StepsError | InterruptAlreadyResolved, R | Checkpointer> {
   const { namespace, node, threadId } = context
   const outer = context[internal]
   const graph = { ...definition, interrupts: new Map([...outer.interrupts, ...definition.interrupts]) }
@@ -40,7 +40,7 @@ export const runNested = Effect.fnUntraced(function*<S, Input, U, E, R>(
 const branchWithOuter = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,
   { answers, id }: OuterTask
-): Effect.fn.Return<Checkpoint<S> | undefined, RunError> {
+): Effect.fn.Return<Checkpoint<S> | undefined, StepsError> {
   const [last] = answers.flatMap(({ nested }) => nested === undefined ? [] : [nested])
     .toSorted((a, b) => b.version - a.version)
   if (last === undefined) return undefined
@@ -53,7 +53,7 @@ const continueNested = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,
   { answers }: OuterTask,
   head: Checkpoint<S>
-): Effect.fn.Return<RunResult<S, string>, E | RunError | InterruptAlreadyResolved, R> {
+): Effect.fn.Return<RunResult<S, string>, E | StepsError | InterruptAlreadyResolved, R> {
   yield* checkResumable(run.graph, head, head.nextNodes)
   const answer = answers.find((answer) =>
     head.pendingInterrupts.some(({ interruptId }) => interruptId === answer.interruptId)

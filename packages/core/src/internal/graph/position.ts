@@ -3,7 +3,7 @@ import type * as Schema from "effect/Schema"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import { VersionConflict } from "../../CheckpointError.ts"
 import { type Metadata, stepIdOf, withMetadata } from "./metadata.ts"
-import type { RunError } from "./model.ts"
+import type { StepsError } from "./model.ts"
 import type { Question } from "./question.ts"
 import type { Thread } from "./thread.ts"
 
@@ -73,7 +73,7 @@ export const savePosition = Effect.fnUntraced(function*<S>(
   { callerMetadata, threadId, view }: Thread<S>,
   position: Position<S>,
   question?: Question | undefined
-): Effect.fn.Return<SavedPosition<S>, RunError> {
+): Effect.fn.Return<SavedPosition<S>, StepsError> {
   const { head, nextNodes, pendingWrites, state, stepId } = position
   const metadata: Metadata = {
     ...position.metadata,

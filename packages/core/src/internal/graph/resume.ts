@@ -11,7 +11,7 @@ import { alreadyResolved, type Changes, saveBranch, saveChanges } from "./change
 import { checkNodes, type Graph } from "./definition.ts"
 import { runLoop } from "./loop.ts"
 import { mismatch, ownMetadata } from "./metadata.ts"
-import type { ResumeOptions, RunError, RunResult } from "./model.ts"
+import type { ResumeError, ResumeOptions, RunResult, StepsError } from "./model.ts"
 import { savedPosition } from "./position.ts"
 import { annotateSpan, type Emit, makeRunContext, type RunContext } from "./runContext.ts"
 import { interruptedResult, requirePendingInterrupt } from "./status.ts"
@@ -24,7 +24,7 @@ export const resume = Effect.fn("StateGraph.resume")(function*<S, U, E, R>(
   emit: Emit<S, U>
 ): Effect.fn.Return<
   RunResult<S, string>,
-  E | RunError | InterruptAlreadyResolved | InvalidResponse,
+  E | ResumeError,
   R | Checkpointer
 > {
   const { checkpointId, interruptId, next, response, threadId, update, version } = options
@@ -97,7 +97,7 @@ export const changeAndContinue = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,
   from: Checkpoint<S>,
   changes: Changes<U>
-): Effect.fn.Return<RunResult<S, string>, E | RunError | InterruptAlreadyResolved, R> {
+): Effect.fn.Return<RunResult<S, string>, E | StepsError | InterruptAlreadyResolved, R> {
   const { graph, view } = run
   const head = yield* saveChanges(run, from, changes)
   if (head.pendingInterrupts.length > 0) return yield* interruptedResult(graph, head)

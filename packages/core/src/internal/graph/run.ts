@@ -6,7 +6,7 @@ import { ThreadUnfinished } from "../../CheckpointError.ts"
 import type { Definition } from "./definition.ts"
 import { runLoop } from "./loop.ts"
 import { ownMetadata } from "./metadata.ts"
-import type { RunError, RunOptions, RunResult } from "./model.ts"
+import type { RunError, RunOptions, RunResult, StepsError } from "./model.ts"
 import { unsavedPosition } from "./position.ts"
 import { annotateSpan, type Emit, makeRunContext, type RunContext } from "./runContext.ts"
 import { viewOf } from "./thread.ts"
@@ -16,7 +16,7 @@ export const run = Effect.fn("StateGraph.run")(function*<S, Input, U, E, R>(
   graph: Definition<S, Input, U, E, R>,
   options: RunOptions<Input, string>,
   emit: Emit<S, U>
-): Effect.fn.Return<RunResult<S, string>, E | RunError | ThreadUnfinished, R | Checkpointer> {
+): Effect.fn.Return<RunResult<S, string>, E | RunError, R | Checkpointer> {
   const { input, threadId } = options
   yield* annotateSpan(graph, threadId)
   const view = yield* viewOf(graph)
@@ -48,7 +48,7 @@ export const beginRun = <S, U, E, R>(
   completedSteps: number,
   state: S,
   outerTask?: string | undefined
-): Effect.Effect<RunResult<S, string>, E | RunError, R> => {
+): Effect.Effect<RunResult<S, string>, E | StepsError, R> => {
   const { graph, runId } = run
   const position = unsavedPosition(runId, head, {
     state,

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import type { InvalidInput } from "../../CheckpointError.ts"
 import type { Graph } from "./definition.ts"
-import type { Event, Settings } from "./model.ts"
+import type { RunEvent, Settings } from "./model.ts"
 import { resolveSettings, type RunSettings } from "./settings.ts"
 import type { Thread } from "./thread.ts"
 
@@ -17,7 +17,7 @@ export interface RunContext<in out S, in out U, out E, out R> extends Thread<S> 
 }
 
 /** Gives an event to the caller of `stream`. */
-export type Emit<S, U> = (event: Event<S, U, string>) => Effect.Effect<unknown>
+export type Emit<S, U> = (event: RunEvent<S, U, string>) => Effect.Effect<unknown>
 
 export const makeRunContext = Effect.fnUntraced(function*<S, U, E, R>(
   graph: Graph<S, U, E, R>,
@@ -30,7 +30,7 @@ export const makeRunContext = Effect.fnUntraced(function*<S, U, E, R>(
   return { graph, view, threadId, callerMetadata: settings.metadata, settings, emit, runId: uuidV7Unsafe() }
 })
 
-export const emitAll = <S, U>(emit: Emit<S, U>, events: ReadonlyArray<Event<S, U, string>>): Effect.Effect<void> =>
+export const emitAll = <S, U>(emit: Emit<S, U>, events: ReadonlyArray<RunEvent<S, U, string>>): Effect.Effect<void> =>
   Effect.forEach(events, emit, { discard: true })
 
 export const emitSaved = <S, U>(emit: Emit<S, U>, checkpoint: Checkpoint<S>): Effect.Effect<Checkpoint<S>> =>

@@ -1,5 +1,5 @@
 import * as Effect from "effect/Effect"
-import type { Event, RunError } from "./model.ts"
+import type { RunEvent, StepsError } from "./model.ts"
 import type { Position } from "./position.ts"
 import {
   decodeUpdate,
@@ -18,7 +18,7 @@ export interface StepOutcome<S, U> {
   /** How the tasks ended, in the order of the nodes. */
   readonly outcomes: ReadonlyArray<TaskOutcome<U>>
   /** Events about what the next save stores, to be emitted after it. */
-  readonly eventsAfterSave: ReadonlyArray<Event<S, U, string>>
+  readonly eventsAfterSave: ReadonlyArray<RunEvent<S, U, string>>
 }
 
 /** Makes a part of an uninterruptible effect interruptible. */
@@ -29,7 +29,7 @@ export const runStep = <S, U, E, R>(
   run: TaskRun<S, U, E, R>,
   position: Position<S>,
   restore: Restore
-): Effect.Effect<StepOutcome<S, U>, E | RunError, R> => {
+): Effect.Effect<StepOutcome<S, U>, E | StepsError, R> => {
   const { head, metadata, nextNodes, pendingWrites, state, stepId } = position
   const step: Step<S> = { id: stepId, number: metadata.step + 1, state, version: head?.version ?? 0, pendingWrites }
   return nextNodes.length === 1
@@ -40,7 +40,7 @@ export const runStep = <S, U, E, R>(
     : runTasks(run, position, step, restore)
 }
 
-const nodeFinished = <S, U>({ number }: Step<S>, { node, update }: Returned<U>): Event<S, U, string> => ({
+const nodeFinished = <S, U>({ number }: Step<S>, { node, update }: Returned<U>): RunEvent<S, U, string> => ({
   _tag: "NodeFinished",
   node,
   step: number,
@@ -53,12 +53,12 @@ const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
   position: Position<S>,
   step: Step<S>,
   restore: Restore
-): Effect.fn.Return<StepOutcome<S, U>, E | RunError, R> {
+): Effect.fn.Return<StepOutcome<S, U>, E | StepsError, R> {
   const { emit, graph, settings: { concurrency = "unbounded" }, threadId, view } = run
   const { nextNodes, pendingWrites } = position
   const location = { threadId, namespace: view.namespace, version: step.version }
   const outcomes = new Map<string, TaskOutcome<U>>()
-  const eventsAfterSave: Array<Event<S, U, string>> = []
+  const eventsAfterSave: Array<RunEvent<S, U, string>> = []
   let unfinished = nextNodes.filter((node) => pendingWrites[updateKey(node)] === undefined).length
 
   // Stores an update at once: the task does not run again, whatever happens to the others.
@@ -84,7 +84,7 @@ const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
       })
     )
 
-  const runOrRead = (node: string): Effect.Effect<void, E | RunError, R> => {
+  const runOrRead = (node: string): Effect.Effect<void, E | StepsError, R> => {
     const write = pendingWrites[updateKey(node)]
     return write === undefined
       ? runOne(node)

@@ -3,8 +3,9 @@ import { assert, describe } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import { patient } from "../laws/suite.ts"
-import { chain, fanOut } from "./graphs.ts"
+import { approval, chain, fanOut } from "./graphs.ts"
 import { elsewhere, fails, type Group, historyOf, refuses, setting, words, writesNothing } from "./suite.ts"
 
 const strategies = ["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"] as const
@@ -268,6 +269,54 @@ export const stepping: Group = (it) => {
         }
         yield* fails(StateGraph.resume(graph, { threadId }), "CheckpointNotFound")
         assert.deepStrictEqual(ran, [])
+      }))
+
+    it.effect("run, resume, stream and subgraph do the same in a pipe, where the graph is their last argument", () =>
+      Effect.gen(function*() {
+        const resultOf = <S, E, R>(
+          events: Stream.Stream<StateGraph.RunEvent<S, unknown, string>, E, R>
+        ): Effect.Effect<StateGraph.RunResult<S, string>, E, R> =>
+          Effect.map(Stream.runCollect(events), (all) => {
+            const last = all.at(-1)
+            return last?._tag === "Ended" ? last.result : assert.fail("no event has the result")
+          })
+        const first = yield* setting
+        const one = chain(first, {
+          nested: StateGraph.subgraph(approval(first), { input: () => ["in"], output: (state) => state.join(" ") })
+        })
+        const last = yield* setting
+        const two = chain(last, {
+          nested: approval(last).pipe(
+            StateGraph.subgraph({ input: () => ["in"], output: (state) => state.join(" ") })
+          )
+        })
+        const { threadId } = first
+        const begin = { threadId, input: ["before"] }
+        const answer = { threadId, response: "yes" }
+        const ways = {
+          data: [
+            yield* StateGraph.run(one, begin),
+            yield* StateGraph.resume(one, answer),
+            yield* resultOf(StateGraph.stream(one, begin)),
+            yield* resultOf(StateGraph.stream(one, answer))
+          ],
+          pipe: [
+            yield* two.pipe(StateGraph.run(begin)),
+            yield* two.pipe(StateGraph.resume(answer)),
+            yield* resultOf(two.pipe(StateGraph.stream(begin))),
+            yield* resultOf(two.pipe(StateGraph.stream(answer)))
+          ]
+        }
+        const ends = ways.data.map(({ _tag, checkpoint, state }) => [_tag, state, checkpoint.version])
+        const finished = ["before", "in a ask b"]
+        assert.deepStrictEqual(ends.map(([tag, state]) => [tag, state]), [
+          ["Interrupted", ["before"]],
+          ["Completed", finished],
+          ["Interrupted", ["before"]],
+          ["Completed", finished]
+        ])
+        assert.deepStrictEqual(ways.pipe.map(({ _tag, checkpoint, state }) => [_tag, state, checkpoint.version]), ends)
+        assert.deepStrictEqual(last.ran, first.ran)
       }))
 
     it.effect("nodes may have any names", () =>

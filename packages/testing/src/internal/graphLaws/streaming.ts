@@ -9,7 +9,7 @@ import { chain } from "./graphs.ts"
 import { Ask, failing, type Group, historyOf, setting, storeError, withFaults, words } from "./suite.ts"
 
 /** An event in a few words. */
-const brief = (event: StateGraph.Event<unknown, unknown, string>): string => {
+const brief = (event: StateGraph.RunEvent<unknown, unknown, string>): string => {
   switch (event._tag) {
     case "NodeStarted":
       return `${event.step} ${event.node}`
