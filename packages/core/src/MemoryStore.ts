@@ -28,6 +28,7 @@ import {
   type StoredThread,
   type ThreadCursor,
   type ThreadKey,
+  type ThreadQuery,
   type VersionId
 } from "./CheckpointStore.ts"
 import * as Json from "./internal/json.ts"
@@ -63,100 +64,12 @@ interface MemoryCheckpoint extends Omit<NewCheckpoint, "pendingWrites"> {
  * @since 0.1.0
  */
 export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() => {
-  const threads = new Map<string, MemoryThread>()
-
-  // Ids hold no U+0000, so two keys never meet.
-  const keyOf = (key: ThreadKey): string => `${key.namespace}\u0000${key.threadId}`
-
-  const put = (checkpoint: NewCheckpoint, condition: HeadCondition, now: number): Option.Option<SavedVersion> => {
-    const key = keyOf(checkpoint)
-    const thread = threads.get(key)
-    const head = thread?.versions.at(-1)
-    if (!meets(condition, head) || has(thread, checkpoint.checkpointId)) return Option.none()
-    const { keepsPendingWrites, resolvesInterrupts, threadId, namespace } = checkpoint
-    const version = (head?.version ?? 0) + 1
-    const saved: MemoryCheckpoint = {
-      ...checkpoint,
-      parent: checkpoint.parent ?? (head === undefined ? undefined : refOf(head)),
-      version,
-      keyframeVersion: isDelta(checkpoint) && head !== undefined ? head.keyframeVersion : version,
-      createdAt: Math.max(now, head?.createdAt ?? now),
-      pendingWrites: new Map([
-        ...(keepsPendingWrites ? head?.pendingWrites ?? [] : []),
-        ...entriesOf(checkpoint.pendingWrites)
-      ]),
-      tags: "[]",
-      resolved: false
-    }
-    if (resolvesInterrupts && head !== undefined) head.resolved = true
-    if (thread === undefined) {
-      threads.set(key, { threadId, namespace, createdAt: saved.createdAt, prunedThrough: 0, versions: [saved] })
-    } else {
-      thread.versions.push(saved)
-    }
-    return Option.some({ version, parent: saved.parent, createdAt: saved.createdAt })
-  }
-
-  const explainRefusal = (key: ThreadKey, checkpointId: string): Refusal => {
-    const thread = threads.get(keyOf(key))
-    return { head: thread?.versions.at(-1), idTaken: has(thread, checkpointId) }
-  }
-
-  const versionOf = (key: ThreadKey, { checkpointId, version }: VersionId): MemoryCheckpoint | undefined =>
-    visibleOf(threads.get(keyOf(key))).find((stored) =>
-      stored.version === version && stored.checkpointId === checkpointId
-    )
-
-  const prune = (query: PruneQuery, now: number): ReadonlyArray<PrunedThread> => {
-    const pruned: Array<PrunedThread> = []
-    for (const thread of Array.from(threads.values()).toSorted(byKey)) {
-      if (query.namespace !== undefined && query.namespace !== thread.namespace) continue
-      const head = thread.versions.at(-1)!
-      const idle = query.idleThreads !== undefined && head.createdAt < now - query.idleThreads
-      const deleted = idle && !thread.versions.some(isPinned)
-      const prunedThrough = Math.max(
-        thread.prunedThrough,
-        idle ? newestOf(thread) - 1 : 0,
-        query.maxVersions === undefined ? 0 : newestOf(thread) - query.maxVersions,
-        query.maxAge === undefined ? 0 : firstSince(thread, now - query.maxAge) - 1
-      )
-      const before = visibleOf(thread)
-      const after = before.filter((stored) => !deleted && (stored.version > prunedThrough || isPinned(stored)))
-      const isNeeded = (stored: MemoryCheckpoint): boolean =>
-        after.some((kept) => kept.keyframeVersion <= stored.version && stored.version <= kept.version)
-      const kept = thread.versions.filter(isNeeded)
-      if (after.length < before.length) {
-        pruned.push({
-          threadId: thread.threadId,
-          namespace: thread.namespace,
-          versions: before.length - after.length,
-          bytes: bytesOf(thread.versions) - bytesOf(kept),
-          deleted
-        })
-      }
-      if (query.dryRun) continue
-      if (deleted) threads.delete(keyOf(thread))
-      thread.prunedThrough = prunedThrough
-      thread.versions.splice(0, thread.versions.length, ...kept)
-    }
-    return pruned
-  }
-
+  const threads: Threads = new Map()
   return CheckpointStore.of({
-    put: (checkpoint, condition) => Effect.map(Clock.currentTimeMillis, (now) => put(checkpoint, condition, now)),
-    explainRefusal: (key, checkpointId) => Effect.sync(() => explainRefusal(key, checkpointId)),
-    read: (key, selector, count) =>
-      Effect.sync(() => {
-        const thread = threads.get(keyOf(key))
-        const fitting = (thread?.versions ?? [])
-          .filter((stored) => isVisible(thread!, stored) && fits(stored, selector))
-          .slice(-count)
-        const from = Math.min(...fitting.map((stored) => stored.keyframeVersion))
-        const to = fitting.at(-1)?.version ?? 0
-        return (thread?.versions ?? [])
-          .filter((stored) => from <= stored.version && stored.version <= to)
-          .map((stored) => toStored(thread!, stored))
-      }),
+    put: (checkpoint, condition) =>
+      Effect.map(Clock.currentTimeMillis, (now) => put(threads, checkpoint, condition, now)),
+    explainRefusal: (key, checkpointId) => Effect.sync(() => explainRefusal(threads.get(keyOf(key)), checkpointId)),
+    read: (key, selector, count) => Effect.sync(() => read(threads.get(keyOf(key)), selector, count)),
     list: (key, { before, limit }) =>
       Effect.sync(() =>
         visibleOf(threads.get(keyOf(key)))
@@ -165,42 +78,20 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
           .slice(0, limit)
           .map(toInfo)
       ),
-    threads: (query) =>
-      Effect.sync(() => {
-        const metadata = query.metadata === undefined ? undefined : Json.parse(query.metadata)
-        return Array.from(threads.values(), toThread)
-          .filter((thread) =>
-            (query.namespace === undefined || thread.namespace === query.namespace) &&
-            (metadata === undefined || Json.contains(Json.parse(thread.head.metadata), metadata)) &&
-            (query.interrupted === undefined || (thread.head.pendingInterrupts !== "[]") === query.interrupted) &&
-            (query.unfinished === undefined ||
-              (thread.head.nextNodes !== "[]") === query.unfinished)
-          )
-          .toSorted((a, b) => newestFirst(cursorOf(a), cursorOf(b)))
-          .filter((thread) => query.after === undefined || newestFirst(query.after, cursorOf(thread)) < 0)
-          .slice(0, query.limit)
-      }),
+    threads: (query) => Effect.sync(() => listThreads(threads, query)),
     setTags: (key, version, tags) =>
       Effect.sync(() => {
-        const thread = threads.get(keyOf(key))
-        const stored = visibleOf(thread).find((stored) => stored.version === version)
+        const stored = visibleOf(threads.get(keyOf(key))).find((stored) => stored.version === version)
         if (stored === undefined) return Option.none()
         stored.tags = tags
         return Option.some(toInfo(stored))
       }),
     savePendingWrites: (key, version, pendingWrites) =>
-      Effect.sync(() => {
-        const stored = versionOf(key, version)
-        if (stored === undefined) return false
-        for (const [task, value] of entriesOf(pendingWrites)) {
-          if (!stored.pendingWrites.has(task)) stored.pendingWrites.set(task, value)
-        }
-        return true
-      }),
+      Effect.sync(() => savePendingWrites(versionOf(threads.get(keyOf(key)), version), pendingWrites)),
     readPendingWrites: (key, version) =>
       Effect.sync(() =>
         Option.map(
-          Option.fromUndefinedOr(versionOf(key, version)),
+          Option.fromUndefinedOr(versionOf(threads.get(keyOf(key)), version)),
           ({ pendingWrites }) => Array.from(pendingWrites, ([task, value]): PendingWrite => ({ task, value }))
         )
       ),
@@ -210,7 +101,7 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
         threads.delete(keyOf(key))
         return versions
       }),
-    prune: (query) => Stream.fromEffect(Effect.map(Clock.currentTimeMillis, (now) => prune(query, now))),
+    prune: (query) => Stream.fromEffect(Effect.map(Clock.currentTimeMillis, (now) => prune(threads, query, now))),
     health: Effect.void,
     inTransaction: Effect.succeed(false)
   })
@@ -223,6 +114,151 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
  * @since 0.1.0
  */
 export const layer: Layer.Layer<CheckpointStore> = Layer.effect(CheckpointStore, make)
+
+type Threads = Map<string, MemoryThread>
+
+// Ids hold no U+0000, so two keys never meet.
+const keyOf = (key: ThreadKey): string => `${key.namespace}\u0000${key.threadId}`
+
+// -----------------------------------------------------------------------------
+// operations
+// -----------------------------------------------------------------------------
+
+const put = (
+  threads: Threads,
+  checkpoint: NewCheckpoint,
+  condition: HeadCondition,
+  now: number
+): Option.Option<SavedVersion> => {
+  const key = keyOf(checkpoint)
+  const thread = threads.get(key)
+  const head = thread?.versions.at(-1)
+  if (!meets(condition, head) || has(thread, checkpoint.checkpointId)) return Option.none()
+  const saved = follow(checkpoint, head, now)
+  if (checkpoint.resolvesInterrupts && head !== undefined) head.resolved = true
+  if (thread === undefined) {
+    const { createdAt, namespace, threadId } = saved
+    threads.set(key, { threadId, namespace, createdAt, prunedThrough: 0, versions: [saved] })
+  } else {
+    thread.versions.push(saved)
+  }
+  return Option.some({ version: saved.version, parent: saved.parent, createdAt: saved.createdAt })
+}
+
+/** A checkpoint as the version after `head`. */
+const follow = (checkpoint: NewCheckpoint, head: MemoryCheckpoint | undefined, now: number): MemoryCheckpoint => {
+  const version = (head?.version ?? 0) + 1
+  return {
+    ...checkpoint,
+    parent: checkpoint.parent ?? (head === undefined ? undefined : refOf(head)),
+    version,
+    keyframeVersion: isDelta(checkpoint) && head !== undefined ? head.keyframeVersion : version,
+    createdAt: Math.max(now, head?.createdAt ?? now),
+    pendingWrites: new Map([
+      ...(checkpoint.keepsPendingWrites ? head?.pendingWrites ?? [] : []),
+      ...entriesOf(checkpoint.pendingWrites)
+    ]),
+    tags: "[]",
+    resolved: false
+  }
+}
+
+const explainRefusal = (thread: MemoryThread | undefined, checkpointId: string): Refusal => ({
+  head: thread?.versions.at(-1),
+  idTaken: has(thread, checkpointId)
+})
+
+const read = (
+  thread: MemoryThread | undefined,
+  selector: Selector,
+  count: number
+): ReadonlyArray<StoredCheckpoint> => {
+  if (thread === undefined) return []
+  const fitting = thread.versions.filter((stored) => isVisible(thread, stored) && fits(stored, selector)).slice(-count)
+  const from = Math.min(...fitting.map((stored) => stored.keyframeVersion))
+  const to = fitting.at(-1)?.version ?? 0
+  return thread.versions
+    .filter((stored) => from <= stored.version && stored.version <= to)
+    .map((stored) => toStored(thread, stored))
+}
+
+const listThreads = (threads: Threads, query: ThreadQuery): ReadonlyArray<StoredThread> => {
+  const metadata = query.metadata === undefined ? undefined : Json.parse(query.metadata)
+  return Array.from(threads.values(), toThread)
+    .filter(({ head, namespace }) =>
+      (query.namespace === undefined || namespace === query.namespace) &&
+      (metadata === undefined || Json.contains(Json.parse(head.metadata), metadata)) &&
+      (query.interrupted === undefined || (head.pendingInterrupts !== "[]") === query.interrupted) &&
+      (query.unfinished === undefined || (head.nextNodes !== "[]") === query.unfinished)
+    )
+    .toSorted((a, b) => newestFirst(cursorOf(a), cursorOf(b)))
+    .filter((thread) => query.after === undefined || newestFirst(query.after, cursorOf(thread)) < 0)
+    .slice(0, query.limit)
+}
+
+const savePendingWrites = (stored: MemoryCheckpoint | undefined, pendingWrites: string): boolean => {
+  if (stored === undefined) return false
+  for (const [task, value] of entriesOf(pendingWrites)) {
+    if (!stored.pendingWrites.has(task)) stored.pendingWrites.set(task, value)
+  }
+  return true
+}
+
+// -----------------------------------------------------------------------------
+// retention
+// -----------------------------------------------------------------------------
+
+const prune = (threads: Threads, query: PruneQuery, now: number): ReadonlyArray<PrunedThread> => {
+  const pruned: Array<PrunedThread> = []
+  for (const thread of Array.from(threads.values()).toSorted(byKey)) {
+    if (query.namespace !== undefined && query.namespace !== thread.namespace) continue
+    const { deleted, prunedThrough } = due(thread, query, now)
+    const before = visibleOf(thread)
+    const after = before.filter((stored) => !deleted && (stored.version > prunedThrough || isPinned(stored)))
+    const isNeeded = (stored: MemoryCheckpoint): boolean =>
+      after.some((kept) => kept.keyframeVersion <= stored.version && stored.version <= kept.version)
+    const kept = thread.versions.filter(isNeeded)
+    if (after.length < before.length) {
+      pruned.push({
+        threadId: thread.threadId,
+        namespace: thread.namespace,
+        versions: before.length - after.length,
+        bytes: bytesOf(thread.versions) - bytesOf(kept),
+        deleted
+      })
+    }
+    if (query.dryRun) continue
+    if (deleted) threads.delete(keyOf(thread))
+    thread.prunedThrough = prunedThrough
+    thread.versions.splice(0, thread.versions.length, ...kept)
+  }
+  return pruned
+}
+
+/** Whether a policy removes a thread, and up to which version otherwise. */
+const due = (thread: MemoryThread, query: PruneQuery, now: number) => {
+  const newest = newestOf(thread)
+  const idle = query.idleThreads !== undefined && thread.versions.at(-1)!.createdAt < now - query.idleThreads
+  return {
+    deleted: idle && !thread.versions.some(isPinned),
+    prunedThrough: Math.max(
+      thread.prunedThrough,
+      idle ? newest - 1 : 0,
+      query.maxVersions === undefined ? 0 : newest - query.maxVersions,
+      query.maxAge === undefined ? 0 : firstSince(thread, now - query.maxAge) - 1
+    )
+  }
+}
+
+// -----------------------------------------------------------------------------
+// versions
+// -----------------------------------------------------------------------------
+
+const versionOf = (
+  thread: MemoryThread | undefined,
+  { checkpointId, version }: VersionId
+): MemoryCheckpoint | undefined =>
+  visibleOf(thread).find((stored) => stored.version === version && stored.checkpointId === checkpointId)
 
 const byKey: Order.Order<ThreadKey> = Order.combine(
   Order.mapInput(Order.String, (key: ThreadKey) => key.namespace),
