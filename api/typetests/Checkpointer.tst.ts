@@ -182,9 +182,13 @@ describe("Checkpointer", () => {
   })
 
   it("is built over any store", () => {
-    expect(Checkpointer.layer()).type.toBe<
-      Layer.Layer<Checkpointer.Checkpointer, CheckpointError.InvalidInput, CheckpointStore.CheckpointStore>
-    >()
+    type OverStore = Layer.Layer<
+      Checkpointer.Checkpointer,
+      CheckpointError.InvalidInput,
+      CheckpointStore.CheckpointStore
+    >
+    expect(Checkpointer.layer).type.toBe<OverStore>()
+    expect(Checkpointer.layerWith({ maxStateBytes: 1000 })).type.toBe<OverStore>()
   })
 
   it("needs nothing in memory and cannot fail to build", () => {

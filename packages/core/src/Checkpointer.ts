@@ -223,14 +223,24 @@ export const make = Effect.fnUntraced(function*(
 // -----------------------------------------------------------------------------
 
 /**
+ * Provides the service over the store in the context, with its settings.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerWith = (
+  options: Options
+): Layer.Layer<Checkpointer, InvalidInput, CheckpointStore.CheckpointStore> => Layer.effect(Checkpointer, make(options))
+
+/**
  * Provides the service over the store in the context.
+ *
+ * @see {@link layerWith} to change its settings
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (
-  options?: Options | undefined
-): Layer.Layer<Checkpointer, InvalidInput, CheckpointStore.CheckpointStore> => Layer.effect(Checkpointer, make(options))
+export const layer: Layer.Layer<Checkpointer, InvalidInput, CheckpointStore.CheckpointStore> = layerWith({})
 
 /**
  * Provides the service in the memory of this process, for unit tests. It is empty each time the layer is built. Its

@@ -32,7 +32,7 @@ const failing = (errors: Array<CheckpointError.StoreError | undefined>, after: "
 const retry = Schedule.recurs(3)
 
 const over = (store: Layer.Layer<CheckpointStore.CheckpointStore>) =>
-  Checkpointer.layer({ retry }).pipe(Layer.provideMerge(store))
+  Checkpointer.layerWith({ retry }).pipe(Layer.provideMerge(store))
 
 const counted = Effect.map(Metric.snapshot, (snapshots) =>
   Object.fromEntries(
@@ -137,7 +137,7 @@ describe("retries", () => {
       yield* Effect.flip(checkpointer.append({ threadId: "t", state: 1 }))
       assert.strictEqual((yield* checkpointer.append({ threadId: "t", state: 1 })).version, 1)
     }).pipe(Effect.provide(
-      Checkpointer.layer({ retry }).pipe(Layer.provideMerge(
+      Checkpointer.layerWith({ retry }).pipe(Layer.provideMerge(
         Layer.effect(
           CheckpointStore.CheckpointStore,
           Effect.map(

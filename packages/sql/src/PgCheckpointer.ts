@@ -108,7 +108,7 @@ export const layer = (
 export const layerStorage = (
   options?: Options | undefined
 ): Layer.Layer<Services, InvalidInput | StoreError, PgClient.PgClient> =>
-  Checkpointer.layer(options).pipe(Layer.provideMerge(Layer.effect(
+  Checkpointer.layerWith(options ?? {}).pipe(Layer.provideMerge(Layer.effect(
     CheckpointStore.CheckpointStore,
     Effect.gen(function*() {
       const { session, sql, tables } = yield* open(options)

@@ -1,7 +1,7 @@
 import { Checkpointer } from "@effect-checkpoint/core"
 import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
-import { Arbitrary, Effect, Result, Schema } from "effect"
+import { Arbitrary, Effect, Layer, Result, Schema } from "effect"
 import * as Delta from "../../core/src/internal/delta.ts"
 import { Database, pgLayer, some } from "./support.ts"
 
@@ -80,91 +80,94 @@ const compared = Effect.fnUntraced(function*(versions: ReadonlyArray<ReadonlyArr
   return deltas.length
 })
 
-layer(Database.layer, { excludeTestServices: true })("the view of the database", (it) => {
-  it.effect.prop(
-    "has each version as the service reads it, whatever has changed",
-    [Arbitrary.array(Arbitrary.array(Arbitrary.schema(Change), { minLength: 1, maxLength: 12 }), {
-      minLength: 1,
-      maxLength: 8
-    })],
-    ([versions]) => compared(versions).pipe(Effect.provide(pgLayer({ schema: "view" }))),
-    { arbitrary: { runs: 60, seed: "view" } }
-  )
+layer(pgLayer({ schema: "view" }).pipe(Layer.provideMerge(Database.layer)), { excludeTestServices: true })(
+  "the view of the database",
+  (it) => {
+    it.effect.prop(
+      "has each version as the service reads it, whatever has changed",
+      [Arbitrary.array(Arbitrary.array(Arbitrary.schema(Change), { minLength: 1, maxLength: 12 }), {
+        minLength: 1,
+        maxLength: 8
+      })],
+      ([versions]) => compared(versions),
+      { arbitrary: { runs: 60, seed: "view" } }
+    )
 
-  it.effect("has what was changed in several places of one delta", () =>
-    Effect.gen(function*() {
-      const at = ["list", "deep"] as const
-      const keys = ["a", "", "/", "~1", "0", "-"] as const
-      const versions: ReadonlyArray<ReadonlyArray<typeof Change.Type>> = [
-        at.map((at) => ({ _tag: "Append", at, values: [1, [2], { three: 3 }, [], "five", null] })),
-        keys.flatMap((
-          key
-        ) => [{ _tag: "Set", at: "keys", key, value: [key] }, { _tag: "Set", at: "state", key, value: key }]),
-        [
-          { _tag: "Append", at: "list", values: ["a", "b"] },
-          ...keys.map((key) => ({ _tag: "Set", at: "keys", key, value: { [key]: 1 } }) as const),
-          { _tag: "Append", at: "deep", values: ["c", "d"] },
-          { _tag: "Unset", at: "keys", key: "a" },
-          { _tag: "Set", at: "keys", key: "/", value: null },
-          { _tag: "Unset", at: "state", key: "0" }
-        ],
-        at.flatMap((at) => [
-          { _tag: "Replace", at, index: 0, value: "first" },
-          { _tag: "Drop", at, index: 2, count: 2 },
-          { _tag: "Insert", at, index: 1, value: "second" },
-          { _tag: "Append", at, values: ["last", "of all"] }
-        ])
-      ]
-      assert.strictEqual(yield* compared(versions), versions.length)
-    }).pipe(Effect.provide(pgLayer({ schema: "view" }))))
-
-  it.effect.prop(
-    "applies any patch of add, remove and replace as the service does",
-    [Arbitrary.array(
-      Arbitrary.schema(Schema.Struct({
-        op: Schema.Literals(["add", "replace", "remove"]),
-        path: Schema.Literals(["", "/list", "/list", "/list", "/keys", "/keys", "/tree/0", "/tree/0/"]),
-        key: Schema.Literals(["0", "1", "2", "3", "4", "a", "~0", "~1", ""]),
-        value: Schema.Literals([1, 2, 3])
-      })),
-      { minLength: 1, maxLength: 24 }
-    )],
-    ([operations]) =>
+    it.effect("has what was changed in several places of one delta", () =>
       Effect.gen(function*() {
-        const sql = yield* PgClient.PgClient
-        const before = { list: [0, 1, 2], keys: { a: 0, "": 1 }, tree: [[3, 4], { "": [5] }] }
-        // Those that do not fit where they come are left out.
-        const patch: Array<Schema.Json> = []
-        let after: Schema.Json = before
-        for (const { key, op, path, value } of operations) {
-          const operation = { op, path: `${path}/${key}`, ...(op === "remove" ? {} : { value }) }
-          const applied = Delta.apply([operation], after, new WeakSet())
-          if (Result.isFailure(applied)) continue
-          patch.push(operation)
-          after = applied.success
-        }
-        const [row] = yield* sql<{ readonly state: Schema.Json }>`
-          SELECT view.checkpoint_patch(${JSON.stringify(before)}::jsonb, ${JSON.stringify(patch)}::jsonb) AS state`
-        assert.deepStrictEqual(row!.state, after, JSON.stringify(patch))
-      }).pipe(Effect.provide(pgLayer({ schema: "view" }))),
-    { arbitrary: { runs: 300, seed: "patch" } }
-  )
+        const at = ["list", "deep"] as const
+        const keys = ["a", "", "/", "~1", "0", "-"] as const
+        const versions: ReadonlyArray<ReadonlyArray<typeof Change.Type>> = [
+          at.map((at) => ({ _tag: "Append", at, values: [1, [2], { three: 3 }, [], "five", null] })),
+          keys.flatMap((
+            key
+          ) => [{ _tag: "Set", at: "keys", key, value: [key] }, { _tag: "Set", at: "state", key, value: key }]),
+          [
+            { _tag: "Append", at: "list", values: ["a", "b"] },
+            ...keys.map((key) => ({ _tag: "Set", at: "keys", key, value: { [key]: 1 } }) as const),
+            { _tag: "Append", at: "deep", values: ["c", "d"] },
+            { _tag: "Unset", at: "keys", key: "a" },
+            { _tag: "Set", at: "keys", key: "/", value: null },
+            { _tag: "Unset", at: "state", key: "0" }
+          ],
+          at.flatMap((at) => [
+            { _tag: "Replace", at, index: 0, value: "first" },
+            { _tag: "Drop", at, index: 2, count: 2 },
+            { _tag: "Insert", at, index: 1, value: "second" },
+            { _tag: "Append", at, values: ["last", "of all"] }
+          ])
+        ]
+        assert.strictEqual(yield* compared(versions), versions.length)
+      }))
 
-  it.effect("has a state that is a list", () =>
-    Effect.gen(function*() {
-      const checkpointer = yield* Checkpointer.Checkpointer
-      const sql = yield* PgClient.PgClient
-      const filler = "a part that stays as it is. ".repeat(100)
-      const states = [
-        [filler],
-        [filler, 1, [2], null],
-        [filler, 0, [2, 3], "four", "five"],
-        [filler, {}, 6]
-      ]
-      for (const state of states) yield* checkpointer.append({ threadId: "t", state })
-      const rows = yield* sql`SELECT state FROM list.checkpoint_states ORDER BY version`
-      assert.deepStrictEqual(rows.map((row) => row.state), states)
-      const deltas = yield* sql`SELECT FROM list.checkpoints WHERE format = 3`
-      assert.strictEqual(deltas.length, 3)
-    }).pipe(Effect.provide(pgLayer({ schema: "list" }))))
-})
+    it.effect.prop(
+      "applies any patch of add, remove and replace as the service does",
+      [Arbitrary.array(
+        Arbitrary.schema(Schema.Struct({
+          op: Schema.Literals(["add", "replace", "remove"]),
+          path: Schema.Literals(["", "/list", "/list", "/list", "/keys", "/keys", "/tree/0", "/tree/0/"]),
+          key: Schema.Literals(["0", "1", "2", "3", "4", "a", "~0", "~1", ""]),
+          value: Schema.Literals([1, 2, 3])
+        })),
+        { minLength: 1, maxLength: 24 }
+      )],
+      ([operations]) =>
+        Effect.gen(function*() {
+          const sql = yield* PgClient.PgClient
+          const before = { list: [0, 1, 2], keys: { a: 0, "": 1 }, tree: [[3, 4], { "": [5] }] }
+          // Those that do not fit where they come are left out.
+          const patch: Array<Schema.Json> = []
+          let after: Schema.Json = before
+          for (const { key, op, path, value } of operations) {
+            const operation = { op, path: `${path}/${key}`, ...(op === "remove" ? {} : { value }) }
+            const applied = Delta.apply([operation], after, new WeakSet())
+            if (Result.isFailure(applied)) continue
+            patch.push(operation)
+            after = applied.success
+          }
+          const [row] = yield* sql<{ readonly state: Schema.Json }>`
+          SELECT view.checkpoint_patch(${JSON.stringify(before)}::jsonb, ${JSON.stringify(patch)}::jsonb) AS state`
+          assert.deepStrictEqual(row!.state, after, JSON.stringify(patch))
+        }),
+      { arbitrary: { runs: 300, seed: "patch" } }
+    )
+
+    it.effect("has a state that is a list", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const sql = yield* PgClient.PgClient
+        const filler = "a part that stays as it is. ".repeat(100)
+        const states = [
+          [filler],
+          [filler, 1, [2], null],
+          [filler, 0, [2, 3], "four", "five"],
+          [filler, {}, 6]
+        ]
+        for (const state of states) yield* checkpointer.append({ threadId: "t", state })
+        const rows = yield* sql`SELECT state FROM list.checkpoint_states ORDER BY version`
+        assert.deepStrictEqual(rows.map((row) => row.state), states)
+        const deltas = yield* sql`SELECT FROM list.checkpoints WHERE format = 3`
+        assert.strictEqual(deltas.length, 3)
+      }).pipe(Effect.provide(pgLayer({ schema: "list" }))))
+  }
+)

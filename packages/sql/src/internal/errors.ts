@@ -11,7 +11,7 @@ import type { SqlError } from "effect/sql/SqlError"
  */
 export const toStoreError = (operation: string, error: SqlError): CheckpointError.StoreError => {
   const { cause, operation: phase } = error.reason
-  const code = Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : undefined
+  const code = codeOf(error)
   const verdict = isSqlState(code) ? bySqlState(code) : byTag(error.reason._tag, phase)
   const text = Predicate.hasProperty(cause, "message") && Predicate.isString(cause.message) && cause.message !== ""
     ? cause.message
@@ -26,6 +26,12 @@ export const toStoreError = (operation: string, error: SqlError): CheckpointErro
     outcome: verdict.outcome
   })
 }
+
+const codeOf = ({ reason: { cause } }: SqlError): string | undefined =>
+  Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : undefined
+
+/** Whether a statement was refused only because an earlier one of its transaction had failed. */
+export const isAftermath = (error: SqlError): boolean => codeOf(error) === "25P02"
 
 interface Verdict {
   readonly reason: new(

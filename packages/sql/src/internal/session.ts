@@ -8,7 +8,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { Connection } from "effect/sql/SqlConnection"
 import { isSqlError, SqlError, StatementTimeoutError } from "effect/sql/SqlError"
-import { toStoreError } from "./errors.ts"
+import { isAftermath, toStoreError } from "./errors.ts"
 
 /**
  * How statements get a connection, how long they may take, and what their
@@ -77,14 +77,19 @@ export const make = (sql: PgClient, options: SessionOptions): Session => {
   /**
    * A connection on which every statement has its time, those that begin and end
    * a transaction included. A statement that is given up is cancelled, and the
-   * driver closes a connection on which that has no effect.
+   * driver closes a connection on which that has no effect. Statements after one that failed are refused without its
+   * reason, and fail with its error instead.
    */
   const timed = (operation: string, connection: Connection, onTimeout: Effect.Effect<unknown>): Connection => {
+    let failure: SqlError | undefined
     const within = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
       Effect.raceFirst(
         statement,
         Effect.flatMap(Effect.sleep(options.statementTimeout), () => Effect.andThen(onTimeout, Effect.fail(late)))
-      )
+      ).pipe(Effect.mapError((error) => {
+        if (failure === undefined || !isAftermath(error)) failure = error
+        return failure
+      }))
     const late = new SqlError({
       reason: new StatementTimeoutError({ cause: tooLate(operation), message: "no answer in time", operation })
     })

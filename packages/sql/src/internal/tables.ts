@@ -9,10 +9,6 @@ export interface Tables {
   readonly checkpoints: Fragment
   readonly pendingWrites: Fragment
   readonly leases: Fragment
-  readonly states: Fragment
-  /** The function that applies a delta, and the one that folds a version. */
-  readonly patch: Fragment
-  readonly state: Fragment
   readonly migrations: Fragment
   /** As the migrator wants it, which quotes it as an identifier. */
   readonly migrationsTable: string
@@ -28,9 +24,6 @@ export const make = (schema: string): Tables => {
     checkpoints: table("checkpoints"),
     pendingWrites: table("checkpoint_pending_writes"),
     leases: table("checkpoint_leases"),
-    states: table("checkpoint_states"),
-    patch: table("checkpoint_patch"),
-    state: table("checkpoint_state"),
     migrations: table("checkpoint_migrations"),
     migrationsTable: `${schema}.checkpoint_migrations`
   }

@@ -1,4 +1,4 @@
-import { Format, type ParentRef, type StoredInfo } from "@effect-checkpoint/core/CheckpointStore"
+import type { ParentRef, StoredInfo } from "@effect-checkpoint/core/CheckpointStore"
 import { type Fragment, fragment, literal } from "../fragment.ts"
 
 /** A checkpoint without its state, as `info` selects it. */
@@ -53,11 +53,3 @@ export const millis = (column: string): string => `(extract(epoch FROM ${column}
 /** A time from its milliseconds since 1970. */
 export const timestamp = (epochMillis: number): Fragment =>
   fragment`(timestamptz 'epoch' + ${String(epochMillis)}::float8 * interval '1 millisecond')`
-
-const deltaFormats: ReadonlyArray<number> = [Format.delta, Format.deltaEscaped]
-
-/** Whether a payload of this format is a change of the version before. */
-export const isDeltaFormat = (format: number): boolean => deltaFormats.includes(format)
-
-/** Whether the payload of a row is a change of the version before. */
-export const isDelta = (alias: string): Fragment => literal(`${alias}.format IN (${deltaFormats.join(", ")})`)

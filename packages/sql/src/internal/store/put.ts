@@ -9,9 +9,10 @@ import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SqlError } from "effect/sql/SqlError"
+import { isDelta } from "../formats.ts"
 import type { Session } from "../session.ts"
 import type { Tables } from "../tables.ts"
-import { isDeltaFormat, millis, type ParentColumns, toParent } from "./columns.ts"
+import { millis, type ParentColumns, toParent } from "./columns.ts"
 
 interface SavedRow extends ParentColumns {
   readonly version: number
@@ -115,7 +116,7 @@ const formOf = (checkpoint: NewCheckpoint, condition: HeadCondition): Form => {
     case "NoThread":
       return "create"
     case "At":
-      return isDeltaFormat(checkpoint.payload.format) ? "delta" : "keyframe"
+      return isDelta(checkpoint.payload.format) ? "delta" : "keyframe"
   }
 }
 

@@ -4,11 +4,12 @@ import * as Keyframe from "@effect-checkpoint/core/Keyframe"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Formats from "../../formats.ts"
 import { type Fragment, fragment, literal } from "../../fragment.ts"
 import type { Session } from "../../session.ts"
 import type { Tables } from "../../tables.ts"
 import { chain, type ChainRow, toCheckpoint } from "../chain.ts"
-import { isDelta, millis } from "../columns.ts"
+import { millis } from "../columns.ts"
 import { ofThread, withHead } from "../head.ts"
 import type { Renewal } from "./lease.ts"
 import type { Retrying } from "./retrying.ts"
@@ -94,3 +95,5 @@ const rewrite = (sql: PgClient, tables: Tables, delta: StoredCheckpoint, keyfram
          AND c.checkpoint_id = ${delta.checkpointId}
          AND ${literal(millis("c.created_at"))} = ${String(delta.createdAt)}::float8
       RETURNING c.version`
+
+const isDelta = (alias: string): Fragment => literal(`${alias}.format IN (${Formats.deltas})`)

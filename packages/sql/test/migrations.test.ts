@@ -1,0 +1,102 @@
+import { Checkpointer } from "@effect-checkpoint/core"
+import { PgCheckpointer } from "@effect-checkpoint/sql"
+import { PgClient } from "@effect/sql-pg"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer, Schedule } from "effect"
+import { clientLayer, Database, pgLayer, withUser } from "./support.ts"
+
+/** What each way to start says of a schema. */
+const refusals = Effect.fnUntraced(function*(schema: string) {
+  const starts = {
+    layer: Effect.scoped(Layer.build(PgCheckpointer.layer({ schema }))),
+    layerStorage: Effect.scoped(Layer.build(PgCheckpointer.layerStorage({ schema }))),
+    migrate: PgCheckpointer.migrate({ schema })
+  }
+  return yield* Effect.forEach(Object.values(starts), (start) => Effect.flip(start))
+})
+
+const tablesOf = (schema: string) =>
+  PgClient.PgClient.use((sql) =>
+    sql`SELECT relname FROM pg_class WHERE relnamespace = ${schema}::text::regnamespace AND relkind = 'r'`
+  )
+
+layer(Database.layer, { excludeTestServices: true })("migrations", (it) => {
+  it.effect("refuse a schema of version 0.1, in every way to start, and say what to do", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      yield* sql`CREATE SCHEMA first`
+      yield* sql`CREATE TABLE first.checkpoint_migrations (migration_id integer PRIMARY KEY, name text NOT NULL)`
+      yield* sql`INSERT INTO first.checkpoint_migrations VALUES (1, 'create_tables')`
+      yield* sql`CREATE SCHEMA unrecorded`
+      yield* sql`CREATE TABLE unrecorded.checkpoint_writes (thread_id text)`
+      for (const schema of ["first", "unrecorded"]) {
+        const before = yield* tablesOf(schema)
+        for (const error of yield* refusals(schema)) {
+          assert.nestedInclude(error, {
+            _tag: "StoreError",
+            "reason._tag": "SchemaIncompatible",
+            outcome: "NotApplied",
+            isRetryable: false
+          })
+          assert.include(error.message, "created by version 0.1, which was never published")
+          assert.include(error.message, `DROP SCHEMA "${schema}" CASCADE`)
+          assert.include(error.message, "option \"schema\"")
+        }
+        assert.deepStrictEqual(yield* tablesOf(schema), before)
+      }
+    }).pipe(Effect.provide(clientLayer())))
+
+  it.effect("refuse tables that another development version created, in every way to start and in health", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const sql = yield* PgClient.PgClient
+      yield* checkpointer.health
+      yield* sql`UPDATE development.checkpoint_migrations SET name = 'create_tables_0123456789abcdef'`
+      for (const error of [...(yield* refusals("development")), yield* Effect.flip(checkpointer.health)]) {
+        assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": "SchemaIncompatible", isRetryable: false })
+        assert.include(error.message, "created by another development version")
+        assert.include(error.message, `DROP SCHEMA "development" CASCADE`)
+      }
+    }).pipe(Effect.provide(pgLayer({ schema: "development" }))))
+
+  it.effect("are recorded under the same names in every schema", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const names = yield* Effect.forEach(["one", "$function$ \"two\""], (schema) =>
+        Effect.andThen(
+          PgCheckpointer.migrate({ schema }),
+          sql`SELECT migration_id, name FROM ${sql(`${schema}.checkpoint_migrations`)} ORDER BY migration_id`
+        ))
+      assert.deepStrictEqual(names[0], names[1])
+      assert.match(String(names[0]![0]!["name"]), /^create_tables_[0-9a-f]{16}$/)
+    }).pipe(Effect.provide(clientLayer())))
+
+  it.effect("let 8 services start at once where transactions are repeatable read by default", () =>
+    Effect.gen(function*() {
+      const isolated = { startupParameters: { default_transaction_isolation: "repeatable read" }, maxConnections: 2 }
+      const versions = yield* Effect.forEach(
+        Array.from({ length: 8 }, (_, i) => `thread ${i}`),
+        (threadId) =>
+          Checkpointer.Checkpointer.use((checkpointer) => checkpointer.create({ threadId, state: 1 })).pipe(
+            Effect.provide(Layer.fresh(pgLayer({ schema: "isolated", retry: Schedule.recurs(0) }, isolated)))
+          ),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(versions.map(({ version }) => version), Array(8).fill(1))
+    }))
+
+  it.effect("that fail report the statement that failed first", () =>
+    Effect.gen(function*() {
+      const { url } = yield* Database
+      const sql = yield* PgClient.PgClient
+      yield* sql`CREATE SCHEMA foreign_to`
+      yield* sql`CREATE ROLE may_create_nothing LOGIN PASSWORD 'secret word'`
+      yield* sql`GRANT USAGE ON SCHEMA foreign_to TO may_create_nothing`
+      const error = yield* Effect.flip(PgCheckpointer.migrate({ schema: "foreign_to" })).pipe(
+        Effect.provide(PgClient.layer({ url: withUser(url, "may_create_nothing", "secret word") }))
+      )
+      assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": "Permission", outcome: "NotApplied" })
+      yield* sql`DROP OWNED BY may_create_nothing`
+      yield* sql`DROP ROLE may_create_nothing`
+    }).pipe(Effect.provide(clientLayer())))
+})
