@@ -104,6 +104,33 @@ describe("a delta", () => {
     assert.isUndefined(Delta.diff({ a: { b: 1 } }, { a: { b: nest(999) } }))
   })
 
+  it("is stored unless it is larger than half of the state", () => {
+    const chain = { keyframeVersion: 1, keyframeBytes: 10_000, deltaBytes: 0 }
+    assert.isTrue(Delta.continues(chain, 1, 5000, 10_000))
+    assert.isFalse(Delta.continues(chain, 1, 5001, 10_000))
+    // Also of a state so small that nothing else would end its chain.
+    const small = { keyframeVersion: 1, keyframeBytes: 20, deltaBytes: 0 }
+    assert.isTrue(Delta.continues(small, 1, 10, 20))
+    assert.isFalse(Delta.continues(small, 1, 11, 20))
+  })
+
+  it("is stored while all deltas of its chain, with 200 bytes a row, are smaller than the state or 4 KiB", () => {
+    const chain = (deltaBytes: number) => ({ keyframeVersion: 1, keyframeBytes: 3000, deltaBytes })
+    // Two rows are read: the one before, and this one.
+    assert.isTrue(Delta.continues(chain(9499), 2, 100, 10_000))
+    assert.isFalse(Delta.continues(chain(9500), 2, 100, 10_000))
+    assert.isTrue(Delta.continues(chain(9299), 3, 100, 10_000))
+    assert.isFalse(Delta.continues(chain(9300), 3, 100, 10_000))
+    assert.isTrue(Delta.continues(chain(3595), 2, 100, 1000))
+    assert.isFalse(Delta.continues(chain(3596), 2, 100, 1000))
+  })
+
+  it("is stored while its chain with the keyframe is smaller than two states", () => {
+    const chain = (keyframeBytes: number) => ({ keyframeVersion: 1, keyframeBytes, deltaBytes: 2000 })
+    assert.isTrue(Delta.continues(chain(17_699), 1, 100, 10_000))
+    assert.isFalse(Delta.continues(chain(17_700), 1, 100, 10_000))
+  })
+
   it("that does not fit is refused, and changes nothing", () => {
     const state = { list: [1, 2], text: "x" }
     for (

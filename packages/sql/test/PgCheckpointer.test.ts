@@ -124,7 +124,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         }
       }).pipe(Effect.provide(inSchema("unknown"))))
 
-    it.effect("no hot read scans a table", () =>
+    it.effect("no hot read scans a table, and open threads are read from an index that has no others", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const counters = yield* Counters
@@ -182,8 +182,15 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           for (const statement of statements) {
             const plan = yield* explain(statement)
             assert.notInclude(plan, "Seq Scan", `${name}: ${plan}`)
+            if (name === "interrupted" || name === "unfinished") {
+              assert.include(plan, "checkpoint_threads_open", `${name}: ${plan}`)
+            }
           }
         }
+        const [sizes] = yield* sql<{ readonly open: number; readonly all: number }>`
+          SELECT pg_relation_size('plans.checkpoint_threads_open')::float8 AS open,
+                 pg_relation_size('plans.checkpoint_threads_by_activity')::float8 AS all`
+        assert.isBelow(sizes!.open, sizes!.all / 4)
       }).pipe(Effect.provide(inSchema("plans"))))
   })
 

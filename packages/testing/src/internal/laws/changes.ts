@@ -18,6 +18,7 @@ import {
   patient,
   plainThread,
   range,
+  refOf,
   stateAt,
   versionsOf
 } from "./suite.ts"
@@ -333,6 +334,21 @@ export const changes: Group = (it, properties) => {
           assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
           assert.deepStrictEqual(yield* stateAt(other, threadId, 1), { other: conversation(61) })
         }
+      }))
+
+    it.effect("a put whose parent is a bare reference follows the version with its number and id, whoever wrote that", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const other = yield* anotherService(view.namespace)
+        const start = { threadId, checkpointId: "start" }
+        const first = yield* view.create({ ...start, state: conversation(60) })
+        yield* other.deleteThread(threadId)
+        // The view still knows the first one. The second has its number and id, and another content.
+        yield* other.create({ ...start, state: { other: conversation(60) } })
+        const next = yield* view.put({ parent: refOf(first), state: conversation(61) })
+        assert.strictEqual(next.version, 2)
+        assert.deepStrictEqual(yield* stateAt(other, threadId, 1), { other: conversation(60) })
+        assert.deepStrictEqual(yield* stateAt(other, threadId, 2), conversation(61))
       }))
 
     it.effect("what is remembered of a thread is not its head because of an id that the caller chose", () =>

@@ -1,0 +1,123 @@
+import { Checkpointer } from "@effect-checkpoint/core"
+import type { PgCheckpointer } from "@effect-checkpoint/sql"
+import { PgClient } from "@effect/sql-pg"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Exit, Fiber, Latch, Schedule, type Scope } from "effect"
+import { Database, pgLayer, some } from "./support.ts"
+
+/** Runs an effect in a transaction that stays open after it, and gives what commits that. */
+const held = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
+  const sql = yield* PgClient.PgClient
+  const done = yield* Latch.make()
+  const released = yield* Latch.make()
+  const fiber = yield* Effect.forkScoped(
+    sql.withTransaction(Effect.tap(effect, () => Effect.andThen(done.open, released.await)))
+  )
+  yield* Effect.raceFirst(done.await, Fiber.join(fiber))
+  return Effect.andThen(released.open, Fiber.join(fiber))
+})
+
+/** Starts an effect, and returns when a transaction keeps it waiting. An effect that ends without waiting is a failure. */
+const waiting = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
+  const sql = yield* PgClient.PgClient
+  const fiber = yield* Effect.forkScoped(effect)
+  const isBlocked = sql`
+    SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+  yield* Effect.raceFirst(
+    Effect.repeat(isBlocked, { until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") }),
+    Effect.flatMap(Fiber.await(fiber), (exit) => Effect.die(`it did not wait: ${exit._tag}`))
+  )
+  return fiber
+})
+
+/** Provides the service. What was started in the background ends before its connections do. */
+const within =
+  (options: PgCheckpointer.Options) =>
+  <A, E>(effect: Effect.Effect<A, E, Checkpointer.Checkpointer | PgClient.PgClient | Scope.Scope>) =>
+    Effect.provide(Effect.scoped(effect), pgLayer(options))
+
+const list = (length: number) => Array.from({ length }, (_, i) => `${i} ${"x".repeat(50)}`)
+
+// Servers answer in real time.
+layer(Database.layer, { excludeTestServices: true })("locks of a thread", (it) => {
+  it.effect("setTags waits for a prune, and does not bring back a version that it removed", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      // Version 1 stays as a row, since version 2 is stored as a change of it.
+      yield* checkpointer.append({ threadId: "t", state: list(100) })
+      yield* checkpointer.append({ threadId: "t", state: list(101) })
+      const commit = yield* held(checkpointer.prune({ maxVersions: 1 }))
+      const tagging = yield* waiting(Effect.flip(checkpointer.setTags("t", { version: 1 }, ["tag"])))
+      const report = yield* commit
+      assert.deepStrictEqual(report.threads.map((thread) => thread.versions), [1])
+      assert.strictEqual((yield* Fiber.join(tagging))._tag, "CheckpointNotFound")
+      assert.strictEqual((yield* checkpointer.get("t", { version: 1 }))._tag, "None")
+      assert.strictEqual((yield* checkpointer.get("t", { tag: "tag" }))._tag, "None")
+    }).pipe(within({ schema: "tag_prune" })))
+
+  it.effect("setTags keeps a prune waiting, and the prune leaves the version that it tagged", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      yield* checkpointer.append({ threadId: "t", state: 1 })
+      yield* checkpointer.append({ threadId: "t", state: 2 })
+      const commit = yield* held(checkpointer.setTags("t", { version: 1 }, ["tag"]))
+      const pruning = yield* waiting(checkpointer.prune({ maxVersions: 1 }))
+      yield* commit
+      assert.deepStrictEqual((yield* Fiber.join(pruning)).threads, [])
+      assert.strictEqual(some(yield* checkpointer.get("t", { tag: "tag" })).state, 1)
+    }).pipe(within({ schema: "prune_tag" })))
+
+  it.effect("savePendingWrites waits for a deletion, and leaves nothing to a later thread of the same id", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const start = { threadId: "t", checkpointId: "start", state: 1 }
+      const first = yield* checkpointer.create(start)
+      const commit = yield* held(checkpointer.deleteThread("t"))
+      const saving = yield* waiting(Effect.flip(checkpointer.savePendingWrites(first, { task: "of the old thread" })))
+      assert.strictEqual(yield* commit, 1)
+      assert.strictEqual((yield* Fiber.join(saving))._tag, "CheckpointNotFound")
+      assert.deepStrictEqual(yield* checkpointer.pendingWrites(yield* checkpointer.create(start)), {})
+    }).pipe(within({ schema: "save_delete" })))
+
+  it.effect("savePendingWrites keeps a deletion waiting, which then removes what it saved", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const start = { threadId: "t", checkpointId: "start", state: 1 }
+      const first = yield* checkpointer.create(start)
+      const commit = yield* held(checkpointer.savePendingWrites(first, { task: "of the old thread" }))
+      const deleting = yield* waiting(checkpointer.deleteThread("t"))
+      yield* commit
+      assert.strictEqual(yield* Fiber.join(deleting), 1)
+      assert.deepStrictEqual(yield* checkpointer.pendingWrites(yield* checkpointer.create(start)), {})
+    }).pipe(within({ schema: "delete_save" })))
+
+  it.effect("savePendingWrites does not wait for a put in an open transaction, nor does the put wait for it", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const first = yield* checkpointer.append({ threadId: "t", state: 1 })
+      const commitPut = yield* held(checkpointer.put({ parent: first, state: 2 }))
+      const commitSave = yield* held(checkpointer.savePendingWrites(first, { task: 1 }))
+      const second = yield* commitPut
+      assert.strictEqual((yield* checkpointer.put({ parent: second, state: 3 })).version, 3)
+      yield* commitSave
+      assert.deepStrictEqual(yield* checkpointer.pendingWrites(first), { task: 1 })
+    }).pipe(within({ schema: "save_put", statementTimeout: "5 seconds", retry: Schedule.recurs(0) })))
+
+  it.effect("a caller's transaction in which a deletion took too long cannot be committed, though it handles the error", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const checkpointer = yield* Checkpointer.Checkpointer
+      yield* checkpointer.append({ threadId: "t", state: 1 })
+      yield* held(checkpointer.append({ threadId: "t", state: 2 }))
+      let tag: string | undefined
+      // The savepoint around the deletion is rolled back: without more, the transaction would be as good as new.
+      const outcome = yield* Effect.exit(sql.withTransaction(Effect.gen(function*() {
+        yield* checkpointer.append({ threadId: "other", state: 1 })
+        const error = yield* Effect.flip(checkpointer.deleteThread("t"))
+        if (error._tag === "StoreError") tag = error.reason._tag
+      })))
+      assert.strictEqual(tag, "Timeout")
+      assert.isTrue(Exit.isFailure(outcome))
+      assert.strictEqual((yield* checkpointer.get("other"))._tag, "None")
+    }).pipe(within({ schema: "late", statementTimeout: "1 second", retry: Schedule.recurs(0) })))
+})
