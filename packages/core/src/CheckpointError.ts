@@ -297,8 +297,9 @@ export class ThreadUnfinished extends Schema.TaggedError<ThreadUnfinished>("@eff
 }
 
 /**
- * A graph cannot continue a thread, because the thread was saved by another graph or by another version of this one.
- * Nothing was written.
+ * A graph cannot continue a thread, because the thread was saved by another graph or by another version of this one: the
+ * name of the graph, a node or an interrupt differs, or the metadata is not that of a graph. Nothing was written to the
+ * thread.
  *
  * @category errors
  * @since 0.2.0
@@ -310,13 +311,12 @@ export class GraphMismatch extends Schema.TaggedError<GraphMismatch>("@effect-ch
     version: Schema.Int,
     /** The name of the graph that was to continue. */
     graph: Schema.String,
-    /** What does not match. */
+    /** What does not match, and what to do. */
     problem: Schema.String
   }
 ) {
   override get message(): string {
-    return `${thread(this)} does not match graph "${this.graph}" at version ${this.version}: ${this.problem}; ` +
-      "continue it with the graph that saved it, or choose other nodes with next"
+    return `${thread(this)} does not match graph "${this.graph}" at version ${this.version}: ${this.problem}`
   }
 }
 

@@ -80,10 +80,10 @@ import {
   type Settings
 } from "./internal/graph/model.ts"
 import * as Nested from "./internal/graph/nested.ts"
+import * as PendingInterrupts from "./internal/graph/pendingInterrupt.ts"
 import type { Ask } from "./internal/graph/question.ts"
 import * as Resume from "./internal/graph/resume.ts"
 import * as Run from "./internal/graph/run.ts"
-import * as Status from "./internal/graph/status.ts"
 import * as Thread from "./internal/graph/thread.ts"
 import type { ReadError, View } from "./View.ts"
 
@@ -614,7 +614,7 @@ export const view = <S, Input, U, Node extends string, Answer, E, R, Asks>(
  */
 export const interrupts = <S, Input, U, Node extends string, Answer, E, R, Asks>(
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
-): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> => Status.interrupts(graph[internal])
+): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> => PendingInterrupts.list(graph[internal])
 
 /**
  * Reads what a graph keeps in the metadata of a checkpoint. It is `None` if no graph has

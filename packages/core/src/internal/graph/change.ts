@@ -2,7 +2,8 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
 import { InterruptAlreadyResolved } from "../../CheckpointError.ts"
-import { type Metadata, ownMetadata, stepIdOf, withMetadata } from "./metadata.ts"
+import { type Metadata, stepIdOf, withMetadata } from "./metadata.ts"
+import { checkResumable, ownMetadata } from "./mismatch.ts"
 import type { ResumeOptions, StepsError } from "./model.ts"
 import type { Answer } from "./question.ts"
 import { emitSaved, type RunContext } from "./runContext.ts"
@@ -60,6 +61,7 @@ export const saveChanges = Effect.fnUntraced(function*<S, U, E, R>(
     if (!head.pendingInterrupts.some(({ interruptId }) => interruptId === answer.interruptId)) {
       return yield* alreadyResolved(head, answer.interruptId)
     }
+    yield* checkResumable(run.graph, head, head.nextNodes)
   }
 })
 

@@ -4,12 +4,14 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Metrics from "../metrics.ts"
 import { advance } from "./advance.ts"
+
 import type { RunEvent, RunResult, StepsError } from "./model.ts"
 import { pauseAfter, pauseBefore } from "./pause.ts"
+import { pendingInterruptOf } from "./pendingInterrupt.ts"
 import { type Position, savePosition } from "./position.ts"
 import type { Question } from "./question.ts"
 import { emitAll, emitSaved, type RunContext } from "./runContext.ts"
-import { pendingInterruptOf, resultAt } from "./status.ts"
+import { resultAt } from "./status.ts"
 import { type Restore, runStep } from "./step.ts"
 
 /** The position that a step led to. */

@@ -1,8 +1,6 @@
-import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { CheckpointInfo } from "../../Checkpoint.ts"
-import { GraphMismatch } from "../../CheckpointError.ts"
 
 /** A version of a nested graph. */
 export const NestedVersion = Schema.Struct({ version: Schema.Int, checkpointId: Schema.String })
@@ -96,33 +94,6 @@ export const withMetadata = (
   before: CheckpointInfo | undefined,
   metadata: Metadata
 ): Schema.JsonObject => ({ ...callerMetadata ?? before?.metadata, graph: { ...metadata } })
-
-/** A checkpoint that the graph cannot continue from. */
-export const mismatch = (
-  graph: { readonly name: string },
-  { namespace, threadId, version }: CheckpointInfo,
-  problem: string
-): GraphMismatch => new GraphMismatch({ threadId, namespace, version, graph: graph.name, problem })
-
-/** Reads the metadata of a checkpoint that was saved by any graph. */
-export const anyMetadata = (
-  graph: { readonly name: string },
-  checkpoint: CheckpointInfo
-): Effect.Effect<Metadata, GraphMismatch> =>
-  Option.match(graphMetadata(checkpoint), {
-    onNone: () => Effect.fail(mismatch(graph, checkpoint, `no graph has saved it: its metadata has no valid "graph"`)),
-    onSome: Effect.succeed
-  })
-
-/** Reads the metadata of a checkpoint that was saved by this graph. */
-export const ownMetadata = (
-  graph: { readonly name: string },
-  checkpoint: CheckpointInfo
-): Effect.Effect<Metadata, GraphMismatch> =>
-  Effect.flatMap(anyMetadata(graph, checkpoint), (metadata) =>
-    metadata.graph === graph.name
-      ? Effect.succeed(metadata)
-      : Effect.fail(mismatch(graph, checkpoint, `it was saved by graph "${metadata.graph}"`)))
 
 /** The id of the step that begins at a checkpoint. A copy, made by a restore or a fork, begins a step of its own. */
 export const stepIdOf = ({ checkpointId, parent, threadId, version }: CheckpointInfo, metadata: Metadata): string => {

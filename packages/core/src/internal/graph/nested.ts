@@ -6,10 +6,10 @@ import type { InterruptAlreadyResolved } from "../../CheckpointError.ts"
 import * as Namespace from "../namespace.ts"
 import { saveBranch } from "./change.ts"
 import type { Definition } from "./definition.ts"
-import { anyMetadata } from "./metadata.ts"
+import { anyMetadata, checkResumable } from "./mismatch.ts"
 import { internal, type NodeContext, type OuterTask, type RunResult, type Settings, type StepsError } from "./model.ts"
 import type { Question } from "./question.ts"
-import { changeAndContinue, checkResumable } from "./resume.ts"
+import { changeAndContinue } from "./resume.ts"
 import { beginRun } from "./run.ts"
 import { makeRunContext, type RunContext } from "./runContext.ts"
 import { viewOf } from "./thread.ts"
@@ -45,7 +45,9 @@ const branchWithOuter = Effect.fnUntraced(function*<S, U, E, R>(
     .toSorted((a, b) => b.version - a.version)
   if (last === undefined) return undefined
   const waiting = yield* run.view.get(run.threadId, { checkpointId: last.checkpointId })
-  return Option.isSome(waiting) ? yield* saveBranch(run, waiting.value, id) : undefined
+  if (Option.isNone(waiting)) return undefined
+  yield* checkResumable(run.graph, waiting.value, waiting.value.nextNodes)
+  return yield* saveBranch(run, waiting.value, id)
 })
 
 /** Continues a nested run, with the answer that the outer graph was given. */

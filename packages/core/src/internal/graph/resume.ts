@@ -10,11 +10,11 @@ import {
 import { alreadyResolved, type Changes, saveBranch, saveChanges } from "./change.ts"
 import { checkNodes, type Graph } from "./definition.ts"
 import { runLoop } from "./loop.ts"
-import { mismatch, ownMetadata } from "./metadata.ts"
+import { checkResumable, ownMetadata, requireKind, requirePendingInterrupt } from "./mismatch.ts"
 import type { ResumeError, ResumeOptions, RunResult, StepsError } from "./model.ts"
 import { savedPosition } from "./position.ts"
 import { annotateSpan, type Emit, makeRunContext, type RunContext } from "./runContext.ts"
-import { interruptedResult, requirePendingInterrupt } from "./status.ts"
+import { interruptedResult } from "./status.ts"
 import { readVersion, viewOf } from "./thread.ts"
 
 /** Continues a run from the newest version of its thread, or from an earlier one as a branch. */
@@ -42,23 +42,11 @@ export const resume = Effect.fn("StateGraph.resume")(function*<S, U, E, R>(
   // Everything is checked before anything is written.
   const selector = version !== undefined ? { version } : checkpointId !== undefined ? { checkpointId } : undefined
   const target = yield* readVersion(run, selector)
-  yield* checkResumable(graph, target, next ?? target.nextNodes)
+  const { notTaken = [] } = yield* ownMetadata(graph, target)
+  if (next === undefined) yield* checkResumable(graph, target, [...target.nextNodes, ...notTaken])
   const answer = response === undefined ? undefined : yield* encodeAnswer(graph, target, interruptId, response)
   const head = selector === undefined ? target : yield* saveBranch(run, target)
   return yield* changeAndContinue(run, head, { answer, next, update })
-})
-
-/** Fails if the graph has not written a checkpoint, or cannot continue from it with these nodes. */
-export const checkResumable = Effect.fnUntraced(function*<S, U, E, R>(
-  graph: Graph<S, U, E, R>,
-  head: Checkpoint<S>,
-  nextNodes: ReadonlyArray<string>
-): Effect.fn.Return<void, GraphMismatch> {
-  yield* ownMetadata(graph, head)
-  const unknown = nextNodes.find((node) => !graph.nodes.has(node))
-  if (unknown !== undefined) {
-    yield* mismatch(graph, head, `it continues with node "${unknown}", which the graph does not have`)
-  }
 })
 
 /** Encodes a response as the answer to the question that a checkpoint waits for. */
@@ -76,10 +64,7 @@ const encodeAnswer = Effect.fnUntraced(function*<S, U, E, R>(
   if (pending === undefined || (interruptId ?? pending.interruptId) !== pending.interruptId) {
     return yield* alreadyResolved(head, interruptId)
   }
-  const kind = graph.interrupts.get(pending.kind)
-  if (kind === undefined) {
-    return yield* mismatch(graph, head, `it waits for interrupt "${pending.kind}", which the graph does not declare`)
-  }
+  const kind = yield* requireKind(graph, head, pending)
   const json = yield* Effect.mapError(kind.response.encode(response), (cause) =>
     new InvalidResponse({
       threadId,

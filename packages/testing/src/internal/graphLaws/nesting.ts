@@ -318,8 +318,27 @@ export const nesting: Group = (it) => {
           StateGraph.resume(outerOf(here, innerOf(here, Effect.void)), { threadId }),
           "GraphMismatch"
         )
-        assert.include(error.message, "no graph has saved it")
+        assert.include(error.message, "no graph saved it")
         assert.deepStrictEqual(ran, [])
+      }))
+
+    it.effect("a nested graph that cannot continue from a branch of the outer graph fails, and nothing is written", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, threadId } = here
+        const asks = chain({ name: "inner" }, { x: () => StateGraph.interrupt(Ask, "inside?") })
+        const other = chain({ name: "inner" }, { z: () => StateGraph.interrupt(Ask, "inside?") })
+        const outerOfGraph = (inner: typeof asks | typeof other) =>
+          chain({ ...here, name: "outer" }, {
+            inner: StateGraph.subgraph(inner as typeof asks, { input: () => [], output: join })
+          })
+        const { checkpoint: { version } } = yield* StateGraph.run(outerOfGraph(asks), { threadId, input: [] })
+        yield* StateGraph.resume(outerOfGraph(asks), { threadId, response: "yes" })
+        const inside = yield* within(`${namespace}/inner`)
+        const before = yield* inside.listVersions(threadId)
+        const branch = StateGraph.resume(outerOfGraph(other), { threadId, version, response: "no" })
+        assert.include((yield* fails(branch, "GraphMismatch")).message, "node \"x\"")
+        assert.deepStrictEqual(yield* inside.listVersions(threadId), before)
       }))
 
     it.effect("a nested graph that its node retries continues where it failed", () =>

@@ -1,12 +1,26 @@
 import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
 import { assert, describe } from "@effect/vitest"
+import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { patient } from "../laws/suite.ts"
-import { chain, takingTurns } from "./graphs.ts"
-import { Ask, Boom, elsewhere, failing, fails, type Group, historyOf, setting, words, writesNothing } from "./suite.ts"
+import { chain, fanOut, takingTurns } from "./graphs.ts"
+import {
+  Ask,
+  Boom,
+  elsewhere,
+  failing,
+  fails,
+  type Group,
+  historyOf,
+  setting,
+  When,
+  words,
+  writesNothing
+} from "./suite.ts"
 
 /** What runs begin with, and how they go on. */
 export const resuming: Group = (it) => {
@@ -192,7 +206,7 @@ export const resuming: Group = (it) => {
       }))
   })
 
-  describe("what a graph cannot go on from", patient, () => {
+  describe("GraphMismatch", patient, () => {
     it.effect("a checkpoint that the graph cannot continue from fails run and resume, and is never overwritten", () =>
       Effect.gen(function*() {
         const here = yield* setting
@@ -204,10 +218,10 @@ export const resuming: Group = (it) => {
         const json = yield* checkpointer.view({ state: Schema.Json, namespace })
         const broken: Record<string, (threadId: string) => Effect.Effect<unknown, unknown, Checkpointer.Checkpointer>> =
           {
-            "no graph has saved it": (threadId) => view.append({ threadId, state: ["a"] }),
+            "no graph saved it": (threadId) => view.append({ threadId, state: ["a"] }),
             "has no valid \"graph\"": (threadId) =>
               view.append({ threadId, state: ["a"], metadata: { graph: { graph: "law" } } }),
-            "no graph has saved it: its metadata": (threadId) =>
+            "no graph saved it, because its metadata": (threadId) =>
               view.append({ threadId, state: [], pendingInterrupts: [{ interruptId: "i", request: null }] }),
             "Expected array": (threadId) => json.append({ threadId, state: { not: "words" } }),
             "graph \"other\"": (threadId) =>
@@ -231,6 +245,51 @@ export const resuming: Group = (it) => {
         }
       }))
 
+    it.effect("GraphMismatch names the thread, its version, the graph and the way out", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, says } = here
+        const graph = chain(here, { a: says("a") })
+        const larger = chain(here, { a: says("a"), gone: says("gone") })
+        const other = chain({ ...here, name: "other" }, { a: says("a") })
+        const asking = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [When],
+          start: "a",
+          nodes: { a: () => Effect.as(StateGraph.interrupt(When, { after: DateTime.makeUnsafe(0) }), "a") },
+          edges: { a: [] }
+        })
+        const view = yield* StateGraph.view(graph)
+        const metadata = { graph: { graph: "law", step: 0, cause: "edit", completedNodes: [] } }
+        const pendingInterrupts = [{ interruptId: "mine", request: null }]
+        const mismatches = {
+          "run the graph on another thread": (threadId: string) => view.append({ threadId, state: [] }),
+          "use that graph": (threadId: string) => StateGraph.run(other, { threadId, input: [] }),
+          "add the node": (threadId: string) =>
+            Effect.flip(StateGraph.run(larger, { threadId, input: [], maxSteps: 1 })),
+          "add it to interrupts": (threadId: string) => StateGraph.run(asking, { threadId, input: [] }),
+          "drops the interrupt": (threadId: string) =>
+            view.append({ threadId, state: [], nextNodes: ["a"], pendingInterrupts, metadata })
+        }
+        for (const [wayOut, write] of Object.entries(mismatches)) {
+          const threadId = `law ${wayOut}`
+          yield* write(threadId)
+          const { version } = Option.getOrThrow(yield* view.get(threadId))
+          const error = yield* fails(StateGraph.resume(graph, { threadId }), "GraphMismatch")
+          assert.deepStrictEqual([error.threadId, error.namespace, error.version, error.graph], [
+            threadId,
+            namespace,
+            version,
+            "law"
+          ])
+          for (const part of [`"${threadId}"`, `"${namespace}"`, `version ${version}`, "graph \"law\"", wayOut]) {
+            assert.include(error.message, part)
+          }
+        }
+      }))
+
     it.effect("resume with another node continues from a node that the graph no longer has", () =>
       Effect.gen(function*() {
         const here = yield* setting
@@ -242,7 +301,21 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual((yield* StateGraph.resume(now, { threadId, next: ["b"] })).state, ["a", "b"])
       }))
 
-    it.effect("a pending interrupt that the graph does not know, or did not raise, is not answered", () =>
+    it.effect("a stopped run whose branches the graph no longer has is not resumed, except with other nodes", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { says, threadId } = here
+        const before = fanOut(here, { a: says("a"), gone: says("gone") })
+        const now = fanOut(here, { a: says("a"), b: says("b") })
+        yield* StateGraph.run(before, { threadId, input: [] })
+        for (const update of [undefined, "edited"]) {
+          const resumed = fails(StateGraph.resume(now, { threadId, update }), "GraphMismatch")
+          assert.include((yield* writesNothing(now, threadId)(resumed)).message, "node \"gone\"")
+        }
+        assert.deepStrictEqual((yield* StateGraph.resume(now, { threadId, next: ["b"] })).state, ["go", "b"])
+      }))
+
+    it.effect("a pending interrupt that the graph does not declare, or did not raise, is not answered", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const options = { ...words, name: "law", namespace, start: "a", edges: { a: [] } } as const
@@ -265,8 +338,28 @@ export const resuming: Group = (it) => {
           }))
         assert.include(
           (yield* fails(StateGraph.resume(asking, { threadId, response: "yes" }), "GraphMismatch")).message,
-          "no graph has raised"
+          "no graph raised"
         )
+      }))
+
+    it.effect("a pending interrupt that the graph does not declare is refused by resume, except with other nodes", () =>
+      Effect.gen(function*() {
+        const { namespace, ran, says, threadId } = yield* setting
+        const options = { ...words, name: "law", namespace, start: "a", edges: { a: [] } } as const
+        const asking = StateGraph.make({
+          ...options,
+          interrupts: [Ask],
+          nodes: { a: () => StateGraph.interrupt(Ask, "well?") }
+        })
+        yield* StateGraph.run(asking, { threadId, input: [] })
+        const silent = StateGraph.make({ ...options, nodes: { a: says("a") } })
+        for (const update of [undefined, "edited"]) {
+          yield* writesNothing(asking, threadId)(
+            fails(StateGraph.resume(silent, { threadId, update }), "GraphMismatch")
+          )
+        }
+        assert.deepStrictEqual(ran, [])
+        assert.deepStrictEqual((yield* StateGraph.resume(silent, { threadId, next: ["a"] })).state, ["a"])
       }))
   })
 

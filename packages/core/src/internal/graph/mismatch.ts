@@ -1,0 +1,96 @@
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { CheckpointInfo } from "../../Checkpoint.ts"
+import { GraphMismatch } from "../../CheckpointError.ts"
+import type { Graph } from "./definition.ts"
+import { graphMetadata, type Metadata } from "./metadata.ts"
+import type { PendingInterrupt } from "./model.ts"
+import { pendingInterruptOf } from "./pendingInterrupt.ts"
+import type { InterruptKind } from "./question.ts"
+
+/** Whether a graph can continue from a checkpoint. */
+
+type Named = Pick<Graph<never, never, never, never>, "name">
+
+const mismatch = (
+  { name }: Named,
+  { namespace, threadId, version }: CheckpointInfo,
+  problem: string
+): Effect.Effect<never, GraphMismatch> =>
+  Effect.fail(new GraphMismatch({ threadId, namespace, version, graph: name, problem }))
+
+/** Reads the metadata of a checkpoint, which any graph must have saved. */
+export const anyMetadata = (graph: Named, checkpoint: CheckpointInfo): Effect.Effect<Metadata, GraphMismatch> =>
+  Option.match(graphMetadata(checkpoint), {
+    onNone: () =>
+      mismatch(
+        graph,
+        checkpoint,
+        "no graph saved it, because its metadata has no valid \"graph\"; run the graph on another thread"
+      ),
+    onSome: Effect.succeed
+  })
+
+/** Reads the metadata of a checkpoint, which this graph must have saved. */
+export const ownMetadata = (graph: Named, checkpoint: CheckpointInfo): Effect.Effect<Metadata, GraphMismatch> =>
+  Effect.flatMap(
+    anyMetadata(graph, checkpoint),
+    (metadata) =>
+      metadata.graph === graph.name ? Effect.succeed(metadata) : mismatch(
+        graph,
+        checkpoint,
+        `it was saved by graph "${metadata.graph}"; use that graph, or give this one its name if you renamed it`
+      )
+  )
+
+/** Reads the question that a checkpoint waits for, which this graph must have asked. */
+export const requirePendingInterrupt = (
+  graph: Named,
+  checkpoint: CheckpointInfo
+): Effect.Effect<PendingInterrupt, GraphMismatch> =>
+  Option.match(pendingInterruptOf(graph, checkpoint), {
+    onNone: () =>
+      mismatch(
+        graph,
+        checkpoint,
+        "no graph raised its pending interrupt; pass the nodes to continue with as next, which drops the interrupt"
+      ),
+    onSome: Effect.succeed
+  })
+
+/** The kind of a pending interrupt, which the graph must declare. */
+export const requireKind = (
+  graph: Named & { readonly interrupts: ReadonlyMap<string, InterruptKind> },
+  checkpoint: CheckpointInfo,
+  { kind }: PendingInterrupt
+): Effect.Effect<InterruptKind, GraphMismatch> => {
+  const declared = graph.interrupts.get(kind)
+  return declared === undefined
+    ? mismatch(
+      graph,
+      checkpoint,
+      `it waits for an answer to "${kind}", which the graph does not declare; add it to interrupts, or pass the ` +
+        "nodes to continue with as next, which drops the question"
+    )
+    : Effect.succeed(declared)
+}
+
+/** Fails if the graph did not save a checkpoint, does not have one of the nodes, or cannot take the answer. */
+export const checkResumable = Effect.fnUntraced(function*<S, U, E, R>(
+  graph: Graph<S, U, E, R>,
+  head: CheckpointInfo,
+  nodes: ReadonlyArray<string>
+): Effect.fn.Return<void, GraphMismatch> {
+  yield* ownMetadata(graph, head)
+  const missing = nodes.find((node) => !graph.nodes.has(node))
+  if (missing !== undefined) {
+    yield* mismatch(
+      graph,
+      head,
+      `it continues with node "${missing}", which the graph does not have; add the node, or pass others as next`
+    )
+  }
+  if (head.pendingInterrupts.length > 0) {
+    yield* requireKind(graph, head, yield* requirePendingInterrupt(graph, head))
+  }
+})
