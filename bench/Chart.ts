@@ -1,5 +1,5 @@
 /**
- * Line and bar charts as SVG, both axes logarithmic. They follow the colours that their reader has chosen.
+ * Line and bar charts as SVG, both axes logarithmic. They follow the color scheme of their reader.
  */
 
 export interface Chart {
@@ -12,7 +12,7 @@ export interface Chart {
   }>
 }
 
-const width = 640
+const width = 760
 const height = 360
 const plot = { left: 84, top: 52, right: 466, bottom: 310 }
 const colours = ["#d9480f", "#868e96", "#1c7ed6", "#2b8a3e"]

@@ -63,15 +63,15 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
     id: "7",
     title: "Steps of a graph",
     about:
-      `A graph of ${steps} nodes in a line, each of which adds a message of ${messageBytes} B to the state, against the ` +
-      "puts that it makes by themselves: the same states, next nodes and metadata, each upon the one before.",
+      `A graph of ${steps} nodes in a line, each of which adds a message of ${messageBytes} B to the state, compared ` +
+      "with the puts that it makes: the same states, next nodes and metadata, each put after the one before.",
     tables: [{
       title: "Time per step, median",
       columns: ["state", "graph / puts", "graph - puts", "graph", "puts", "in memory: graph - puts", "graph", "puts"],
       rows
     }],
     targets: overheads.map((measured, index) => ({
-      name: `step of a graph with a state of ${bytes(sizes[index]! * 1000)}, over its put`,
+      name: `step of a graph with a state of ${bytes(sizes[index]! * 1000)}, beyond its put`,
       measured,
       unit: "ms",
       wanted: { atMost: 0.2 }

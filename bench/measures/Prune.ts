@@ -27,8 +27,10 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
     id: "4",
     title: "Prune",
     about:
-      `${all} checkpoints over ${count(threads)} threads to the last ${keep} of each, while ${writers} writers put ` +
-      `1 KB ${putsPerSecond} times a second each on the same threads, from the same process and pool.`,
+      `${all} checkpoints of ${
+        count(threads)
+      } threads are pruned to the newest ${keep} of each. Meanwhile, ${writers} ` +
+      `writers put 1 KB on the same threads, ${putsPerSecond} times a second each, from the same process and pool.`,
     tables: [{
       title: `Prune of ${all}, by round`,
       columns: [

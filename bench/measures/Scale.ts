@@ -74,8 +74,8 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
     title: "As data grows",
     about:
       `The same puts and gets of 1 KB with ${few} and with ${many} checkpoints in the table, ${versions} of each ` +
-      `thread: on ${active} threads that are spread over it, and on any, which in the large one are hardly met twice, so ` +
-      "that their pages come from the file system and are logged whole when first changed.",
+      `thread: on ${active} threads that are spread over the table, and on any thread. In the large table, any thread is ` +
+      "seldom chosen twice, so its pages come from the file system and are logged whole at their first change.",
     tables: [{
       title: "Median latency",
       columns: ["", "large / small", few, many, `${few}, per second`, `${many}, per second`],
