@@ -43,7 +43,7 @@ export const toSvg = ({ series, title, x, y }: Chart): string => {
   const labels = xs.map((value) =>
     `<text x="${atX(value)}" y="${plot.bottom + 20}" text-anchor="middle">${x.format(value)}</text>`
   )
-  // The names stand at the ends of their lines, apart from each other.
+  // Each name is at the end of its line, and names do not overlap.
   let free = Infinity
   const lines = series.map((one, i) => ({ ...one, colour: colours[i % colours.length]! }))
     .toSorted((a, b) => a.points.at(-1)![1] - b.points.at(-1)![1])

@@ -41,7 +41,7 @@ export const run = Effect.fnUntraced(
         })
       ))
     })
-    // Apart, because others would pay for its garbage.
+    // Measured apart, because the others would collect its garbage.
     const { stringify } = yield* interleaved(rounds, { stringify: timed(Effect.sync(() => JSON.stringify(state))) })
     const taken = medians({ ...results, stringify }, (result) => result)
     const parts = taken.encode + taken.comparison

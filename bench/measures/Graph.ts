@@ -9,7 +9,7 @@ import { bytes, type Measurement, millis, times } from "../Report.ts"
 
 const efforts = { full: { sizes: [1, 100], rounds: 60 }, quick: { sizes: [1, 100], rounds: 20 } }
 
-/** Nodes of the graph, in a line. */
+/** How many nodes the graph has, in a line. */
 const steps = 20
 
 type Run = Effect.Effect<unknown, unknown, Checkpointer.Checkpointer>
@@ -43,7 +43,7 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
       graphInMemory: perStep(memory, graph),
       putsInMemory: perStep(memory, puts)
     })
-    // Each round against the one beside it: the disk is faster in one second than in another.
+    // Each round is compared with its neighbor, because the speed of the disk varies.
     const overhead = median(results.graph.map((graph, round) => graph - results.puts[round]!))
     const taken = medians(results, (result) => result)
     overheads.push(overhead)
@@ -80,7 +80,7 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
   } satisfies Measurement
 }, Effect.scoped)
 
-/** A graph of a node for each message, and the same by hand. */
+/** A graph with a node for each message, and the same puts by hand. */
 const lineOf = Effect.fnUntraced(function*(messages: ReadonlyArray<Message>) {
   const nameOf = (step: number) => `add-${step}`
   const graph = StateGraph.make({

@@ -14,8 +14,8 @@ const efforts = {
 }
 
 /**
- * How many steps each makes before the next one does: enough that all have their own data in the caches of the
- * processor, and their own garbage to collect. The last ones before a mark are the late ones.
+ * How many steps a contestant makes in a turn: enough to have its own data in the caches of the CPU and its own garbage
+ * to collect. The last ones before a mark are the late ones.
  */
 const turn = 20
 

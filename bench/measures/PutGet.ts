@@ -95,7 +95,7 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
       gets.push(ratesRow(`${size} KB, ${workers}`, medians(read, ({ perSecond }) => perSecond)))
     }
 
-    // A message more: the second put of each thread.
+    // The second put of each thread has one more message.
     for (const workers of writers) {
       const each = Math.ceil(appends / Math.sqrt(workers))
       let round = 0
