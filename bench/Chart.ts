@@ -1,5 +1,5 @@
 /**
- * Line and bar charts as SVG, both axes logarithmic. They follow the colours that their reader has chosen.
+ * Line and bar charts as SVG, both axes logarithmic. They follow the color scheme of their reader.
  */
 
 export interface Chart {
@@ -12,7 +12,7 @@ export interface Chart {
   }>
 }
 
-const width = 640
+const width = 760
 const height = 360
 const plot = { left: 84, top: 52, right: 466, bottom: 310 }
 const colours = ["#d9480f", "#868e96", "#1c7ed6", "#2b8a3e"]
@@ -43,7 +43,7 @@ export const toSvg = ({ series, title, x, y }: Chart): string => {
   const labels = xs.map((value) =>
     `<text x="${atX(value)}" y="${plot.bottom + 20}" text-anchor="middle">${x.format(value)}</text>`
   )
-  // The names stand at the ends of their lines, apart from each other.
+  // Each name is at the end of its line, and names do not overlap.
   let free = Infinity
   const lines = series.map((one, i) => ({ ...one, colour: colours[i % colours.length]! }))
     .toSorted((a, b) => a.points.at(-1)![1] - b.points.at(-1)![1])

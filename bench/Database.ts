@@ -1,5 +1,5 @@
 /**
- * One server for all measurements, and a database of its own for each.
+ * One server for all measurements, and a separate database for each.
  */
 import { PostgresServer } from "@effect-checkpoint/testing"
 import { PgClient } from "@effect/sql-pg"
@@ -7,7 +7,7 @@ import { Effect, type Redacted } from "effect"
 import { Reactivity } from "effect/reactivity"
 
 /**
- * Durable, as it comes; and with room, so that the checkpoints of the server do not hit whoever is just running.
+ * Durable, as by default. The log has room, so that a checkpoint of the server does not slow down one contestant.
  */
 export const settings = {
   fsync: "on",
@@ -18,7 +18,7 @@ export const settings = {
   checkpoint_timeout: "30min"
 }
 
-/** The most connections of every contestant. */
+/** The pool size of every contestant. */
 export const poolSize = 32
 
 export interface Database {
@@ -33,7 +33,7 @@ export const make = Effect.fnUntraced(function*(prefix: string) {
   return { url, sql } satisfies Database
 })
 
-/** Tables, indexes and what is stored out of line, of a database schema. */
+/** The size of a database schema: tables, indexes and TOAST. */
 export const bytesOnDisk = (sql: PgClient.PgClient, schema: string): Effect.Effect<number> =>
   Effect.orDie(Effect.map(
     sql<{ readonly bytes: number }>`

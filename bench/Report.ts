@@ -1,26 +1,26 @@
 /**
- * What a measurement found, and how it is shown.
+ * The results of a measurement, and their report.
  */
 import type { Chart } from "./Chart.ts"
 
 export interface Measurement {
   readonly id: string
   readonly title: string
-  /** What was done, in a sentence or two. */
+  /** What was measured, in a few sentences. */
   readonly about: string
   readonly tables: ReadonlyArray<Table>
   readonly targets: ReadonlyArray<Target>
   readonly charts: Readonly<Record<string, Chart>>
 }
 
-/** Ratios first, the numbers that they are of beside them. */
+/** Ratios come first, then the figures that they are computed from. */
 export interface Table {
   readonly title: string
   readonly columns: ReadonlyArray<string>
   readonly rows: ReadonlyArray<ReadonlyArray<string>>
 }
 
-/** A ratio within the run, or where it says so a time. */
+/** A ratio within the run, or a time if it has a unit. */
 export interface Target {
   readonly name: string
   readonly measured: number
@@ -50,6 +50,14 @@ export const bytes = (value: number): string =>
 // -----------------------------------------------------------------------------
 // text
 // -----------------------------------------------------------------------------
+
+export const contestants: string = [
+  "- **ours**: this library",
+  "- **snapshots**: this library, with every state stored whole",
+  "- **floor**: one prepared INSERT of the same text into a table with a key, and one SELECT by the key",
+  "- **peer**: LangGraph's Postgres saver with one ordinary channel, which it stores whole at each step. " +
+  "`DeltaChannel`, its mode for stored updates, needs the whole graph and is not measured here"
+].join("\n")
 
 const tableOf = (table: Table): string => {
   const rows = [table.columns, ...table.rows]

@@ -2,10 +2,10 @@ import type { PgClient } from "@effect/sql-pg"
 import { Effect } from "effect"
 import { Mails } from "./Mails.ts"
 
-/** The names of the threads that `fill` makes, from 1 on. */
+/** The names of the threads that `fill` creates, from 1. */
 export const threadName = (thread: number): string => `thread ${String(thread).padStart(8, "0")}`
 
-/** Puts keyframes of a small state straight into the tables: `threads` threads of `versions` versions each. */
+/** Inserts keyframes of a small state into the tables: `threads` threads of `versions` versions each. */
 export const fill = Effect.fnUntraced(function*(sql: PgClient.PgClient, options: {
   readonly schema: string
   readonly threads: number

@@ -1,5 +1,5 @@
 /**
- * Measures the library against the floor and its peer, on one real server. `node main.ts --help`.
+ * Compares the library with the floor and its peer, on one real server. `node main.ts --help`.
  */
 import { PostgresServer } from "@effect-checkpoint/testing"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
@@ -26,11 +26,11 @@ const ids = Object.keys(measures) as ReadonlyArray<Id>
 const decodeIds = Schema.decodeUnknownOption(Schema.Array(Schema.Literals(ids)))
 
 const quick = Flag.Boolean("quick").pipe(
-  Flag.withDescription("Smaller and fewer, in under two minutes; prints only"),
+  Flag.withDescription("Fewer and smaller measurements, in under two minutes; only prints the results"),
   Flag.withDefault(false)
 )
 const only = Flag.String("only").pipe(
-  Flag.withDescription("Some of the measurements, such as 1,3; prints only"),
+  Flag.withDescription("Some of the measurements, such as 1,3; only prints the results"),
   Flag.withDefault(ids.join(",")),
   Flag.filterMap(
     (text) => decodeIds(text.split(",")),
@@ -41,7 +41,7 @@ const only = Flag.String("only").pipe(
 const require = createRequire(import.meta.url)
 const versionOf = (name: string): string => require(`${name}/package.json`).version
 
-/** What the numbers are from, without saying whose it is. */
+/** The machine that the figures are from, without its owner. */
 const machine = Effect.gen(function*() {
   const server = yield* PostgresServer.PostgresServer
   return {
@@ -82,8 +82,9 @@ const bench = Effect.fnUntraced(function*(effort: Effort, chosen: ReadonlyArray<
   }
   const text = [
     "# Benchmarks",
-    "Ratios within one run, contestants in turn, medians. `pnpm bench` makes them again on your machine; what they mean " +
-    "and how they are taken is in the code beside this folder.",
+    "All figures are medians of one run, in which the contestants took turns. Compare the ratios; the times are those " +
+    "of one machine. `npx -y pnpm@12 bench` measures on yours.",
+    Report.contestants,
     Object.entries(head).map(([name, value]) => `- ${name}: ${value}`).join("\n"),
     "## Targets",
     Report.targetsOf(found),
@@ -102,7 +103,7 @@ Command.make("bench", { quick, only }, ({ only, quick }) =>
     Effect.scoped,
     Effect.provide([Mails.layer, PostgresServer.layerWith({ settings })])
   )).pipe(
-    Command.withDescription("Measures the library against the floor and its peer, on one real server."),
+    Command.withDescription("Compares the library with the floor and its peer, on one real server."),
     Command.run({ version: "0.1.0" }),
     Effect.provide([NodeServices.layer, CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version] })]),
     NodeRuntime.runMain

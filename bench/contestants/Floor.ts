@@ -1,6 +1,6 @@
 /**
- * The least that anybody can do: one prepared INSERT of the same JSON text, on the same driver, into a table with a
- * key. And one SELECT of a whole row by its key.
+ * The minimum: one prepared INSERT of the same JSON text, with the same driver, into a table with a key, and one SELECT
+ * of a whole row by its key.
  */
 import { Effect } from "effect"
 import { bytesOnDisk, type Database } from "../Database.ts"
@@ -17,7 +17,7 @@ export const make = Effect.fnUntraced(function*({ sql }: Database): Effect.fn.Re
       Effect.suspend(() => {
         const version = (newest.get(threadId) ?? 0) + 1
         newest.set(threadId, version)
-        // Text, as our store binds it.
+        // Text, as the store of the library binds it.
         return Effect.orDie(Effect.asVoid(sql.unsafe("INSERT INTO floor.states (id, state) VALUES ($1, $2::jsonb)", [
           `${threadId} ${version}`,
           JSON.stringify(state)

@@ -1,5 +1,5 @@
 /**
- * The library, as it is used and with deltas switched off.
+ * The library, with and without deltas.
  */
 import { type Checkpoint, Checkpointer } from "@effect-checkpoint/core"
 import { PgCheckpointer } from "@effect-checkpoint/sql"
@@ -14,13 +14,13 @@ class Conversations extends Checkpointer.Service<Conversations>()("bench/Convers
 
 export interface Ours extends Versioned {
   readonly checkpointer: Checkpointer.Checkpointer["Service"]
-  /** Reads all versions with their states, and says how many they were. */
+  /** Reads all versions with their states, and returns their number. */
   readonly history: (threadId: string) => Effect.Effect<number>
 }
 
 /**
- * Puts upon the checkpoint that it put before, as programs do. With `deltas: false` it forgets that one, and every
- * put is of a full snapshot, in the same tables.
+ * Puts after the checkpoint that it has put before, as programs do. With `deltas: false`, it forgets that checkpoint, and
+ * every put stores a whole state in the same tables.
  */
 export const make = Effect.fnUntraced(function*({ sql }: Database, options: {
   readonly schema: string

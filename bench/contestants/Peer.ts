@@ -1,6 +1,6 @@
 /**
- * `PostgresSaver` of LangGraph.js, driven as its graphs drive it: the state is a channel, which is new in each step.
- * Their `putWrites` of each node, which a graph calls too, is left out.
+ * `PostgresSaver` of LangGraph.js, used as its graphs use it: the state is one ordinary channel, which changes in each
+ * step. The `putWrites` that a graph also calls for each node is left out.
  */
 import { type Checkpoint, emptyCheckpoint, uuid6 } from "@langchain/langgraph-checkpoint"
 import { PostgresSaver } from "@langchain/langgraph-checkpoint-postgres"
@@ -10,7 +10,7 @@ import { bytesOnDisk, type Database, poolSize } from "../Database.ts"
 import type { Conversation } from "../Mails.ts"
 import type { Versioned } from "./Contestant.ts"
 
-/** The driver that comes with the saver, of which it takes a pool. */
+/** The driver of the saver, which takes a pool. */
 interface Pool {
   readonly on: (
     event: "connect",
@@ -43,7 +43,7 @@ export const make = Effect.fnUntraced(function*(
   const saver = new PostgresSaver(pool as never, undefined, { schema })
   yield* Effect.promise(() => saver.setup())
 
-  // What a graph holds of each of its threads.
+  // What a graph knows of each thread.
   const threads = new Map<string, Array<Checkpoint>>()
   const configOf = (threadId: string, checkpoint?: Checkpoint | undefined) => ({
     configurable: {
@@ -76,7 +76,7 @@ export const make = Effect.fnUntraced(function*(
           { source: "loop", step: before.length, parents: {} },
           versions
         )
-        // Without the state, which nobody needs any more.
+        // Without the state, which is not needed any more.
         before.push({ ...checkpoint, channel_values: {} })
         threads.set(threadId, before)
       }),

@@ -41,19 +41,19 @@ export const run = Effect.fnUntraced(
         })
       ))
     })
-    // Apart, because others would pay for its garbage.
+    // Measured apart, because the others would collect its garbage.
     const { stringify } = yield* interleaved(rounds, { stringify: timed(Effect.sync(() => JSON.stringify(state))) })
     const taken = medians({ ...results, stringify }, (result) => result)
     const parts = taken.encode + taken.comparison
     return {
       id: "6",
-      title: "Work of the processor",
+      title: "CPU time",
       about:
-        `Puts of one message of ${messageBytes} B more each, beginning with a state of ${
+        `Puts into the store in memory, each of a state with one more message of ${messageBytes} B, beginning with ` +
+        `${
           bytes(sizeOf(before))
-        }, into the store in ` +
-        "memory, and the parts of it by themselves. The elements of the two states are not the same objects: the schema's " +
-        "encode makes them new.",
+        }; and the parts of such a put by themselves. The two states share no objects, because ` +
+        "encoding with the schema creates new ones.",
       tables: [{
         title: "Time, median",
         columns: [
@@ -61,7 +61,7 @@ export const run = Effect.fnUntraced(
           "put",
           "schema's encode",
           "comparison",
-          "JSON.stringify of the whole, not needed"
+          "JSON.stringify of the state (not needed)"
         ],
         rows: [[
           times(taken.put / parts),
@@ -72,7 +72,7 @@ export const run = Effect.fnUntraced(
         ]]
       }],
       targets: [{
-        name: "put of a message upon 1.5 MB, against the schema's encode and one comparison",
+        name: "put of one more message on 1.5 MB, against encoding and one comparison",
         measured: taken.put / parts,
         wanted: { atMost: 1.25 }
       }],

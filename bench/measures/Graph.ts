@@ -9,7 +9,7 @@ import { bytes, type Measurement, millis, times } from "../Report.ts"
 
 const efforts = { full: { sizes: [1, 100], rounds: 60 }, quick: { sizes: [1, 100], rounds: 20 } }
 
-/** Nodes of the graph, in a line. */
+/** How many nodes the graph has, in a line. */
 const steps = 20
 
 type Run = Effect.Effect<unknown, unknown, Checkpointer.Checkpointer>
@@ -43,7 +43,7 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
       graphInMemory: perStep(memory, graph),
       putsInMemory: perStep(memory, puts)
     })
-    // Each round against the one beside it: the disk is faster in one second than in another.
+    // Each round is compared with its neighbor, because the speed of the disk varies.
     const overhead = median(results.graph.map((graph, round) => graph - results.puts[round]!))
     const taken = medians(results, (result) => result)
     overheads.push(overhead)
@@ -63,15 +63,15 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
     id: "7",
     title: "Steps of a graph",
     about:
-      `A graph of ${steps} nodes in a line, each of which adds a message of ${messageBytes} B to the state, against the ` +
-      "puts that it makes by themselves: the same states, next nodes and metadata, each upon the one before.",
+      `A graph of ${steps} nodes in a line, each of which adds a message of ${messageBytes} B to the state, compared ` +
+      "with the puts that it makes: the same states, next nodes and metadata, each put after the one before.",
     tables: [{
       title: "Time per step, median",
       columns: ["state", "graph / puts", "graph - puts", "graph", "puts", "in memory: graph - puts", "graph", "puts"],
       rows
     }],
     targets: overheads.map((measured, index) => ({
-      name: `step of a graph with a state of ${bytes(sizes[index]! * 1000)}, over its put`,
+      name: `step of a graph with a state of ${bytes(sizes[index]! * 1000)}, beyond its put`,
       measured,
       unit: "ms",
       wanted: { atMost: 0.2 }
@@ -80,7 +80,7 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
   } satisfies Measurement
 }, Effect.scoped)
 
-/** A graph of a node for each message, and the same by hand. */
+/** A graph with a node for each message, and the same puts by hand. */
 const lineOf = Effect.fnUntraced(function*(messages: ReadonlyArray<Message>) {
   const nameOf = (step: number) => `add-${step}`
   const graph = StateGraph.make({

@@ -14,8 +14,8 @@ const efforts = {
 }
 
 /**
- * How many steps each makes before the next one does: enough that all have their own data in the caches of the
- * processor, and their own garbage to collect. The last ones before a mark are the late ones.
+ * How many steps a contestant makes in a turn: enough to have its own data in the caches of the CPU and its own garbage
+ * to collect. The last ones before a mark are the late ones.
  */
 const turn = 20
 
@@ -88,17 +88,17 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
   const steps = count(last.step)
   const targets: ReadonlyArray<Target> = [
     {
-      name: `bytes on disk at ${steps} steps, peer against ours`,
+      name: `bytes on disk at ${steps} steps, peer / ours`,
       measured: last.onDisk.peer / last.onDisk.ours,
       wanted: { atLeast: 100 }
     },
     {
-      name: `late put at ${steps} steps, peer's time against ours`,
+      name: `late put at ${steps} steps, peer's time / ours`,
       measured: last.latePut.peer / last.latePut.ours,
       wanted: { atLeast: 10 }
     },
     ...found.map(({ latest, step }): Target => ({
-      name: `read of the latest at ${count(step)} steps, against one full row`,
+      name: `read of the newest version at ${count(step)} steps, against one full row`,
       measured: latest.ours / latest.floor,
       wanted: { atMost: 2 }
     }))
@@ -142,7 +142,11 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
     title,
     x: { label: "steps", format: count },
     y: { format },
-    series: [["ours", "ours"], ["snapshots", "full snapshots"], ["peer", "LangGraph"]].map(([name, label]) => ({
+    series: [
+      ["ours", "effect-checkpoint"],
+      ["snapshots", "full snapshots"],
+      ["peer", "LangGraph, ordinary channel"]
+    ].map(([name, label]) => ({
       name: label!,
       points: found.map((one) => [one.step, of(one)[name as Name]] as const)
     }))
@@ -153,12 +157,12 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
     about:
       `A thread that grows by a message of ${messageBytes} B a step, to ${
         bytes(last.stateBytes)
-      } of JSON, all three in turns of ${turn} steps. A late put is the median of the last ${turn}, an old read that of the ` +
-      "version in the middle; a full row is one row of the same state in a table of the floor.",
+      } of JSON. The contestants take turns of ${turn} steps. The time of a late put is the median of the last ${turn}. ` +
+      "The old version is the one in the middle. A full row is one row of the floor with the same state.",
     tables: [
       table("Bytes on disk", ({ onDisk }) => onDisk, bytes),
       withFloor("Late put", ({ latePut }) => latePut),
-      withFloor("Read of the latest", ({ latest }) => latest),
+      withFloor("Read of the newest version", ({ latest }) => latest),
       table("Read of an old version", ({ old }) => old, millis),
       table("All puts", ({ total }) => total, seconds)
     ],

@@ -11,7 +11,7 @@ const efforts = {
   quick: { threads: 1000, versions: 100, rounds: 1, quietMillis: 1000 }
 }
 
-/** The writers beside the prune: a load that the machine bears easily, so that what shows is the prune. */
+/** The writers during the prune: a light load, so that the effect of the prune is visible. */
 const writers = 8
 const putsPerSecond = 25
 
@@ -27,8 +27,10 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
     id: "4",
     title: "Prune",
     about:
-      `${all} checkpoints over ${count(threads)} threads to the last ${keep} of each, while ${writers} writers put ` +
-      `1 KB ${putsPerSecond} times a second each on the same threads, from the same process and pool.`,
+      `${all} checkpoints of ${
+        count(threads)
+      } threads are pruned to the newest ${keep} of each. Meanwhile, ${writers} ` +
+      `writers put 1 KB on the same threads, ${putsPerSecond} times a second each, from the same process and pool.`,
     tables: [{
       title: `Prune of ${all}, by round`,
       columns: [
@@ -78,7 +80,7 @@ const round = Effect.fnUntraced(function*(options: {
   const writer = Effect.fnUntraced(function*(writer: number) {
     yield* Effect.sleep(1000 / putsPerSecond / writers * writer)
     for (let step = writer;; step += writers) {
-      // Threads of its own, so that it meets the prune and nobody else.
+      // Threads of its own, so that it competes with the prune only.
       const thread = 1 + writer + writers * (yield* Random.nextIntBetween(0, options.threads / writers - 1))
       const start = yield* now
       yield* ours.put(Bulk.threadName(thread), states[step % states.length]!)
@@ -88,7 +90,7 @@ const round = Effect.fnUntraced(function*(options: {
     }
   })
   const writing = yield* Effect.forkChild(Effect.forEach(range(writers), writer, { concurrency: "unbounded" }))
-  // Until connections are open and code is hot.
+  // A warm-up: connections are opened, and code is optimized.
   yield* Effect.sleep("1 second")
   latencies = []
   yield* Effect.sleep(options.quietMillis)

@@ -95,7 +95,7 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
       gets.push(ratesRow(`${size} KB, ${workers}`, medians(read, ({ perSecond }) => perSecond)))
     }
 
-    // A message more: the second put of each thread.
+    // The second put of each thread has one more message.
     for (const workers of writers) {
       const each = Math.ceil(appends / Math.sqrt(workers))
       let round = 0
@@ -145,16 +145,16 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
   const rates = ["ours / floor", "ours / peer", "ours / snapshots", ...names]
   const tables: ReadonlyArray<Table> = [
     {
-      title: "Puts per second, of a state that is new as a whole, each writer on a thread of its own",
+      title: "Puts per second of a state that is new as a whole, each writer on its own thread",
       columns: ["size, writers", ...rates],
       rows: puts
     },
     {
-      title: "Puts per second, of a state with one more message of 500 B, each writer on a thread of its own",
+      title: "Puts per second of a state with one more message of 500 B, each writer on its own thread",
       columns: ["size, writers", ...rates],
       rows: added
     },
-    { title: "Gets of the latest per second", columns: ["size, readers", ...rates], rows: gets },
+    { title: "Gets of the newest version per second", columns: ["size, readers", ...rates], rows: gets },
     {
       title: "Write-ahead log per put, one writer",
       columns: ["put", "ours / floor", "peer / ours", ...names],
@@ -166,9 +166,9 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
     id: "1",
     title: "Put and get",
     about:
-      "A state that is new as a whole is stored as a keyframe, so nothing is won by deltas there: it is the price " +
-      "of a version with its head, against the bare INSERT of the same text. With one more message, ours stores that " +
-      "message, and all others the whole state again.",
+      "A state that is new as a whole is stored whole, and deltas do not help: the figures show the cost of a version " +
+      "and its head, compared with a bare INSERT of the same text. Of a state with one more message, ours stores that " +
+      "message, and the others store the whole state again.",
     tables,
     targets,
     charts: {}

@@ -14,7 +14,7 @@ const efforts = {
 /** Versions of each thread. */
 const versions = 100
 
-/** Of the threads in the table, those that are in use. */
+/** How many of the threads in the table are in use. */
 const active = 100
 
 export const run = Effect.fnUntraced(function*(effort: Effort) {
@@ -33,7 +33,7 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
   // Spread over the whole table, one after another.
   const one = ({ threads }: { readonly threads: number }, i: number) =>
     Bulk.threadName(1 + Math.floor((i * 37 % active) * (threads / active)))
-  // As many as there are, none twice while there are others; the step is prime to their number.
+  // All threads, none twice before each was chosen once: the step is prime to their number.
   const any = ({ threads }: { readonly threads: number }, i: number) => Bulk.threadName(1 + (i * 7919) % threads)
 
   const rows: Array<ReadonlyArray<string>> = []
@@ -74,8 +74,8 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
     title: "As data grows",
     about:
       `The same puts and gets of 1 KB with ${few} and with ${many} checkpoints in the table, ${versions} of each ` +
-      `thread: on ${active} threads that are spread over it, and on any, which in the large one are hardly met twice, so ` +
-      "that their pages come from the file system and are logged whole when first changed.",
+      `thread: on ${active} threads that are spread over the table, and on any thread. In the large table, any thread is ` +
+      "seldom chosen twice, so its pages come from the file system and are logged whole at their first change.",
     tables: [{
       title: "Median latency",
       columns: ["", "large / small", few, many, `${few}, per second`, `${many}, per second`],
