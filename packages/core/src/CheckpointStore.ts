@@ -17,6 +17,15 @@ import { Format } from "./internal/format.ts"
 export { Format }
 
 /**
+ * The largest JSON text of each part of a checkpoint besides its state, in bytes: its next nodes, pending interrupts,
+ * metadata and tags. 1 MiB.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
+export const maxPartBytes: number = 1024 * 1024
+
+/**
  * Identifies a thread.
  *
  * @category models

@@ -4,6 +4,7 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { Interrupt } from "../Checkpoint.ts"
 import { InvalidInput } from "../CheckpointError.ts"
+import { maxPartBytes } from "../CheckpointStore.ts"
 import * as Json from "./json.ts"
 
 /** The checks of arguments, before anything is read or written. They are the same for all stores. */
@@ -16,7 +17,6 @@ const maxKeyBytes = 2560
 
 const maxTags = 64
 const maxPage = 10_000
-const maxPartBytes = 1024 * 1024
 const maxDuration = 2e14
 
 const fail = (field: string, reason: string): Effect.Effect<never, InvalidInput> =>
