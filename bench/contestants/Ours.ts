@@ -28,7 +28,7 @@ export const make = Effect.fnUntraced(function*({ sql }: Database, options: {
 }): Effect.fn.Return<Ours, never, Scope.Scope> {
   const { schema } = options
   const services = yield* Conversations.layer.pipe(
-    Layer.provideMerge(PgCheckpointer.layer(options.deltas ? { schema } : { schema, cacheBytes: 0 })),
+    Layer.provideMerge(PgCheckpointer.layerWith(options.deltas ? { schema } : { schema, cacheBytes: 0 })),
     Layer.provide(Layer.succeed(PgClient.PgClient, sql)),
     Layer.build,
     Effect.orDie

@@ -19,7 +19,7 @@ export const run = Effect.fnUntraced(function*(effort: Effort) {
   const mails = yield* Mails
   const { sql } = yield* Database.make("graph")
   const server = yield* Layer.build(
-    PgCheckpointer.layer().pipe(Layer.provide(Layer.succeed(PgClient.PgClient, sql)))
+    PgCheckpointer.layer.pipe(Layer.provide(Layer.succeed(PgClient.PgClient, sql)))
   )
   const memory = yield* Layer.build(Checkpointer.layerMemory)
   let runs = 0

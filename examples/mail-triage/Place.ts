@@ -18,8 +18,8 @@ export const Place = Data.taggedEnum<Place>()
 export const schema = "mail_triage_demo"
 
 export const layer = Place.$match({
-  Folder: ({ dataDir }) => PgCheckpointer.layerEmbedded({ dataDir, schema }),
-  Server: () => PgCheckpointer.layerConfig({ schema })
+  Folder: ({ dataDir }) => PgCheckpointer.layerEmbeddedWith({ dataDir, schema }),
+  Server: () => PgCheckpointer.layerEnvWith({ schema })
 })
 
 export const describe = Place.$match({

@@ -66,8 +66,8 @@ export class EmbeddedPostgresError
 {}
 
 /**
- * Opens the database, and provides it as `PgClient` and `SqlClient`. Use it where
- * you would use `PgClient.layer`. Closing the layer closes the database.
+ * Opens a database in a folder or in memory, and provides it as `PgClient` and `SqlClient`. Use it where you would use
+ * `PgClient.layer`. Closing the layer closes the database.
  *
  * **Durability**
  *
@@ -101,12 +101,24 @@ export class EmbeddedPostgresError
  * later ones of a folder less than one.
  *
  * @category layers
+ * @since 0.2.0
+ */
+export const layerWith = (
+  options: Options
+): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, EmbeddedPostgresError | SqlError> =>
+  PgClient.layerFrom(Effect.suspend(() => make(options.dataDir)))
+
+/**
+ * Opens a new database in memory, and provides it as `PgClient` and `SqlClient`. It is gone when the layer closes.
+ *
+ * @see {@link layerWith} for a database in a folder, and for the limits of both
+ *
+ * @category layers
  * @since 0.1.0
  */
-export const layer = (
-  options?: Options
-): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, EmbeddedPostgresError | SqlError> =>
-  PgClient.layerFrom(make(options?.dataDir))
+export const layer: Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, EmbeddedPostgresError | SqlError> = layerWith(
+  {}
+)
 
 const make = Effect.fnUntraced(function*(dataDir: string | undefined) {
   const backend = yield* dataDir === undefined ? openMemory : openFolder(dataDir)

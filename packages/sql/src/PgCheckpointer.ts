@@ -1,6 +1,6 @@
 /**
- * `Checkpointer` on Postgres: over a `PgClient` that is there, from configuration,
- * or embedded in the process.
+ * `Checkpointer` on Postgres: over a `PgClient` of yours, from the environment or configuration, or embedded in the
+ * process.
  *
  * @since 0.1.0
  */
@@ -8,15 +8,16 @@ import * as Checkpointer from "@effect-checkpoint/core/Checkpointer"
 import { InvalidInput, type StoreError } from "@effect-checkpoint/core/CheckpointError"
 import * as CheckpointStore from "@effect-checkpoint/core/CheckpointStore"
 import * as PgClient from "@effect/sql-pg/PgClient"
+import { defaultMaxMessageSize } from "@effect/sql-pg/PgProtocol"
 import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
+import * as Environment from "./internal/config.ts"
 import * as Migrations from "./internal/migrations.ts"
 import * as Session from "./internal/session.ts"
 import * as Store from "./internal/store.ts"
@@ -30,42 +31,48 @@ import * as Tables from "./internal/tables.ts"
  */
 export interface Options extends Checkpointer.Options {
   /**
-   * The database schema that the tables are in, `effect_checkpoint` by default. At
-   * most 63 bytes, and without a dot. Several can live in one database.
+   * The database schema of the tables, `effect_checkpoint` by default. At most 63 bytes, and without a dot. One database
+   * can have several.
    */
   readonly schema?: string | undefined
-  /** How long to wait for a connection of the pool, connecting included. 10 seconds by default. */
+  /** How long to wait for a connection of the pool, including the time to connect. 10 seconds by default. */
   readonly acquireTimeout?: Duration.Input | undefined
   /**
-   * How long a statement may take, once it has a connection. 30 seconds by default.
-   * One that takes longer is cancelled; where the server does not answer to that
-   * either, it is given up five seconds later.
-   * In a transaction of the caller's one that takes longer fails the transaction.
+   * How long a statement may take after it got a connection, 30 seconds by default. A statement that takes longer is
+   * canceled, and given up five seconds later if the server does not react. In a transaction of the caller's, a
+   * statement that takes longer fails the transaction.
    */
   readonly statementTimeout?: Duration.Input | undefined
 }
 
 /**
- * Settings, and what a client that is made from configuration is given beside it.
+ * Settings, and those of a client from the environment.
  *
  * @category models
- * @since 0.1.0
+ * @since 0.2.0
  */
-export interface ConfigOptions extends Options {
-  /** Any further settings of the client. They win over those of the environment. */
+export interface EnvOptions extends Options {
+  /** More settings of the client. They win over those of the environment. */
   readonly client?: Omit<PgClient.PgPoolConfig, "url"> | undefined
 }
 
 /**
- * Settings, and where the embedded database is.
+ * Settings, and those of the client, for `layerConfig`.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface ConfigOptions extends Options {
+  readonly client: PgClient.PgPoolConfig
+}
+
+/**
+ * Settings, and where the embedded database is stored.
  *
  * @category models
  * @since 0.1.0
  */
-export interface EmbeddedOptions extends Options {
-  /** The folder to keep the data in. In memory when absent. */
-  readonly dataDir?: string | undefined
-}
+export interface EmbeddedOptions extends Options, EmbeddedPostgres.Options {}
 
 /**
  * What every layer here provides.
@@ -76,55 +83,54 @@ export interface EmbeddedOptions extends Options {
 export type Services = Checkpointer.Checkpointer | CheckpointStore.CheckpointStore
 
 // -----------------------------------------------------------------------------
-// layers
+// layers over a client
 // -----------------------------------------------------------------------------
 
 /**
- * The service over the `PgClient` that is provided. Creates or updates the tables
- * first; any number of processes may start at once.
+ * Provides the service over tables that exist, with settings.
  *
- * **Details**
- *
- * Within `sql.withTransaction` of the same client the service takes part in the
- * transaction: both are committed or neither is, and nothing is retried.
- *
- * It keeps nothing in a session, so it works behind a pooler in transaction mode.
+ * @see {@link layerStorage}
  *
  * @category layers
- * @since 0.1.0
+ * @since 0.2.0
  */
-export const layer = (
-  options?: Options | undefined
+export const layerStorageWith = (
+  options: Options
 ): Layer.Layer<Services, InvalidInput | StoreError, PgClient.PgClient> =>
-  layerStorage(options).pipe(Layer.provide(layerMigrations(options)))
-
-/**
- * The service over tables that are there, for a role that may create none. Fails
- * when they are not of the version that is needed.
- *
- * @category layers
- * @since 0.1.0
- */
-export const layerStorage = (
-  options?: Options | undefined
-): Layer.Layer<Services, InvalidInput | StoreError, PgClient.PgClient> =>
-  Checkpointer.layerWith(options ?? {}).pipe(Layer.provideMerge(Layer.effect(
+  Checkpointer.layerWith(options).pipe(Layer.provideMerge(Layer.effect(
     CheckpointStore.CheckpointStore,
     Effect.gen(function*() {
       const { session, sql, tables } = yield* open(options)
       yield* atStart(options, session.run("check", Migrations.check(sql, tables)))
-      return Store.make(sql, session, tables, options?.retry ?? Checkpointer.defaultRetry)
+      return Store.make(sql, session, tables, options.retry ?? Checkpointer.defaultRetry)
     })
   )))
 
 /**
- * Creates or updates the tables. In one transaction, so that it is done whole or
- * not at all.
+ * Provides the service over tables that exist. Fails if they do not fit this version of the library.
  *
  * **When to use**
  *
- * Use with a role that owns the schema, where the application's own role may not
- * create tables. `layer` does it by itself.
+ * Use where the application's role may not create tables. An owner runs {@link migrate} before.
+ *
+ * @see {@link layerStorageWith} to change the settings
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerStorage: Layer.Layer<Services, InvalidInput | StoreError, PgClient.PgClient> = layerStorageWith({})
+
+/**
+ * Creates or updates the tables, in one transaction.
+ *
+ * **When to use**
+ *
+ * Use with a role that owns the schema, where the application's own role may not create tables. The `layer` does it by
+ * itself.
+ *
+ * **Details**
+ *
+ * Any number of processes may run it at the same time.
  *
  * @category migrations
  * @since 0.1.0
@@ -132,87 +138,201 @@ export const layerStorage = (
 export const migrate = Effect.fn("PgCheckpointer.migrate")(function*(
   options?: Options | undefined
 ): Effect.fn.Return<void, InvalidInput | StoreError, PgClient.PgClient> {
-  const { session, sql, tables } = yield* open(options)
-  yield* atStart(options, Migrations.run(sql, session, tables))
+  const { session, sql, tables } = yield* open(options ?? {})
+  yield* atStart(options ?? {}, Migrations.run(sql, session, tables))
 })
 
 /**
- * `migrate` as a layer.
+ * Creates or updates the tables when it is built, with settings.
+ *
+ * @see {@link migrate}
+ *
+ * @category migrations
+ * @since 0.2.0
+ */
+export const layerMigrationsWith = (
+  options: Options
+): Layer.Layer<never, InvalidInput | StoreError, PgClient.PgClient> => Layer.effectDiscard(migrate(options))
+
+/**
+ * Creates or updates the tables when it is built.
+ *
+ * @see {@link migrate}
  *
  * @category migrations
  * @since 0.1.0
  */
-export const layerMigrations = (
-  options?: Options | undefined
-): Layer.Layer<never, InvalidInput | StoreError, PgClient.PgClient> => Layer.effectDiscard(migrate(options))
+export const layerMigrations: Layer.Layer<never, InvalidInput | StoreError, PgClient.PgClient> = layerMigrationsWith({})
 
 /**
- * The service and its client from configuration.
+ * Provides the service over the `PgClient` in the context, with settings.
+ *
+ * @see {@link layer}
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerWith = (
+  options: Options
+): Layer.Layer<Services, InvalidInput | StoreError, PgClient.PgClient> =>
+  layerStorageWith(options).pipe(Layer.provide(layerMigrationsWith(options)))
+
+/**
+ * Provides the service over the `PgClient` in the context. Creates or updates the tables first; any number of processes
+ * may start at the same time.
+ *
+ * **Details**
+ *
+ * Within `sql.withTransaction` of the same client, the service takes part in the transaction: both are committed or
+ * neither is, and nothing is retried.
+ *
+ * It keeps nothing in a session. Therefore it works behind a pooler in transaction mode.
+ *
+ * **Gotchas**
+ *
+ * Effect builds a layer once per `Effect.provide` and shares it. A program with two clients needs two layers: call
+ * `layerWith` for each.
+ *
+ * @see {@link layerWith} to change the settings
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer: Layer.Layer<Services, InvalidInput | StoreError, PgClient.PgClient> = layerWith({})
+
+// -----------------------------------------------------------------------------
+// layers with a client
+// -----------------------------------------------------------------------------
+
+/**
+ * Provides the service and its client from the environment, with settings. They win over the environment.
+ *
+ * @see {@link layerEnv} for the variables
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerEnvWith = (
+  options: EnvOptions
+): Layer.Layer<
+  Services | PgClient.PgClient | SqlClient,
+  Config.ConfigError | InvalidInput | StoreError | SqlError
+> =>
+  Layer.unwrap(Effect.map(
+    Environment.fromEnv(options.client),
+    ({ client, schema }) => withClient({ ...options, schema: options.schema ?? schema }, client)
+  ))
+
+/**
+ * Provides the service and its client from the environment.
  *
  * **Details**
  *
  * | name | meaning |
  * |---|---|
- * | `DATABASE_URL` | `postgresql://user:password@host:5432/db`, with `?pool_max_size=20` if you like |
- * | `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE` | what the URL does not say, or all of it |
- * | `DATABASE_POOL_MAX_SIZE` | the most connections, where the URL does not say; 10 by default |
+ * | `DATABASE_URL` | `postgresql://user:password@host:5432/db`; `?pool_max_size=20` sets the size of the pool |
+ * | `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE` | the parts that the URL does not have, or all of it |
+ * | `DATABASE_POOL_MAX_SIZE` | the size of the pool, if the URL does not set it; 10 by default |
  * | `DATABASE_PREPARE` | `false` for poolers that keep no prepared statements |
  * | `CHECKPOINT_SCHEMA` | the database schema of the tables |
  *
- * Options given in code win over the URL, which wins over the rest. Neither the
- * URL nor the password ever appears in a log, a span or an error.
+ * The URL wins over the other variables. Neither the URL nor the password ever appears in a log, a span or an error.
+ *
+ * @see {@link layerEnvWith} to change the settings
+ * @see {@link layerConfig} for other variables
  *
  * @category layers
- * @since 0.1.0
+ * @since 0.2.0
+ */
+export const layerEnv: Layer.Layer<
+  Services | PgClient.PgClient | SqlClient,
+  Config.ConfigError | InvalidInput | StoreError | SqlError
+> = layerEnvWith({})
+
+/**
+ * Provides the service and its client from configuration of your own.
+ *
+ * **Example** (Name the variables)
+ *
+ * ```ts import.meta.vitest
+ * import { PgCheckpointer } from "@effect-checkpoint/sql"
+ * import { Config, Layer } from "effect"
+ *
+ * const Live = PgCheckpointer.layerConfig({
+ *   client: { url: Config.Redacted("ORDERS_DATABASE_URL"), maxConnections: Config.succeed(20) },
+ *   schema: Config.String("ORDERS_SCHEMA")
+ * })
+ * Layer.isLayer(Live) // => true
+ * ```
+ *
+ * @see {@link layerEnv} for the usual variables
+ *
+ * @category layers
+ * @since 0.2.0
  */
 export const layerConfig = (
-  options?: ConfigOptions | undefined
+  config: Config.Wrap<ConfigOptions>
 ): Layer.Layer<
   Services | PgClient.PgClient | SqlClient,
   Config.ConfigError | InvalidInput | StoreError | SqlError
 > =>
   Layer.unwrap(Effect.gen(function*() {
-    const settings = yield* Settings
-    const client = yield* toClientConfig(settings, options?.client)
-    const schema = options?.schema ?? Option.getOrUndefined(settings.schema)
-    return layer({ ...options, schema }).pipe(Layer.provideMerge(PgClient.layer(client)))
+    const { client, ...options } = yield* Config.unwrap(config)
+    yield* Environment.checkClient(client)
+    return withClient(options, client)
   }))
 
+const withClient = (options: Options, client: PgClient.PgPoolConfig) =>
+  Layer.provideMerge(layerWith(options), PgClient.layer(client))
+
 /**
- * The service on PGlite: a real Postgres inside this process, in a folder or in
- * memory. It needs `@electric-sql/pglite` to be installed.
+ * Provides the service on PGlite, with settings: a Postgres inside this process, in a folder or in memory.
+ *
+ * @see {@link layerEmbedded}
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerEmbeddedWith = (
+  options: EmbeddedOptions
+): Layer.Layer<
+  Services | PgClient.PgClient | SqlClient,
+  InvalidInput | StoreError | SqlError | EmbeddedPostgres.EmbeddedPostgresError
+> => Layer.provideMerge(layerWith(options), EmbeddedPostgres.layerWith(options))
+
+/**
+ * Provides the service on PGlite: a Postgres inside this process, in memory. It needs `@electric-sql/pglite` to be
+ * installed.
  *
  * **When to use**
  *
- * Use for programs that run on one machine, for demos, and for tests that want
- * Postgres without a server. It has one connection.
+ * Use for programs that run on one machine, for demos, and for tests that want Postgres without a server. It has one
+ * connection.
+ *
+ * @see {@link layerEmbeddedWith} to keep the data in a folder
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerEmbedded = (
-  options?: EmbeddedOptions | undefined
-): Layer.Layer<
+export const layerEmbedded: Layer.Layer<
   Services | PgClient.PgClient | SqlClient,
   InvalidInput | StoreError | SqlError | EmbeddedPostgres.EmbeddedPostgresError
-> => layer(options).pipe(Layer.provideMerge(EmbeddedPostgres.layer({ dataDir: options?.dataDir })))
+> = layerEmbeddedWith({})
 
 // -----------------------------------------------------------------------------
 // implementation
 // -----------------------------------------------------------------------------
 
-const defaultMaxMessageSize = 16 * 1024 * 1024
-
-const open = Effect.fnUntraced(function*(options: Options | undefined) {
+const open = Effect.fnUntraced(function*(options: Options) {
   // Names given to a client for its own tables must not change ours.
   const sql = (yield* PgClient.PgClient).withoutTransforms()
-  const schema = options?.schema ?? "effect_checkpoint"
+  const schema = options.schema ?? "effect_checkpoint"
   yield* checkSchema(schema)
-  // What is written can be read again: a message holds the state as Postgres prints it, with a space after each comma
-  // and colon, which at worst makes three bytes of two, and up to four parts of 1 MiB that are not the state.
+  // Everything that is written must be readable: a message holds the state as Postgres prints it, with a space after each
+  // comma and colon, which at worst makes three bytes of two, and the four parts besides it.
   const maxMessageSize = sql.config.maxMessageSize ?? defaultMaxMessageSize
-  const most = Math.floor((maxMessageSize - 4 * 1024 * 1024) / 1.5)
-  const maxStateBytes = options?.maxStateBytes ?? Checkpointer.defaultMaxStateBytes
+  const most = Math.floor((maxMessageSize - 4 * CheckpointStore.maxPartBytes) / 1.5)
+  const maxStateBytes = options.maxStateBytes ?? Checkpointer.defaultMaxStateBytes
   if (maxStateBytes > most) {
     return yield* new InvalidInput({
       field: "maxStateBytes",
@@ -221,8 +341,8 @@ const open = Effect.fnUntraced(function*(options: Options | undefined) {
     })
   }
   const session = Session.make(sql, {
-    acquireTimeout: yield* timeout("acquireTimeout", options?.acquireTimeout ?? "10 seconds"),
-    statementTimeout: yield* timeout("statementTimeout", options?.statementTimeout ?? "30 seconds")
+    acquireTimeout: yield* timeout("acquireTimeout", options.acquireTimeout ?? "10 seconds"),
+    statementTimeout: yield* timeout("statementTimeout", options.statementTimeout ?? "30 seconds")
   })
   return { sql, session, tables: Tables.make(schema) }
 })
@@ -245,86 +365,6 @@ const timeout = (field: string, input: Duration.Input): Effect.Effect<Duration.D
   )
 }
 
-/** A server that is just coming up is waited for, as one is that goes away later. */
-const atStart = <A>(options: Options | undefined, effect: Effect.Effect<A, StoreError>): Effect.Effect<A, StoreError> =>
-  Effect.retry(effect, { schedule: options?.retry ?? Checkpointer.defaultRetry, while: (error) => error.isRetryable })
-
-const Settings = Config.all({
-  url: Config.option(Config.Redacted("DATABASE_URL")),
-  host: Config.option(Config.String("PGHOST")),
-  port: Config.option(Config.Port("PGPORT")),
-  username: Config.option(Config.String("PGUSER")),
-  password: Config.option(Config.Redacted("PGPASSWORD")),
-  database: Config.option(Config.String("PGDATABASE")),
-  maxConnections: Config.option(Config.String("DATABASE_POOL_MAX_SIZE")),
-  prepare: Config.option(Config.Boolean("DATABASE_PREPARE")),
-  schema: Config.option(Config.String("CHECKPOINT_SCHEMA"))
-})
-
-const toClientConfig = Effect.fnUntraced(function*(
-  settings: Config.Success<typeof Settings>,
-  client: ConfigOptions["client"]
-): Effect.fn.Return<PgClient.PgPoolConfig, InvalidInput> {
-  const target = Option.isSome(settings.url) ? yield* parseUrl(settings.url.value) : undefined
-  const poolSize = target?.poolSize !== undefined
-    ? yield* poolMaxSize("DATABASE_URL", target.poolSize)
-    : Option.isSome(settings.maxConnections)
-    ? yield* poolMaxSize("DATABASE_POOL_MAX_SIZE", settings.maxConnections.value)
-    : undefined
-  if (client?.maxConnections !== undefined) yield* poolMaxSize("client.maxConnections", String(client.maxConnections))
-  return {
-    ...(target === undefined ? {} : { url: target.url }),
-    // Explicit settings win over the URL in the driver, so they are given only where the URL is silent.
-    ...(target?.names("host") === true ? {} : { host: Option.getOrUndefined(settings.host) }),
-    ...(target?.names("port") === true ? {} : { port: Option.getOrUndefined(settings.port) }),
-    ...(target?.names("user") === true ? {} : { username: Option.getOrUndefined(settings.username) }),
-    ...(target?.names("password") === true ? {} : { password: Option.getOrUndefined(settings.password) }),
-    ...(target?.names("dbname") === true ? {} : { database: Option.getOrUndefined(settings.database) }),
-    maxConnections: poolSize,
-    prepare: Option.getOrUndefined(settings.prepare),
-    applicationName: "effect-checkpoint",
-    ...client
-  }
-})
-
-const parseUrl = Effect.fnUntraced(function*(redacted: Redacted.Redacted) {
-  // The error of `new URL` carries the URL, so it is replaced and not wrapped.
-  const url = yield* Effect.try({
-    try: () => new URL(Redacted.value(redacted)),
-    catch: () =>
-      new InvalidInput({
-        field: "DATABASE_URL",
-        problem: "it is not a URL; expected postgresql://user:password@host:5432/database"
-      })
-  })
-  if (url.protocol !== "postgresql:" && url.protocol !== "postgres:") {
-    return yield* new InvalidInput({
-      field: "DATABASE_URL",
-      problem: `expected it to begin with postgresql://, got ${url.protocol}//`
-    })
-  }
-  const poolSize = url.searchParams.get("pool_max_size") ?? undefined
-  // Postgres would take it for a setting of the session.
-  url.searchParams.delete("pool_max_size")
-  const parts: Record<string, string> = {
-    host: url.hostname,
-    port: url.port,
-    user: url.username,
-    password: url.password,
-    dbname: url.pathname.replace(/^\//, "")
-  }
-  return {
-    url: Redacted.make(url.toString()),
-    poolSize,
-    names: (part: string) => parts[part] !== "" || url.searchParams.has(part)
-  }
-})
-
-const poolMaxSize = (field: string, text: string): Effect.Effect<number, InvalidInput> => {
-  const size = Number(text)
-  return text.trim() !== "" && Number.isInteger(size) && size >= 1 && size <= 10_000 ?
-    Effect.succeed(size) :
-    Effect.fail(
-      new InvalidInput({ field, problem: `the pool's size must be a whole number from 1 to 10000, got "${text}"` })
-    )
-}
+/** Waits for a server that is not up yet, as operations do later. */
+const atStart = <A>(options: Options, effect: Effect.Effect<A, StoreError>): Effect.Effect<A, StoreError> =>
+  Effect.retry(effect, { schedule: options.retry ?? Checkpointer.defaultRetry, while: (error) => error.isRetryable })

@@ -27,16 +27,16 @@ const temporaryFolder: Effect.Effect<string, never, Scope.Scope> = Effect.acquir
 )
 
 const opened = <A, E, R>(dataDir: string, effect: Effect.Effect<A, E, R>) =>
-  Effect.provide(effect, EmbeddedPostgres.layer({ dataDir }), { local: true })
+  Effect.provide(effect, EmbeddedPostgres.layerWith({ dataDir }), { local: true })
 
 const failureToOpen = (options: EmbeddedPostgres.Options) =>
-  Effect.flip(Effect.scoped(Layer.build(EmbeddedPostgres.layer(options))))
+  Effect.flip(Effect.scoped(Layer.build(EmbeddedPostgres.layerWith(options))))
 
 const nextTurn = Effect.promise(() => new Promise(setImmediate))
 
 const nested = (depth: number): string => "[".repeat(depth) + "]".repeat(depth)
 
-layer(EmbeddedPostgres.layer(), { excludeTestServices: true })("EmbeddedPostgres in memory", (it) => {
+layer(EmbeddedPostgres.layer, { excludeTestServices: true })("EmbeddedPostgres in memory", (it) => {
   it.effect("a parameter comes back as it was sent", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient

@@ -4,6 +4,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, layer } from "@effect/vitest"
 import {
   Arbitrary,
+  Config,
   ConfigProvider,
   DateTime,
   Effect,
@@ -341,7 +342,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         yield* PgCheckpointer.migrate({ schema: "newer" })
         const sql = yield* PgClient.PgClient
         yield* sql`INSERT INTO newer.checkpoint_migrations (migration_id, name) VALUES (9999, 'from_the_future')`
-        for (const build of [PgCheckpointer.layer, PgCheckpointer.layerStorage]) {
+        for (const build of [PgCheckpointer.layerWith, PgCheckpointer.layerStorageWith]) {
           const error = yield* Effect.flip(Effect.scoped(Layer.build(build({ schema: "newer" }))))
           assert.strictEqual(error._tag, "StoreError")
           assert.nestedInclude(error, { "reason._tag": "SchemaIncompatible", isRetryable: false })
@@ -352,7 +353,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
     it.effect("storage without its tables says that the migrations have not run", () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(
-          Effect.scoped(Layer.build(PgCheckpointer.layerStorage({ schema: "nothing_here" })))
+          Effect.scoped(Layer.build(PgCheckpointer.layerStorageWith({ schema: "nothing_here" })))
         )
         assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": "SchemaMissing" })
         assert.match(error.message, /nothing_here.*migrations/)
@@ -387,13 +388,13 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           assert.strictEqual(yield* counters.deleteThread("t"), 2)
         }).pipe(
           Effect.provide(Counters.layer),
-          Effect.provide(PgCheckpointer.layerStorage({ schema: "owned" })),
+          Effect.provide(PgCheckpointer.layerStorageWith({ schema: "owned" })),
           Effect.provide(asRole)
         )
         // Starting with migrations is fine while there are none to run, and a typed error otherwise.
-        yield* Effect.scoped(Layer.build(PgCheckpointer.layer({ schema: "owned" }))).pipe(Effect.provide(asRole))
+        yield* Effect.scoped(Layer.build(PgCheckpointer.layerWith({ schema: "owned" }))).pipe(Effect.provide(asRole))
         const error = yield* Effect.flip(
-          Effect.scoped(Layer.build(PgCheckpointer.layer({ schema: "not_owned" }))).pipe(Effect.provide(asRole))
+          Effect.scoped(Layer.build(PgCheckpointer.layerWith({ schema: "not_owned" }))).pipe(Effect.provide(asRole))
         )
         assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": "Permission", outcome: "NotApplied" })
         yield* sql`DROP OWNED BY least_privileged`
@@ -443,7 +444,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
     it.effect("an impossible schema name, timeout or state size is refused before anything is done", () =>
       Effect.gen(function*() {
         const refused = (options: PgCheckpointer.Options) =>
-          Effect.map(Effect.flip(Effect.scoped(Layer.build(PgCheckpointer.layer(options)))), (error) => {
+          Effect.map(Effect.flip(Effect.scoped(Layer.build(PgCheckpointer.layerWith(options)))), (error) => {
             assert.strictEqual(error._tag, "InvalidInput")
             return error._tag === "InvalidInput" ? error.field : ""
           })
@@ -753,7 +754,9 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         ] as const
         for (const [target, reason, advice] of cases) {
           const error = yield* Effect.flip(
-            Effect.scoped(Layer.build(PgCheckpointer.layer(never).pipe(Layer.provide(PgClient.layer({ url: target })))))
+            Effect.scoped(
+              Layer.build(PgCheckpointer.layerWith(never).pipe(Layer.provide(PgClient.layer({ url: target }))))
+            )
           )
           assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": reason, outcome: "NotApplied" })
           assert.include(error.message, advice)
@@ -864,11 +867,11 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
   })
 
   describe("configuration", () => {
-    const build = (env: Record<string, string>, options?: PgCheckpointer.ConfigOptions) =>
+    const build = (env: Record<string, string>, options?: PgCheckpointer.EnvOptions) =>
       Effect.scoped(Effect.gen(function*() {
         const scope = yield* Scope.Scope
         return yield* Layer.buildWithScope(
-          PgCheckpointer.layerConfig({ retry: neverAgain, ...options }),
+          PgCheckpointer.layerEnvWith({ retry: neverAgain, ...options }),
           scope
         ).pipe(
           Effect.flatMap((context) =>
@@ -915,6 +918,35 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         const { password } = url
         url.password = ""
         yield* build({ DATABASE_URL: url.toString(), PGPASSWORD: decodeURIComponent(password) }, { schema: "libpq" })
+      }))
+
+    it.effect("a program may name its own variables, and is told which one is missing or wrong", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Database
+        const live = PgCheckpointer.layerConfig({
+          client: { url: Config.Redacted("ORDERS_URL"), maxConnections: Config.Int("ORDERS_POOL") },
+          schema: Config.String("ORDERS_SCHEMA"),
+          retry: Config.succeed(neverAgain)
+        })
+        const start = (env: Record<string, string>) =>
+          Effect.gen(function*() {
+            const checkpointer = yield* Checkpointer.Checkpointer
+            const sql = yield* PgClient.PgClient
+            yield* checkpointer.append({ threadId: "t", state: 1 })
+            const rows = yield* sql`SELECT FROM orders.checkpoint_threads`
+            return { rows: rows.length, pool: (sql.config as PgClient.PgPoolConfig).maxConnections }
+          }).pipe(
+            Effect.provide(Layer.fresh(live)),
+            Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(env))
+          )
+        const env = { ORDERS_URL: Redacted.value(url), ORDERS_POOL: "3", ORDERS_SCHEMA: "orders" }
+        assert.deepStrictEqual(yield* start(env), { rows: 1, pool: 3 })
+        const { ORDERS_SCHEMA: _, ...incomplete } = env
+        const missing = yield* Effect.flip(start(incomplete))
+        assert.strictEqual(missing._tag, "ConfigError")
+        assert.include(missing.message, "ORDERS_SCHEMA")
+        const wrong = yield* Effect.flip(start({ ...env, ORDERS_POOL: "0" }))
+        assert.nestedInclude(wrong, { _tag: "InvalidInput", field: "client.maxConnections" })
       }))
 
     it.effect("what is wrong with a setting is said without showing it", () =>

@@ -435,14 +435,14 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       const sql = yield* PgClient.PgClient
       const [found] = yield* sql`SELECT FROM pg_namespace WHERE nspname = ${schema}`
       const put = Checkpointer.Checkpointer.use((checkpointer) => checkpointer.append({ threadId: "t", state: 1 }))
-      const storage = PgCheckpointer.layerStorage({ schema, retry: never })
+      const storage = PgCheckpointer.layerStorageWith({ schema, retry: never })
       const version = yield* put.pipe(
         Effect.map(({ version }) => version),
         Effect.provide(storage),
         Effect.catchTag("StoreError", (error) => Effect.succeed(error.reason._tag))
       )
       assert.strictEqual(version, found === undefined ? "SchemaMissing" : 1)
-      const again = yield* Effect.provide(put, PgCheckpointer.layer({ schema }))
+      const again = yield* Effect.provide(put, PgCheckpointer.layerWith({ schema }))
       assert.strictEqual(again.version, found === undefined ? 1 : 2)
       return found !== undefined
     })

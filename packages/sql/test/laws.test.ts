@@ -16,7 +16,7 @@ CheckpointerLaws.laws({
 
 CheckpointerLaws.laws({
   name: "on embedded Postgres",
-  layer: PgCheckpointer.layerEmbedded(),
+  layer: PgCheckpointer.layerEmbedded,
   age: age(),
   runs: 25,
   sequences: 50 * effort,
@@ -31,6 +31,6 @@ StateGraphLaws.laws({
 
 StateGraphLaws.laws({
   name: "graphs on embedded Postgres",
-  layer: PgCheckpointer.layerEmbedded(),
+  layer: PgCheckpointer.layerEmbedded,
   runs: 10
 })

@@ -8,8 +8,8 @@ import { clientLayer, Database, pgLayer, withUser } from "./support.ts"
 /** What each way to start says of a schema. */
 const refusals = Effect.fnUntraced(function*(schema: string) {
   const starts = {
-    layer: Effect.scoped(Layer.build(PgCheckpointer.layer({ schema }))),
-    layerStorage: Effect.scoped(Layer.build(PgCheckpointer.layerStorage({ schema }))),
+    layer: Effect.scoped(Layer.build(PgCheckpointer.layerWith({ schema }))),
+    layerStorage: Effect.scoped(Layer.build(PgCheckpointer.layerStorageWith({ schema }))),
     migrate: PgCheckpointer.migrate({ schema })
   }
   return yield* Effect.forEach(Object.values(starts), (start) => Effect.flip(start))

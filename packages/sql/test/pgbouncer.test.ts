@@ -17,7 +17,7 @@ if (PgBouncer.version === undefined) {
   }))
   CheckpointerLaws.laws({
     name: `behind ${PgBouncer.version} in transaction mode`,
-    layer: PgCheckpointer.layer().pipe(Layer.provideMerge(pooled), Layer.provide(Database.layer)),
+    layer: PgCheckpointer.layer.pipe(Layer.provideMerge(pooled), Layer.provide(Database.layer)),
     age: age(),
     runs: 10
   })

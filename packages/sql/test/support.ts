@@ -24,7 +24,7 @@ export const clientLayer = (config?: Partial<PgClient.PgPoolConfig>) =>
   Layer.unwrap(Effect.map(Database, ({ url }) => PgClient.layer({ url, ...config })))
 
 export const pgLayer = (options?: PgCheckpointer.Options, config?: Partial<PgClient.PgPoolConfig>) =>
-  PgCheckpointer.layer(options).pipe(Layer.provideMerge(clientLayer(config)))
+  PgCheckpointer.layerWith(options ?? {}).pipe(Layer.provideMerge(clientLayer(config)))
 
 /** The same database as another user, to see what a URL with other credentials gets. */
 export const withUser = (url: Redacted.Redacted, user: string, password: string): Redacted.Redacted => {
