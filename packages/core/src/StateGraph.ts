@@ -1,13 +1,11 @@
 /**
- * Programs as graphs: nodes are effects, edges are data, and every step is a
- * checkpoint.
+ * Durable programs as graphs: nodes are effects, edges are data, and every step is a checkpoint.
  *
- * A graph has a state, nodes that return what they change of it, and edges that say
- * what runs next. After each step the state is saved, so a run that dies goes on
- * where it was, a node may ask a person and wait for days, and any earlier step can
- * be gone back to.
+ * A graph has a state, nodes that return updates of the state, and edges that name the nodes to run next. The state is
+ * saved after each step. Therefore you can resume a run after a crash, a node can ask a person and wait for days (human
+ * in the loop), and you can continue from any earlier step (time travel).
  *
- * **Example** (A graph that asks)
+ * **Example** (Ask a person)
  *
  * ```ts import.meta.vitest
  * import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
@@ -111,8 +109,7 @@ export type {
 // -----------------------------------------------------------------------------
 
 /**
- * A kind of question that a graph asks, which makes a run wait for an answer: the
- * class that `Interrupt` makes.
+ * The class that `Interrupt` makes: a kind of question that nodes ask.
  *
  * @category models
  * @since 0.1.0
@@ -128,14 +125,17 @@ export interface InterruptClass<
 }
 
 /**
- * Declares a kind of question: what is asked, and what an answer is.
+ * Declares a kind of question with the schemas of its request and its response.
  *
  * **Details**
  *
- * A node that asks requires it, and the graph that names it in `interrupts` provides
- * it. So a question that a graph does not know does not compile. Its id is stored
- * with the checkpoint that waits; keep it as it is while threads wait. `"Pause"` is that
- * of the pauses.
+ * A node that asks the question requires the class as a service. The graph provides it if `interrupts` lists it. If it
+ * does not, `run` requires a service that nothing provides, and the program does not compile.
+ *
+ * **Gotchas**
+ *
+ * The id is stored with each thread that waits for an answer. Do not change it while threads wait. The id `"Pause"` is
+ * reserved for pauses.
  *
  * @category interrupts
  * @since 0.1.0
@@ -144,25 +144,45 @@ export const Interrupt = <Self>() =>
 <const Id extends string, Request extends Plain, Response extends Plain>(
   id: Id,
   options: {
-    /** What is asked. */
+    /** The schema of the question. */
     readonly request: Request
-    /** What answers it. A response that it refuses leaves the question open. */
+    /** The schema of the answer. If it refuses one, `resume` fails with `InvalidResponse`, and the thread still waits. */
     readonly response: Response
   }
 ): InterruptClass<Self, Id, Request, Response> =>
   Object.assign(Context.Service<Self, Ask<Request["Type"], Response["Type"]>>()(id), options)
 
 /**
- * Asks, within a node, and succeeds with the answer.
+ * Asks a question in a node, and succeeds with the answer.
+ *
+ * **When to use**
+ *
+ * Use to put a human in the loop: the run ends here, and `resume` continues it when there is an answer, days later and
+ * in another process if need be.
  *
  * **Details**
  *
- * Where there is no answer yet, the node is interrupted here, the question is saved,
- * and the run ends as `Interrupted`. When it is answered the node runs again **from
- * its beginning**, and this time the answer is here. What a node does before it asks
- * is so done twice; do it in a node of its own, or make it idempotent with
- * `NodeContext.idempotencyKey`. A node may ask several times, one after the other and
- * in the same order each time.
+ * The first time, the question has no answer. The fiber of the node is interrupted here, and its finalizers run. The
+ * other nodes of the step still run until they return or ask. Then the question is saved, and the run ends as
+ * `Interrupted`. If several nodes ask, their questions are asked one at a time, in the order of the edges.
+ *
+ * `resume` saves the answer before it runs anything. Then these parts run again:
+ *
+ * - Each node of the step that has not returned runs again **from its beginning**: the node that asked, and the other
+ *   nodes of the step that asked. Each `interrupt` that has an answer returns it at once, and the node continues after
+ *   it.
+ * - Nodes of the step that returned do not run again. Their results were saved.
+ * - Earlier steps do not run again.
+ *
+ * **Gotchas**
+ *
+ * The code of a node before `interrupt` therefore runs at least twice, and once more for each further question of the
+ * step. Do that work in a node of its own, or pass `NodeContext.idempotencyKey` to the other system.
+ *
+ * Answers are matched to the questions of a node by their order only. A node must ask the same questions in the same
+ * order each time it runs. If it asks another question instead, it gets the answer to the first one.
+ *
+ * A node cannot catch the interruption, nor delay it with `Effect.uninterruptible`.
  *
  * @category interrupts
  * @since 0.1.0
@@ -182,9 +202,9 @@ export const interrupt = <
 // -----------------------------------------------------------------------------
 
 /**
- * A graph, ready to run: `S` is its state, `Input` what it begins with, `U` what its
- * nodes return, `Answer` what answers its interrupts, and `Asks` the interrupts that
- * it knows.
+ * A graph. `S` is its state, `Input` the input of `run`, `U` the updates that nodes return, `Node` the names of the
+ * nodes, `Answer` the responses that `resume` takes, `E` and `R` the errors and services of the nodes, and `Asks` the
+ * interrupts that it declares.
  *
  * @category models
  * @since 0.1.0
@@ -324,8 +344,7 @@ export type Interrupts<G extends Any> = G extends
 export type Event<G extends Any> = RunEvent<State<G>, Update<G>, Node<G>>
 
 /**
- * How updates change the state. A graph whose updates have a schema of their own has to
- * say so.
+ * The reducer of a graph. It is required if the graph has an `update` schema, and optional otherwise.
  *
  * @category models
  * @since 0.1.0
@@ -334,16 +353,15 @@ export type Reduce<S, U, Update> = Update extends Plain ? Reducer<S, U>
   : { readonly [K in keyof Reducer<S, U>]?: Reducer<S, U>[K] | undefined }
 
 /**
- * What becomes of a state and an update.
+ * How a graph applies an update to its state.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Reducer<S, U> {
   /**
-   * What becomes of a state and an update. By default the update's fields take the place
-   * of the state's. An error that it or an edge throws is a defect, and the step is run
-   * again by `resume`.
+   * Returns the state after an update. By default the fields of the update replace those of the state. If it or
+   * an edge throws, the run dies with a defect before the step is saved, and `resume` runs the step again.
    */
   readonly reduce: (state: S, update: U) => S
 }
@@ -353,12 +371,19 @@ export interface Reducer<S, U> {
  *
  * **Details**
  *
- * A node gets the state and returns what it changes of it, or nothing. By default
- * these are some of the state's fields, which are put in place of the old ones (of a
- * state that is not a struct it is the whole new one); with `update` and `reduce` it is
- * what you like. In a step of several nodes, each gets the state from before the step,
- * and what they return is reduced in the order in which the edge names them.
+ * A node takes the state and returns an update, or nothing. By default an update is some fields of the state, which
+ * replace the old ones. If the state is not a struct, an update is a whole new state. With `update` and `reduce` you
+ * choose the type of updates yourself.
  *
+ * If several nodes run in one step, each gets the state from before the step. Their updates are reduced in the order in
+ * which the edges name the nodes.
+ *
+ * **Gotchas**
+ *
+ * Nodes run at-least-once: after a crash, the nodes of the unfinished step run again. Use `NodeContext.idempotencyKey`
+ * for effects that must happen once.
+ *
+ * @see {@link run} to run it, and {@link resume} to continue a run
  * @category constructors
  * @since 0.1.0
  */
@@ -375,25 +400,25 @@ export const make = <
   const Interrupts extends ReadonlyArray<AnyInterrupt> = readonly []
 >(
   options: {
-    /** Names the graph in what is stored. Keep it as it is while threads are unfinished. */
+    /** The name of the graph, which is stored in each checkpoint. Do not change it while there are threads. */
     readonly name: string
+    /** The schema of the state. */
     readonly state: S
-    /** The kinds of questions that its nodes ask. */
+    /** The kinds of questions that the nodes ask. */
     readonly interrupts?: Interrupts | undefined
-    /** The node that a run begins with. */
+    /** The node that runs first. */
     readonly start: NoInfer<keyof Nodes & string>
     readonly nodes: Nodes
-    /** What runs after each node. */
+    /** The nodes that run after each node. */
     readonly edges: { readonly [K in keyof NoInfer<Nodes>]: Edge<S["Type"], NoInfer<keyof Nodes & string>> }
-    /** What nodes return, where that is not some of the state's fields. It goes with `reduce`. */
+    /** The schema of updates, if they are not fields of the state. It requires `reduce`. */
     readonly update?: Update
     /**
-     * The state that a run begins with, from its input and, on a thread that has ended
-     * before, the state it has. By default the input's fields take the place of the
-     * saved ones.
+     * Returns the state that a run begins with, from its input and the saved state. The saved state is `undefined` on a
+     * new thread. By default the fields of the input replace those of the saved state.
      */
     readonly begin?: ((input: Input, saved: S["Type"] | undefined) => S["Type"]) | undefined
-    /** Where its threads are; the graph's name by default. */
+    /** The namespace of its threads. By default the name of the graph, escaped: `/` only separates namespaces. */
     readonly namespace?: string | undefined
   } & Reduce<S["Type"], Definition.UpdateOf<S, NoInfer<Update>>, NoInfer<Update>>
 ): StateGraph<
@@ -406,9 +431,9 @@ export const make = <
   Exclude<Effect.Services<ReturnType<Nodes[keyof Nodes]>>, Definition.SelfOf<Interrupts[number]>>,
   Definition.SelfOf<Interrupts[number]>
 > => {
-  // Of the generic `Nodes` and `Update` the compiler sees only the constraints. This is the one place that states what
-  // it cannot see: a definition has the errors of all nodes and their services, except for those of the graph's
-  // interrupts, which `runTask` provides; and if there is an `update`, it is the schema of `UpdateOf`.
+  // The compiler only sees the constraints of the generic `Nodes` and `Update`. This is the one place that states what
+  // it cannot see: a definition has the errors of all nodes, and their services without the interrupts of the graph,
+  // which `runTask` provides. If there is an `update`, it is the schema of `UpdateOf`.
   const definition = Definition.make(
     options as Definition.Options<
       S["Type"],
@@ -438,22 +463,32 @@ export const make = <
 export interface SubgraphOptions<S, Input, Node extends string, OuterS, OuterU>
   extends Pick<Settings<Node>, "strategy" | "maxSteps" | "concurrency">
 {
+  /** Returns the input of the nested graph. */
   readonly input: (state: OuterS) => Input
+  /** Returns the update of the outer graph, from the last state of the nested graph and the state before the step. */
   readonly output: (state: S, outer: OuterS) => OuterU
 }
 
 /**
- * A graph as a node of another one.
+ * Makes a graph a node of another graph.
  *
  * **Details**
  *
- * Its checkpoints are in the same thread, in the namespace of the outer graph, a
- * slash and the node's name, so that a crash inside goes on inside. Each time the outer
- * graph comes to the node, it begins anew with `input`; where its strategy stops it, it
- * has ended. What it asks, the outer graph asks: name its interrupts there. A branch
- * of the outer graph from where the inner one had asked goes back to that question
- * inside, if retention has kept it; another branch, or a fork, begins the inner one
- * anew. A node runs one graph; a second one in the same node is an `InvalidInput`.
+ * Each visit of the node runs the nested graph from its start, with `input`. Its checkpoints are in the same thread, in
+ * the namespace of the outer graph followed by `/` and the name of the node. After a crash or an error the nested graph
+ * continues at its own step. A nested run that its strategy stops counts as completed.
+ *
+ * The outer graph asks the questions of the nested one, and must list them in `interrupts`.
+ *
+ * If you branch the outer graph from a version at which the nested graph waited, the nested graph returns to that
+ * question, if retention kept it. Any other branch, and a fork, run the nested graph from its start.
+ *
+ * **Gotchas**
+ *
+ * A node runs one graph. If it runs a second one, it fails with `InvalidInput`.
+ *
+ * `strategy`, `maxSteps` and `concurrency` are those of the call unless you set them here. The pauses of the call apply
+ * to the outer graph only.
  *
  * @category constructors
  * @since 0.1.0
@@ -493,21 +528,32 @@ export const subgraph: {
 // running
 // -----------------------------------------------------------------------------
 
-/** The implementation knows nodes as strings. Those that it returns are nodes of the graph. */
+/** The implementation has the names of nodes as strings. Those of a result are nodes of the graph. */
 const ofNodes = <S, Node extends string>(result: RunResult<S, string>) => result as RunResult<S, Node>
 
 /**
- * Runs a graph until it ends, asks, or has used up its steps.
+ * Runs a graph until no node is left, a node asks a question, or `maxSteps` are used up.
+ *
+ * **When to use**
+ *
+ * Use to begin. Use `resume` to continue after a crash or an error, or with an answer.
  *
  * **Details**
  *
- * On a new thread it begins with the input. On one that has ended it begins again,
- * with the state that is saved and the input. On one that is unfinished it fails with
- * `ThreadUnfinished`, and `resume` goes on.
+ * On a new thread, the run begins with the input. On a thread whose last run ended, it begins again, with the saved
+ * state and the input. On a thread whose run is unfinished, it fails with `ThreadUnfinished` and writes nothing.
  *
- * An error of a node fails the run; what was saved before is there, and `resume` runs
- * the step again, without those of its nodes that had finished. So it does after an
- * interruption, which waits for nodes that clean up, and for a save that is under way.
+ * If a node fails, the run fails with its error. What was saved before stays saved, and `resume` runs the step again,
+ * without those of its nodes that returned. It is the same after an interruption, which waits for the finalizers of the
+ * nodes and for a save that is under way.
+ *
+ * If another process runs the same thread, the second one to save fails with `VersionConflict`. If the thread was not
+ * saved by this graph, the run fails with `GraphMismatch`.
+ *
+ * **Gotchas**
+ *
+ * In a pipe the types of the options come from the graph. To use `run(options)` elsewhere, name the graph:
+ * `StateGraph.run<typeof graph>(options)`.
  *
  * @category operations
  * @since 0.1.0
@@ -527,17 +573,28 @@ export const run: {
   Effect.map(Run.run(graph[internal], options, () => Effect.void), ofNodes<S, Node>))
 
 /**
- * Goes on with a run: after a crash or an error, with an answer to what it waits for,
- * or from an earlier version as a branch.
+ * Continues a run: after a crash or an error, with the answer to a question, or as a branch from an earlier version.
  *
  * **Details**
  *
- * On a thread that has ended, it returns how. On one that waits, without a response,
- * it returns that it waits. Whatever is refused, a response or a node's name, is refused
- * before anything is written. An answer is saved before anything runs: of several that
- * come at the same time one is taken, the others fail with
- * `InterruptAlreadyResolved`, and a crash after it does not lose it.
+ * With `threadId` alone, `resume` continues at the step that was under way. If the thread waits for an answer, or if
+ * its run ended, it returns that result again and writes nothing.
  *
+ * With a response, `resume` saves the answer and then continues. If several answers arrive at the same time, also in
+ * different processes, one of them is saved, and the others fail with `InterruptAlreadyResolved`. A crash after that
+ * does not lose the answer.
+ *
+ * With `version` or `checkpointId`, a copy of that version becomes the newest version, and `resume` continues from it.
+ * All other versions stay as they are.
+ *
+ * Everything is checked before anything is written: a response that the schema refuses fails with `InvalidResponse`, an
+ * unknown node with `InvalidInput`, and a thread that the graph cannot continue with `GraphMismatch`.
+ *
+ * **Gotchas**
+ *
+ * Settings such as `strategy` are not stored. Pass the same ones as to `run`.
+ *
+ * @see {@link interrupt} for the nodes that run again
  * @category operations
  * @since 0.1.0
  */
@@ -556,13 +613,12 @@ export const resume: {
   Effect.map(Resume.resume(graph[internal], options, () => Effect.void), ofNodes<S, Node>))
 
 /**
- * Runs a graph, or goes on with a run, as a stream of what happens. The last event is
- * the result.
+ * Runs a graph, or resumes a run, as a stream of events. The last event has the result.
  *
  * **Details**
  *
- * It is `run` where there is an `input` and `resume` otherwise. The run waits when 64
- * events have not been taken, and is interrupted with the stream; `resume` goes on.
+ * With an `input` it is `run`, otherwise `resume`. Up to 64 events are buffered, then the run waits for the consumer.
+ * If the stream ends early, the run is interrupted, and `resume` continues it.
  *
  * @category operations
  * @since 0.1.0
@@ -593,11 +649,11 @@ export const stream: {
   }, { bufferSize: 64, strategy: "suspend" }))
 
 // -----------------------------------------------------------------------------
-// looking
+// reading
 // -----------------------------------------------------------------------------
 
 /**
- * The graph's threads as a view, for their history, versions, tags and deletion.
+ * Returns the threads of a graph as a view, to read their history, fork, tag or delete them.
  *
  * @category operations
  * @since 0.1.0
@@ -607,7 +663,7 @@ export const view = <S, Input, U, Node extends string, Answer, E, R, Asks>(
 ): Effect.Effect<View<S>, InvalidInput, Checkpointer> => Thread.viewOf(graph[internal])
 
 /**
- * What the graph's threads wait for, those that have moved last first.
+ * Streams the interrupts that the threads of a graph wait for. The thread that was saved last comes first.
  *
  * @category operations
  * @since 0.1.0
@@ -617,10 +673,9 @@ export const interrupts = <S, Input, U, Node extends string, Answer, E, R, Asks>
 ): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> => PendingInterrupts.list(graph[internal])
 
 /**
- * Reads what a graph keeps in the metadata of a checkpoint. It is `None` if no graph has
- * written the checkpoint.
+ * Reads what a graph stored in the metadata of a checkpoint. Returns `None` if no graph saved the checkpoint.
  *
- * **Example** (What the versions of a thread are)
+ * **Example** (Read why a version was made)
  *
  * ```ts import.meta.vitest
  * import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
@@ -650,8 +705,8 @@ export const interrupts = <S, Input, U, Node extends string, Answer, E, R, Asks>
 export const metadata = (checkpoint: CheckpointInfo): Option.Option<Metadata> => graphMetadata(checkpoint)
 
 /**
- * The graph as a Mermaid flowchart. Edges that depend on the state are dotted; those
- * that do not say where they may lead, lead to a question mark.
+ * Draws a graph as a Mermaid flowchart. Edges that depend on the state are dotted. If such an edge has no `to`, it
+ * leads to a question mark.
  *
  * @category operations
  * @since 0.1.0

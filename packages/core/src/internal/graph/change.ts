@@ -9,7 +9,7 @@ import type { Answer } from "./question.ts"
 import { emitSaved, type RunContext } from "./runContext.ts"
 import { readVersion } from "./thread.ts"
 
-/** What a resume saves before the run continues: a branch, an answer, an update, other nodes. */
+/** What `resume` saves before the run continues: a branch, an answer, an update, other next nodes. */
 
 /** Copies an earlier version as the newest one. */
 export const saveBranch = Effect.fnUntraced(function*<S, U, E, R>(
@@ -30,17 +30,17 @@ export const saveBranch = Effect.fnUntraced(function*<S, U, E, R>(
   return yield* emitSaved(emit, restored)
 })
 
-/** What the caller of a resume changes. */
+/** What the caller of `resume` changes. */
 export interface Changes<U> extends Pick<ResumeOptions<U, string, never>, "update" | "next"> {
   readonly answer?: Pick<Answer, "interruptId" | "response"> | undefined
 }
 
-/** How many times an answer is saved again because the thread has moved. */
+/** How many times an answer is saved again after a conflict. */
 const maxConflicts = 20
 
 /**
- * Saves changes as the next version of a thread. If the thread has moved, an answer is saved again as long as the
- * thread waits for the same question, for example after a correction of its state.
+ * Saves changes as the next version of a thread. After a conflict, for example with an edit of the state, an answer is
+ * saved again if the thread still waits for it.
  */
 export const saveChanges = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,

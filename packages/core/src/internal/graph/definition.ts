@@ -9,8 +9,8 @@ import { type InterruptKind, pauseInterrupt } from "./question.ts"
 import { defaultUpdate } from "./update.ts"
 
 /**
- * What a run needs of a graph. `E` is the errors of the nodes. `R` is the services that they need, without the graph's
- * interrupts, which each task provides.
+ * What a run needs of a graph. `E` is the errors of the nodes, and `R` is their services without the interrupts of the
+ * graph, which each task provides.
  */
 export interface Graph<in out S, in out U, out E, out R> {
   readonly name: string
@@ -20,7 +20,7 @@ export interface Graph<in out S, in out U, out E, out R> {
   readonly update: Codec.Codec<U>
   readonly nodes: ReadonlyMap<string, Node<S, U, E, R>>
   readonly edges: ReadonlyMap<string, Edge<S, string>>
-  /** By their names. */
+  /** The interrupts that the graph declares and that of pauses, by their ids. */
   readonly interrupts: ReadonlyMap<string, InterruptKind>
   readonly reduce: (state: S, update: U) => S
 }
@@ -77,12 +77,12 @@ const pauseKind: InterruptKind = {
   response: Codec.pure<Plain>(Schema.Literal("continue"))
 }
 
-/** The updates of a graph: as its `update` says, or by default some fields of a struct, or else the whole state. */
+/** The type of updates: that of the `update` schema, by default some fields of a struct, otherwise the whole state. */
 export type UpdateOf<S extends Plain, Update> = Update extends Plain ? Update["Type"]
   : S extends { readonly fields: Schema.Struct.Fields } ? { readonly [K in keyof S["Type"]]?: S["Type"][K] }
   : S["Type"]
 
-/** The service by which nodes require an interrupt. */
+/** The service through which nodes require an interrupt. */
 export type SelfOf<I> = I extends Context.Key<infer Self, infer _Shape> ? Self : never
 
 /** Fails if the graph does not have one of the nodes. */

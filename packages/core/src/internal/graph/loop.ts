@@ -17,15 +17,15 @@ import { type Restore, runStep } from "./step.ts"
 /** The position that a step led to. */
 interface Arrival<S, U> {
   readonly position: Position<S>
-  /** What the thread is to wait for there. */
+  /** The question that the thread waits for there. */
   readonly question: Question | undefined
-  /** The events to be emitted after the next save. */
+  /** The events to emit after the next save. */
   readonly events: ReadonlyArray<RunEvent<S, U, string>>
 }
 
 /**
- * Runs step after step until no node is left, the thread has to wait for an answer, or `maxSteps` is reached. The run
- * can be interrupted while nodes run and while events are emitted, and nowhere else.
+ * Runs step after step until no node is left, the thread waits for an answer, or `maxSteps` are used up. The run can be
+ * interrupted while nodes run and while events are emitted, and nowhere else.
  */
 export const runLoop = <S, U, E, R>(
   run: RunContext<S, U, E, R>,
@@ -68,7 +68,7 @@ const endRun = Effect.fnUntraced(function*<S, U, E, R>(
   return yield* resultAt(graph, settings.maxSteps, saved)
 })
 
-/** Saves the position where the next step begins, if its `durability` is that of a step. */
+/** Saves the position where the next step begins, if `durability` is `"step"`. */
 const saveProgress = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,
   { events, position }: Arrival<S, U>,
@@ -101,7 +101,7 @@ const takeStep = Effect.fnUntraced(function*<S, U, E, R>(
   return { position: next, question: pauseAfter(next, settings.interruptAfter), events: eventsAfterSave }
 })
 
-/** Saves the position if an effect fails before it is saved: what was done up to here is not lost. */
+/** Saves an unsaved position if an effect fails, so that the steps before are not lost. */
 const savingOnFailure = <S, U, E, R>(
   run: RunContext<S, U, E, R>,
   position: Position<S>,

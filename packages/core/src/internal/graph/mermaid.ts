@@ -1,6 +1,6 @@
 import type { Graph } from "./definition.ts"
 
-/** Draws a graph as Mermaid reads it. */
+/** Draws a graph as a Mermaid flowchart. */
 export const toMermaid = <S, U, E, R>(graph: Graph<S, U, E, R>): string => {
   const ids = new Map(Array.from(graph.nodes.keys(), (name, i) => [name, `n${i}`]))
   const idOf = (name: string): string => ids.get(name)!
@@ -24,6 +24,6 @@ export const toMermaid = <S, U, E, R>(graph: Graph<S, U, E, R>): string => {
   return lines.join("\n")
 }
 
-/** Text between quotes, which must not be empty. Mermaid knows entities there, and takes backticks for Markdown. */
+/** Escapes the quoted text of a node. Mermaid decodes entities, reads backticks as Markdown, and refuses empty text. */
 const label = (text: string): string =>
   text === "" ? " " : text.replace(/[&"<>#`\n\r]/g, (character) => `#${character.codePointAt(0)};`)

@@ -6,12 +6,12 @@ import type { CheckpointInfo } from "../../Checkpoint.ts"
 export const NestedVersion = Schema.Struct({ version: Schema.Int, checkpointId: Schema.String })
 
 /**
- * What a graph keeps in the metadata of its checkpoints, under `graph`.
+ * What a graph stores in the metadata of each of its checkpoints, under the key `graph`.
  *
  * **Gotchas**
  *
- * A version that was made by an operation of a view, such as `update`, `restore` or `fork`,
- * has the metadata of the version that it was made from.
+ * A version that an operation of a view made, such as `update`, `restore` or `fork`, has the metadata of the version
+ * that it was made from.
  *
  * @see {@link metadata} to read it from a checkpoint
  * @category models
@@ -28,37 +28,37 @@ export interface Metadata {
    * - `input`: a run began
    * - `step`: a step was completed
    * - `interrupt`: the thread waits for an answer, and nothing else has changed
-   * - `answer`: `resume` answered
+   * - `answer`: `resume` saved an answer
    * - `edit`: `resume` changed the state or the next nodes
    * - `branch`: `resume` copied an earlier version to continue from it
    */
   readonly cause: "input" | "step" | "interrupt" | "answer" | "edit" | "branch"
-  /** The nodes of the step, if the version was made because a step was completed. Empty otherwise. */
+  /** The nodes of the completed step, if the cause is `step`. Otherwise empty. */
   readonly completedNodes: ReadonlyArray<string>
   /**
-   * The id of the step that begins at this version. Idempotency keys and interrupt ids begin with it. Without it, or in
-   * a copy of another version, the step has the id of the checkpoint.
+   * The id of the step that begins at this version. Idempotency keys and interrupt ids begin with it. If it is missing,
+   * or if the version is a copy of another one, the id of the step is the checkpoint id.
    */
   readonly stepId?: string
-  /** The question that the thread waits for, whatever the cause. */
+  /** The question that the thread waits for. Any cause can have one. */
   readonly question?: {
-    /** The id of its `Interrupt`, or `"Pause"`. */
+    /** The id of the class that `Interrupt` made, or `"Pause"`. */
     readonly interrupt: string
-    /** The node that asks. */
+    /** The node that asked. */
     readonly node: string
     /** The key of the pending write that will hold the answer. */
     readonly writeKey: string
-    /** The version of the nested graph that waits, if it is a nested graph that asks. */
+    /** The version of the nested graph that asked, if one did. */
     readonly nested?: { readonly version: number; readonly checkpointId: string }
   }
-  /** The nodes that the step led to, if the strategy continued with none of them. */
+  /** The nodes that the step led to, if the strategy ran none of them. `Stopped` returns them as `branches`. */
   readonly notTaken?: ReadonlyArray<string>
-  /** The task of the outer graph that the run belongs to, named by the idempotency key of its node. */
+  /** The idempotency key of the node of the outer graph, if the graph is nested. */
   readonly outerTask?: string
 }
 
 /**
- * The schema of what a graph keeps in the metadata of its checkpoints, under `graph`.
+ * The schema of what a graph stores in the metadata of each of its checkpoints, under the key `graph`.
  *
  * @category schemas
  * @since 0.2.0
@@ -81,13 +81,13 @@ export const Metadata: Schema.Codec<Metadata> = Schema.Struct({
 
 const decodeMetadata = Schema.decodeUnknownOption(Metadata)
 
-/** What a graph has kept in the metadata of a checkpoint. */
+/** Reads what a graph stored in the metadata of a checkpoint. */
 export const graphMetadata = (checkpoint: CheckpointInfo): Option.Option<Metadata> =>
   decodeMetadata(checkpoint.metadata["graph"])
 
 /**
- * The metadata of a new version: the caller's part, by default that of the version before, and the graph's. (To the
- * compiler, an interface is not a `JsonObject`, and a copy of one is.)
+ * The metadata of a new version: that of the caller, by default that of the version before, and that of the graph. (It
+ * is copied because the compiler does not take an interface as a `JsonObject`.)
  */
 export const withMetadata = (
   callerMetadata: Schema.JsonObject | undefined,

@@ -14,10 +14,10 @@ import type {
 import type { CopyError } from "../../View.ts"
 import type { Answer, Ask, InterruptKind, Question } from "./question.ts"
 
-/** What people see of a graph, and its implementation uses too. `StateGraph` exports it. */
+/** The public types that the implementation of graphs uses too. `StateGraph` exports them. */
 
 /**
- * A schema that needs no services, as the schemas of a graph are.
+ * A schema that requires no services. All schemas of a graph are of this kind.
  *
  * @category models
  * @since 0.1.0
@@ -33,7 +33,7 @@ export interface SchemaOf<A> extends Plain {
 }
 
 /**
- * Any kind of question.
+ * Any class that `Interrupt` made.
  *
  * @category models
  * @since 0.1.0
@@ -44,7 +44,7 @@ export interface AnyInterrupt extends Context.Key<unknown, Ask<never, unknown>> 
 }
 
 /**
- * What answers a pause that `interruptBefore` or `interruptAfter` has made.
+ * The answer to a pause of `interruptBefore` or `interruptAfter`.
  *
  * @category interrupts
  * @since 0.1.0
@@ -52,7 +52,7 @@ export interface AnyInterrupt extends Context.Key<unknown, Ask<never, unknown>> 
 export type Continue = "continue"
 
 /**
- * A question that a thread waits for.
+ * An interrupt that a thread waits for: a question that a node asked, or a pause.
  *
  * @category models
  * @since 0.1.0
@@ -60,17 +60,20 @@ export type Continue = "continue"
 export interface PendingInterrupt {
   readonly threadId: string
   readonly interruptId: string
-  /** The id of its `Interrupt`, or `"Pause"` for one that `interruptBefore` or `interruptAfter` made. */
+  /** The id of the class that `Interrupt` made, or `"Pause"` for a pause of `interruptBefore` or `interruptAfter`. */
   readonly kind: string
+  /** The node that asked, or at which the run paused. */
   readonly node: string
-  /** As JSON. That of a pause is `{ "pause": "before" | "after", "node": ... }`. */
+  /** The request as JSON. That of a pause is `{ "pause": "before" | "after", "node": ... }`. */
   readonly request: Schema.Json
 }
 
 /**
- * What runs after a node: always the same nodes, or what the state after the step
- * says. An empty list ends the run. With `to` and `when` a graph that is drawn shows
- * which ones it may be, and with `mayEnd` that it may be none.
+ * The nodes that run after a node: a fixed list, or a function of the state after the step. An empty list ends the run.
+ *
+ * **Details**
+ *
+ * `to` lists the nodes that `when` can return, and `mayEnd` says that it can return none. `toMermaid` draws them.
  *
  * @category models
  * @since 0.1.0
@@ -85,7 +88,7 @@ export type Edge<S, Node extends string> =
   }
 
 /**
- * What a node is told beside the state.
+ * The second argument of a node: which node runs, where, and how to report on it.
  *
  * @category models
  * @since 0.1.0
@@ -98,22 +101,22 @@ export interface NodeContext {
   /** The number of the step in its thread, from 1. */
   readonly step: number
   /**
-   * The same each time this node is run for this step, after a crash or an interrupt
-   * too, and never otherwise: not at the next visit, in a branch or in another thread. For
-   * whatever must happen once outside: a payment, a mail.
+   * An idempotency key for what the node does elsewhere, such as a payment or a mail. It is the same each time the node
+   * runs for this step, also after a crash or an interrupt. It differs at the next visit of the node, in a branch, in a
+   * fork and in another thread.
    */
   readonly idempotencyKey: string
-  /** Tells those who run the graph with `stream`. It is not saved. */
+  /** Emits an `Emitted` event to the consumer of `stream`. It is not saved. */
   readonly emit: (data: unknown) => Effect.Effect<void>
   readonly [internal]: OuterTask
 }
 
 /**
- * What to do when a step leads to more than one node.
+ * What a run does when a step leads to more than one node.
  *
- * - `StopAtNonLinear`: end the run as `Stopped`, with the nodes that it could go on with
- * - `PickFirst`, `PickLast`: go on with that one, the others are not run
- * - `Parallel`: run all of them at the same time, as one step
+ * - `StopAtNonLinear`: it ends as `Stopped` and returns the nodes as `branches`
+ * - `PickFirst`, `PickLast`: it runs the first or the last of them, and never the others
+ * - `Parallel`: it runs all of them at the same time, as one step
  *
  * @category models
  * @since 0.1.0
@@ -121,75 +124,88 @@ export interface NodeContext {
 export type Strategy = "StopAtNonLinear" | "PickFirst" | "PickLast" | "Parallel"
 
 /**
- * How a graph is run.
+ * How one call runs a graph.
+ *
+ * **Gotchas**
+ *
+ * Settings are not stored. Pass the same ones to `resume` as to `run`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Settings<Node extends string> {
-  /** `StopAtNonLinear` by default. */
+  /** What to do when a step leads to more than one node. `StopAtNonLinear` by default. */
   readonly strategy?: Strategy | undefined
-  /** After so many steps of this call the run fails with `StepLimitExceeded`. 100 by default. */
+  /** The largest number of steps in this call. After them the run fails with `StepLimitExceeded`. 100 by default. */
   readonly maxSteps?: number | undefined
-  /** How many nodes of a step run at the same time; all of them by default. */
+  /** How many nodes of a step run at the same time. All of them by default. */
   readonly concurrency?: number | undefined
   /**
-   * When to save: after each `step`, which is the default, or only when the run ends,
-   * is interrupted or fails. With `"exit"` a killed process loses its run: what it did is
-   * done again, under other idempotency keys.
+   * When to save: after each `step`, which is the default, or only when the call ends, because the run completed,
+   * stopped, waits for an answer, failed or was interrupted. With `"exit"`, a process that is killed loses what the
+   * call did, and the next call does it again with other idempotency keys.
    */
   readonly durability?: "step" | "exit" | undefined
-  /** Pauses before these nodes, until somebody answers `"continue"`. Between two steps a run pauses once. */
+  /**
+   * Pauses the run before these nodes until `resume` answers `"continue"`. Between two steps a run pauses once, also if
+   * both `interruptAfter` and `interruptBefore` apply.
+   */
   readonly interruptBefore?: ReadonlyArray<Node> | undefined
-  /** Pauses after these nodes, until somebody answers `"continue"`. */
+  /** Pauses the run after these nodes until `resume` answers `"continue"`. */
   readonly interruptAfter?: ReadonlyArray<Node> | undefined
-  /** For the metadata of the checkpoints; the key `graph` is the graph's own. That of the thread so far by default. */
+  /**
+   * Your metadata for the checkpoints of this call. The key `graph` is reserved. By default each checkpoint has the
+   * metadata of the one before.
+   */
   readonly metadata?: Schema.JsonObject | undefined
 }
 
 /**
- * How to begin a run.
+ * What `run` takes.
  *
  * @category models
  * @since 0.1.0
  */
 export interface RunOptions<Input, Node extends string> extends Settings<Node> {
   readonly threadId: string
+  /** What the run begins with. `begin` makes the first state of it. */
   readonly input: Input
 }
 
 /**
- * How to go on with a run.
+ * What `resume` takes.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ResumeOptions<U, Node extends string, Answer> extends Settings<Node> {
   readonly threadId: string
-  /** Answers what the thread waits for. */
+  /** The answer to the pending interrupt of the thread. */
   readonly response?: Answer | undefined
-  /** What the response is to answer. Without it, whatever is asked when it arrives. */
+  /**
+   * The interrupt that the response answers. Pass the one that the person saw. Without it, the response answers the
+   * interrupt that is pending when `resume` reads the thread.
+   */
   readonly interruptId?: string | undefined
-  /** Goes on from this version, as a branch: a new version that is a copy of it. */
+  /** Continues from this version as a branch: a copy of it becomes the newest version. */
   readonly version?: number | undefined
-  /** Goes on from this checkpoint, as a branch. */
+  /** Continues from the version with this checkpoint id as a branch. */
   readonly checkpointId?: string | undefined
-  /** Changes the state first. */
+  /** Changes the state first, with the reducer of the graph. */
   readonly update?: U | undefined
   /**
-   * Goes on with these nodes, in place of those that were to be run next: what is asked
-   * there is left unanswered, and what the step has done is left. Several are one step,
-   * whatever the strategy.
+   * Runs these nodes next, as one step whatever the strategy, instead of those that the thread would run. A pending
+   * interrupt stays unanswered, and the results of its step are dropped. An empty list ends the run.
    */
   readonly next?: ReadonlyArray<Node> | undefined
 }
 
 /**
- * How a run ended. All of it is saved.
+ * How a run ended. The state is that of the checkpoint, which is saved.
  *
- * - `Completed`: nothing is left to run
- * - `Interrupted`: it waits for an answer
- * - `Stopped`: the step led to several nodes, and the strategy is to stop there
+ * - `Completed`: no node is left to run
+ * - `Interrupted`: the thread waits for an answer
+ * - `Stopped`: the last step led to several nodes, and the strategy is `StopAtNonLinear`
  *
  * @category models
  * @since 0.1.0
@@ -210,7 +226,8 @@ export type RunResult<S, Node extends string> =
   }
 
 /**
- * The errors that `run` can fail with, besides those of the nodes.
+ * The errors that `run` can fail with, besides those of the nodes. It is a `VersionConflict` if another process runs
+ * the same thread.
  *
  * @category errors
  * @since 0.1.0
@@ -229,7 +246,12 @@ export type ResumeError = Exclude<RunError, ThreadUnfinished> | InterruptAlready
 export type StepsError = Exclude<RunError, ThreadUnfinished>
 
 /**
- * What happens in a run. What is told was saved before, where it is to be saved.
+ * What happens during a run.
+ *
+ * **Details**
+ *
+ * `CheckpointSaved`, `InterruptRaised` and `Ended` are emitted after their checkpoint is stored, and `NodeFinished`
+ * after the result of the node is stored. Only with durability `"exit"` is `NodeFinished` emitted before.
  *
  * @category models
  * @since 0.1.0
@@ -238,14 +260,14 @@ export type RunEvent<S, U, Node extends string> =
   | { readonly _tag: "NodeStarted"; readonly node: Node; readonly step: number }
   | { readonly _tag: "NodeFinished"; readonly node: Node; readonly step: number; readonly update: U | undefined }
   | { readonly _tag: "Emitted"; readonly node: Node; readonly step: number; readonly data: unknown }
-  /** Something happened in a graph that is a node of this one. */
+  /** An event of the graph that runs in the node. */
   | { readonly _tag: "Nested"; readonly node: Node; readonly event: RunEvent<unknown, unknown, string> }
   | { readonly _tag: "CheckpointSaved"; readonly checkpoint: CheckpointInfo }
   | { readonly _tag: "InterruptRaised"; readonly interrupt: PendingInterrupt }
-  /** The last one. */
+  /** The last event. */
   | { readonly _tag: "Ended"; readonly result: RunResult<S, Node> }
 
-/** The key of the internal part of a graph, and of a node's context. */
+/** The key of the internal part of a graph and of the context of a node. */
 export const internal = Symbol.for("@effect-checkpoint/core/StateGraph/internal")
 
 /** What a nested graph needs from the task of the outer graph that runs it. */
@@ -257,9 +279,9 @@ export interface OuterTask {
   readonly interrupts: ReadonlyMap<string, InterruptKind>
   /** The answers to questions of the nested graph. */
   readonly answers: ReadonlyArray<Answer>
-  /** Makes the outer graph wait for what the nested one waits for. */
+  /** Makes the outer graph wait for the question that the nested one waits for. */
   readonly suspend: (question: Question) => Effect.Effect<never>
   readonly emitNested: (event: RunEvent<unknown, unknown, string>) => Effect.Effect<void>
-  /** Runs a nested graph if it is the only one of the node so far, not counting those that failed. */
+  /** Runs a nested graph. Fails if the node ran another one before, except one that failed. */
   readonly runOnlyGraph: <A, E, R>(graph: Effect.Effect<A, E, R>) => Effect.Effect<A, E | InvalidInput, R>
 }

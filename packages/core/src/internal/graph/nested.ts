@@ -14,7 +14,7 @@ import { beginRun } from "./run.ts"
 import { makeRunContext, type RunContext } from "./runContext.ts"
 import { viewOf } from "./thread.ts"
 
-/** Runs a graph in a task of another one until it ends. If it has to wait for an answer, the task does. */
+/** Runs a graph in a task of another one until it ends. If it waits for an answer, the task waits too. */
 export const runNested = Effect.fnUntraced(function*<S, Input, U, E, R>(
   definition: Definition<S, Input, U, E, R>,
   context: NodeContext,
@@ -36,7 +36,7 @@ export const runNested = Effect.fnUntraced(function*<S, Input, U, E, R>(
   return result._tag === "Interrupted" ? yield* outer.suspend(outerQuestion(node, result)) : result.state
 }, (effect, _, context) => context[internal].runOnlyGraph(effect))
 
-/** If the outer graph is a branch from a version at which this one was waiting, makes the same branch here. */
+/** Branches the nested graph as the outer one, if that is a branch from a version at which the nested one waited. */
 const branchWithOuter = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,
   { answers, id }: OuterTask
@@ -50,7 +50,7 @@ const branchWithOuter = Effect.fnUntraced(function*<S, U, E, R>(
   return yield* saveBranch(run, waiting.value, id)
 })
 
-/** Continues a nested run, with the answer that the outer graph was given. */
+/** Continues a nested run, with the answer that the outer graph received. */
 const continueNested = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,
   { answers }: OuterTask,

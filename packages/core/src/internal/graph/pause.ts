@@ -3,7 +3,7 @@ import { pauseInterrupt, type Question } from "./question.ts"
 
 /** The pauses of `interruptBefore` and `interruptAfter`. */
 
-/** The pending write that says that a pause of the step was answered. */
+/** The key of the pending write that holds the answer to a pause of the step. */
 const pauseAnswerKey = "paused"
 
 /** The pause before the next step, unless a pause between the two steps was answered already. */

@@ -25,7 +25,7 @@ export const pendingInterruptOf = (
     return { threadId: checkpoint.threadId, interruptId, kind: interrupt, node, request }
   })
 
-/** Lists the questions that the threads of a graph wait for. */
+/** Streams the questions that the threads of a graph wait for. */
 export const list = <S, U, E, R>(
   graph: Graph<S, U, E, R>
 ): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> =>

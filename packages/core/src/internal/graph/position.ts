@@ -8,8 +8,8 @@ import type { Question } from "./question.ts"
 import type { Thread } from "./thread.ts"
 
 /*
- * Where a run is. The newest checkpoint of a thread says all of it: the state, the nodes of the next step, and the rest
- * in the metadata. What tasks of that step have done, and what was answered, are its pending writes.
+ * Where a run is. The newest checkpoint of a thread holds it: the state, the nodes of the next step, and the rest in
+ * the metadata. The results of tasks of that step, and the answers to their questions, are its pending writes.
  */
 
 export type Position<S> = SavedPosition<S> | UnsavedPosition<S>
@@ -68,7 +68,7 @@ export const savedPosition = <S>(
   pendingWrites: { ...pendingWrites }
 })
 
-/** Saves a position as the next version, and the question that the thread waits for from now on. */
+/** Saves a position as the next version, with the question that the thread waits for from then on. */
 export const savePosition = Effect.fnUntraced(function*<S>(
   { callerMetadata, threadId, view }: Thread<S>,
   position: Position<S>,

@@ -7,7 +7,7 @@ import { SchemaMismatch, StateDecodeError, StateEncodeError } from "../../Checkp
 import type * as Codec from "../codec.ts"
 import { NestedVersion } from "./metadata.ts"
 
-/** What tasks ask, how that suspends them, and how they find the answer when they run again. */
+/** The questions of tasks: how they suspend a task, and how the task finds the answer when it runs again. */
 
 /** A kind of interrupt that a graph can raise. */
 export interface InterruptKind {
@@ -22,19 +22,19 @@ export interface Ask<Request, Response> {
   readonly ask: (request: Request) => Effect.Effect<Response>
 }
 
-/** The name of the interrupt that `interruptBefore` and `interruptAfter` raise. */
+/** The id of the interrupt that `interruptBefore` and `interruptAfter` raise. */
 export const pauseInterrupt = "Pause"
 
-/** A question that a thread is to wait for. */
+/** A question that a task asked. */
 export interface Question {
-  /** The name of the interrupt. */
+  /** The id of the interrupt. */
   readonly interrupt: string
   readonly node: string
   readonly interruptId: string
   readonly request: Schema.Json
   /** The pending write that will hold the answer. */
   readonly writeKey: string
-  /** The version of the nested graph that waits, if it is a nested graph that asks. */
+  /** The version of the nested graph that asked, if one did. */
   readonly nested?: typeof NestedVersion.Type | undefined
 }
 
@@ -58,10 +58,10 @@ export const nestedAnswers = (node: string, pendingWrites: Schema.JsonObject): R
   Object.values(pendingWrites).flatMap((write) => Option.toArray(decodeAnswer(write)))
     .filter((answer) => answer.node === node && answer.nested !== undefined)
 
-/** Is completed when a task asks, or cannot read an answer. This ends the task from outside. */
+/** Completed when a task asks or cannot read an answer. Completing it ends the task from outside. */
 export type Suspension = Deferred.Deferred<Question, StateEncodeError | StateDecodeError>
 
-/** Ends the task here, whatever it catches or protects itself from. */
+/** Ends the task here, even if it catches every error or is uninterruptible. */
 export const suspend = (
   suspension: Suspension,
   question: Effect.Effect<Question, StateEncodeError | StateDecodeError>
@@ -78,8 +78,8 @@ export interface TaskLocation {
 }
 
 /**
- * The services through which a task asks. Where the answer is among the pending writes of the step, they give it;
- * otherwise they suspend the task.
+ * The services through which a task asks. They return the answer if it is among the pending writes of the step, and
+ * suspend the task otherwise.
  */
 export const interruptServices = (
   kinds: ReadonlyMap<string, InterruptKind>,
@@ -94,7 +94,7 @@ export const interruptServices = (
       const answer = Option.getOrUndefined(decodeAnswer(pendingWrites[answerKey(location.node, index)]))
       return answer === undefined
         ? suspend(suspension, makeQuestion(kind, location, index, request))
-        // The task must not handle the error of an answer that cannot be read.
+        // The task must not be able to catch this error.
         : Effect.catch(readAnswer(kind, location, answer), (error) => suspend(suspension, Effect.fail(error)))
     })
   return Array.from(kinds.values()).reduce<Context.Context<never>>(
@@ -103,7 +103,7 @@ export const interruptServices = (
   )
 }
 
-/** Makes the question that a task asks as its `index`-th, counted from 0. */
+/** Makes the question number `index` of a task, counted from 0. */
 const makeQuestion = (
   kind: InterruptKind,
   { namespace, node, stepId, threadId }: TaskLocation,
@@ -115,13 +115,13 @@ const makeQuestion = (
       new StateEncodeError({
         threadId,
         namespace,
-        problem: `the schema of ${kind.name} refuses the request: ${cause.message}`,
+        problem: `the request of "${kind.name}" in node "${node}" does not match its schema: ${cause.message}`,
         cause
       }),
     onSuccess: (request): Question => ({
       interrupt: kind.name,
       node,
-      // If the task asks the same question again, the id is the same too.
+      // The id is the same when the task runs again.
       interruptId: `${stepId}/${node}/${index}`,
       request,
       writeKey: answerKey(node, index)
@@ -134,22 +134,29 @@ const readAnswer = (
   answer: Answer
 ): Effect.Effect<unknown, StateDecodeError> =>
   answer.interrupt === kind.name
-    ? Effect.mapError(kind.response.decode(answer.response), (cause) => unreadable(location, answer, cause))
-    : Effect.fail(unreadable(location, answer, undefined))
+    ? Effect.mapError(kind.response.decode(answer.response), (cause) =>
+      unreadable(
+        location,
+        answer,
+        `the answer to "${kind.name}" in node "${location.node}" does not match its schema: ${cause.message}`,
+        cause
+      ))
+    : Effect.fail(unreadable(
+      location,
+      answer,
+      `node "${location.node}" asks "${kind.name}", but its answer was given to "${answer.interrupt}"`
+    ))
 
 const unreadable = (
-  { namespace, node, threadId, version }: TaskLocation,
-  answer: Answer,
-  cause: Error | undefined
+  { namespace, threadId, version }: TaskLocation,
+  { response }: Answer,
+  message: string,
+  cause?: Error
 ): StateDecodeError =>
   new StateDecodeError({
     threadId,
     namespace,
     version,
-    reason: new SchemaMismatch({
-      message: `the answer to ${answer.interrupt} in node "${node}" does not match its schema` +
-        (cause === undefined ? "" : `: ${cause.message}`),
-      cause
-    }),
-    raw: answer.response
+    reason: new SchemaMismatch({ message, cause }),
+    raw: response
   })

@@ -35,7 +35,7 @@ export const resume = Effect.fn("StateGraph.resume")(function*<S, U, E, R>(
     if (response !== undefined) {
       yield* new InvalidInput({
         field: "response",
-        problem: "next leaves the interrupt unanswered; give either next or a response"
+        problem: "next drops the pending interrupt; pass either next or a response"
       })
     }
   }

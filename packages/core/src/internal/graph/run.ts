@@ -41,7 +41,7 @@ const threadUnfinished = (
     interruptIds: pendingInterrupts.map(({ interruptId }) => interruptId)
   })
 
-/** Runs a graph from its first node, after the versions that the thread already has. */
+/** Runs a graph from its start, after the versions that the thread already has. */
 export const beginRun = <S, U, E, R>(
   run: RunContext<S, U, E, R>,
   head: Checkpoint<S> | undefined,

@@ -7,16 +7,16 @@ import type { RunEvent, Settings } from "./model.ts"
 import { resolveSettings, type RunSettings } from "./settings.ts"
 import type { Thread } from "./thread.ts"
 
-/** What stays the same from the first step of a run to its last. */
+/** What does not change during a run. */
 export interface RunContext<in out S, in out U, out E, out R> extends Thread<S> {
   readonly graph: Graph<S, U, E, R>
   readonly settings: RunSettings
   readonly emit: Emit<S, U>
-  /** Begins the ids of the steps that this run reaches, which are needed before they are saved. */
+  /** The prefix of the ids of the steps of this run. Nodes need the id of a step before it is saved. */
   readonly runId: string
 }
 
-/** Gives an event to the caller of `stream`. */
+/** Emits an event to the consumer of `stream`. */
 export type Emit<S, U> = (event: RunEvent<S, U, string>) => Effect.Effect<unknown>
 
 export const makeRunContext = Effect.fnUntraced(function*<S, U, E, R>(
@@ -36,7 +36,7 @@ export const emitAll = <S, U>(emit: Emit<S, U>, events: ReadonlyArray<RunEvent<S
 export const emitSaved = <S, U>(emit: Emit<S, U>, checkpoint: Checkpoint<S>): Effect.Effect<Checkpoint<S>> =>
   Effect.as(emit({ _tag: "CheckpointSaved", checkpoint }), checkpoint)
 
-/** Names the graph and its thread on the span of an operation. */
+/** Adds the names of the graph and the thread to the span of an operation. */
 export const annotateSpan = (
   { name, namespace }: { readonly name: string; readonly namespace: string },
   threadId: string

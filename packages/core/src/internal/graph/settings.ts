@@ -4,7 +4,7 @@ import * as Input from "../input.ts"
 import { checkNodes } from "./definition.ts"
 import type { Settings, Strategy } from "./model.ts"
 
-/** Settings with their defaults filled in. */
+/** Settings with their defaults. */
 export interface RunSettings extends Settings<string> {
   readonly strategy: Strategy
   readonly maxSteps: number
@@ -13,7 +13,7 @@ export interface RunSettings extends Settings<string> {
 
 const strategies: ReadonlyArray<Strategy> = ["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"]
 
-/** Checks the settings of a call, and fills in the defaults. */
+/** Checks the settings of a call, and adds the defaults. */
 export const resolveSettings = Effect.fnUntraced(function*(
   graph: { readonly name: string; readonly nodes: ReadonlyMap<string, unknown> },
   settings: Settings<string>

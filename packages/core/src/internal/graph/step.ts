@@ -17,7 +17,7 @@ import {
 export interface StepOutcome<S, U> {
   /** How the tasks ended, in the order of the nodes. */
   readonly outcomes: ReadonlyArray<TaskOutcome<U>>
-  /** Events about what the next save stores, to be emitted after it. */
+  /** Events to emit after the next save, which stores what they report. */
   readonly eventsAfterSave: ReadonlyArray<RunEvent<S, U, string>>
 }
 
@@ -47,7 +47,7 @@ const nodeFinished = <S, U>({ number }: Step<S>, { node, update }: Returned<U>):
   update
 })
 
-/** Runs the tasks of a step that have not returned in an earlier run of it. */
+/** Runs the tasks of a step, except those that returned when it ran before. */
 const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
   run: TaskRun<S, U, E, R>,
   position: Position<S>,
@@ -61,7 +61,7 @@ const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
   const eventsAfterSave: Array<RunEvent<S, U, string>> = []
   let unfinished = nextNodes.filter((node) => pendingWrites[updateKey(node)] === undefined).length
 
-  // Stores an update at once: the task does not run again, whatever happens to the others.
+  // Stores an update at once, so that the task does not run again if another one fails.
   const keepUpdate = Effect.fnUntraced(function*(outcome: Returned<U>, restore: Restore) {
     const key = updateKey(outcome.node)
     const write = yield* encodeUpdate(graph.update, location, outcome)

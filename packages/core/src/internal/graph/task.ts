@@ -15,7 +15,7 @@ import {
 } from "./question.ts"
 import type { RunContext } from "./runContext.ts"
 
-/** One task of a step, which is a run of a node, and the pending write that holds its update. */
+/** A task is one run of a node in a step. A pending write holds its update. */
 
 /** What a task needs of its run. */
 export type TaskRun<S, U, E, R> = Pick<RunContext<S, U, E, R>, "graph" | "settings" | "emit" | "threadId" | "view">
@@ -114,7 +114,7 @@ const onlyGraph = (node: string): OuterTask["runOnlyGraph"] => {
   return <A, E, R>(graph: Effect.Effect<A, E, R>) =>
     Effect.suspend((): Effect.Effect<A, E | InvalidInput, R> => {
       if (hasRun) {
-        const reason = `node "${node}" runs more than one graph; give each of them a node of its own`
+        const reason = `node "${node}" runs more than one graph; give each graph its own node`
         return Effect.fail(new InvalidInput({ field: "nodes", problem: reason }))
       }
       hasRun = true
@@ -136,13 +136,13 @@ export const encodeUpdate = <U>(
       new StateEncodeError({
         threadId,
         namespace,
-        problem: `node "${node}" did not return an update: ${cause.message}`,
+        problem: `the update of node "${node}" does not match its schema: ${cause.message}`,
         cause
       }),
     onSuccess: (value) => ({ value })
   })
 
-/** Decodes the pending write of a task that returned in an earlier run of the step. */
+/** Decodes the pending write of a task that returned when its step ran before. */
 export const decodeUpdate = <U>(
   codec: Codec.Codec<U>,
   { namespace, node, threadId, version }: Omit<TaskLocation, "stepId">,
@@ -156,7 +156,7 @@ export const decodeUpdate = <U>(
           namespace,
           version,
           reason: new SchemaMismatch({
-            message: `the update that node "${node}" returned no longer matches its schema: ${cause.message}`,
+            message: `the saved update of node "${node}" no longer matches its schema: ${cause.message}`,
             cause
           }),
           raw: write

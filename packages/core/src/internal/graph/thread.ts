@@ -11,7 +11,7 @@ import type { Graph } from "./definition.ts"
 export interface Thread<in out S> {
   readonly view: View<S>
   readonly threadId: string
-  /** The caller's part of the metadata of new versions. Without it, a version keeps that of the one before. */
+  /** The metadata that the caller gave. Without it, a version has that of the one before. */
   readonly callerMetadata: Schema.JsonObject | undefined
 }
 
@@ -22,7 +22,7 @@ export const viewOf = <S, U, E, R>(
 ): Effect.Effect<View<S>, InvalidInput, Checkpointer> =>
   Checkpointer.use((checkpointer) => checkpointer.view({ state: graph.state, namespace }))
 
-/** A version of a thread, as `resume` selects it. */
+/** How `resume` selects a version of a thread. */
 export type VersionSelector = { readonly version: number } | { readonly checkpointId: string }
 
 /** Reads the newest version of a thread, or the selected one. */

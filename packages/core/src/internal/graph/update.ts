@@ -41,8 +41,8 @@ const mergeFields = (struct: Struct) => <S>(state: S, update: unknown): S => {
 }
 
 /**
- * The codec of some fields of a struct. Each field is encoded in a struct of its own. The struct's own schema may treat
- * a missing field in any way, by a default for example, and here it is just not part of the update.
+ * The codec of some fields of a struct. Each field is encoded in a struct of its own, because the schema of the whole
+ * struct may add a missing field, such as one with a default.
  */
 const fieldsCodec = <U>({ fields }: Struct): Codec.Codec<U> => {
   const codecs = Record.map(fields, (field, name): Codec.Codec<Fields> => Codec.pure(Schema.Struct({ [name]: field })))
