@@ -38,6 +38,7 @@ import { reading } from "./internal/laws/reading.ts"
 import { retention } from "./internal/laws/retention.ts"
 import { states } from "./internal/laws/states.ts"
 import { steps } from "./internal/laws/steps.ts"
+import { store } from "./internal/laws/store.ts"
 import { Aging } from "./internal/laws/suite.ts"
 import { threads } from "./internal/laws/threads.ts"
 import { writing } from "./internal/laws/writing.ts"
@@ -112,6 +113,7 @@ export const laws = <R, E>(options: Options<R, E>): void => {
         threads,
         retention,
         input,
+        store,
         fuzz,
         model
       ]

@@ -1,5 +1,6 @@
-import { Checkpointer } from "@effect-checkpoint/core"
+import { type Checkpoint, Checkpointer } from "@effect-checkpoint/core"
 import { assert, describe } from "@effect/vitest"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
@@ -10,6 +11,7 @@ import {
   freshThread,
   type Group,
   historyOf,
+  type JsonView,
   jsonView,
   listing,
   patient,
@@ -36,6 +38,34 @@ const partsOf = <A>({ metadata, nextNodes, pendingInterrupts }: A & Record<keyof
   pendingInterrupts
 })
 
+/** Versions "a", "b" and "c", a minute apart, the last one with a tag. */
+const threeAtTimes = Effect.fnUntraced(function*(view: JsonView, threadId: string) {
+  yield* view.append({ threadId, state: "a" })
+  yield* age("1 minute")
+  yield* view.append({ threadId, state: "b" })
+  yield* age("1 minute")
+  yield* view.append({ threadId, state: "c" })
+  yield* view.setTags(threadId, { version: 3 }, ["tag"])
+  return (yield* historyOf(view, threadId)).toReversed()
+})
+
+/** Selects versions 1, 2, 3, 2 and 1 of these, in all ways that there are. */
+const selectorsOf = (saved: ReadonlyArray<Checkpoint.CheckpointInfo>): ReadonlyArray<Checkpointer.Selector> => [
+  { version: 1 },
+  { checkpointId: saved[1]!.checkpointId },
+  { tag: "tag" },
+  { at: saved[1]!.createdAt },
+  saved[0]!
+]
+
+/** Selectors that name a version and the id of another one. */
+const mismatched = (saved: ReadonlyArray<Checkpoint.CheckpointInfo>): ReadonlyArray<Checkpointer.Selector> => [
+  { version: 1, checkpointId: saved[1]!.checkpointId },
+  { ...refOf(saved[2]!), version: 2 },
+  { version: 3, checkpointId: "unknown" },
+  { version: 4, checkpointId: saved[2]!.checkpointId }
+]
+
 const restore: Group = (it) => {
   describe("restore", patient, () => {
     it.effect("a restored version is saved as the newest, with all of its content, and its parent is the old one", () =>
@@ -61,24 +91,54 @@ const restore: Group = (it) => {
         assert.strictEqual(yield* stateAt(view, threadId, 4), "d")
       }))
 
-    it.effect("the version is chosen by number, id or tag", () =>
+    it.effect("restore selects the version by number, id, tag, time or the checkpoint itself", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const [first, second, third] = yield* putAll(view, threadId, ["a", "b", "c"])
-        yield* view.setTags(third!.threadId, third!, ["tag"])
-        assert.strictEqual((yield* view.restore(threadId, { version: 1 })).state, "a")
-        assert.strictEqual((yield* view.restore(threadId, { checkpointId: second!.checkpointId })).state, "b")
-        assert.strictEqual((yield* view.restore(threadId, { tag: "tag" })).state, "c")
-        assert.deepStrictEqual((yield* historyOf(view, threadId)).map((checkpoint) => checkpoint.state), [
-          "c",
-          "b",
-          "a",
-          "c",
-          "b",
-          "a"
-        ])
-        const parents = (yield* listing(view, threadId)).slice(0, 3).map((info) => info.parent)
-        assert.deepStrictEqual(parents, [third!, second!, first!].map(refOf))
+        const saved = yield* threeAtTimes(view, threadId)
+        const restored = yield* Effect.forEach(selectorsOf(saved), (selector) => view.restore(threadId, selector))
+        assert.deepStrictEqual(restored.map(({ state }) => state), ["a", "b", "c", "b", "a"])
+        const states = (yield* historyOf(view, threadId)).map(({ state }) => state)
+        assert.deepStrictEqual(states, ["a", "b", "c", "b", "a", "c", "b", "a"])
+        const parents = (yield* listing(view, threadId)).slice(0, 5).map((info) => info.parent)
+        assert.deepStrictEqual(parents, [1, 2, 3, 2, 1].map((version) => refOf(saved[version - 1]!)))
+      }))
+
+    it.effect("restore of a version with the id of another one is CheckpointNotFound, and writes nothing", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* putAll(view, threadId, ["a", "b", "c"])
+        for (const selector of mismatched(saved)) {
+          const error = yield* fails(view.restore(threadId, selector), "CheckpointNotFound").pipe(
+            writesNothing(view, threadId)
+          )
+          assert.include(error.selector, `version ${selector.version}`)
+          assert.include(error.selector, String(selector.checkpointId))
+        }
+      }))
+
+    it.effect("restore of a checkpoint whose thread was deleted is CheckpointNotFound, though its number is there again", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const [, second] = yield* putAll(view, threadId, ["a", "b"])
+        yield* view.deleteThread(threadId)
+        yield* putAll(view, threadId, ["x", "y", "z"])
+        yield* fails(view.restore(threadId, second!), "CheckpointNotFound").pipe(writesNothing(view, threadId))
+        yield* fails(view.setTags(threadId, second!, ["tag"]), "CheckpointNotFound").pipe(writesNothing(view, threadId))
+        const target = yield* fresh
+        yield* fails(view.fork(threadId, second!, { threadId: target }), "CheckpointNotFound")
+        assert.deepStrictEqual(yield* versionsOf(view, target), [])
+      }))
+
+    it.effect("restore of a checkpoint of another view or thread is refused, and writes nothing", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const source = yield* view.append({ threadId, state: "a" })
+        const other = yield* jsonView(yield* fresh)
+        yield* other.append({ threadId, state: "other" })
+        const target = yield* fresh
+        yield* view.append({ threadId: target, state: "target" })
+        yield* refuses(other.restore(threadId, source), "selector.namespace").pipe(writesNothing(other, threadId))
+        yield* refuses(view.restore(target, source), "selector.threadId").pipe(writesNothing(view, target))
       }))
 
     it.effect("the newest version can be restored, and work goes on upon what was restored", () =>
@@ -110,13 +170,14 @@ const restore: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: "a" })
-        for (const selector of [{ version: 2 }, { checkpointId: "x" }, { tag: "x" }]) {
+        const before = DateTime.makeUnsafe("1970-01-01T00:00:00.000Z")
+        for (const selector of [{ version: 2 }, { checkpointId: "x" }, { tag: "x" }, { at: before }]) {
           const error = yield* fails(view.restore(threadId, selector), "CheckpointNotFound").pipe(
             writesNothing(view, threadId)
           )
           assert.strictEqual(error.threadId, threadId)
           assert.strictEqual(error.namespace, view.namespace)
-          assert.include(error.selector, String(Object.values(selector)[0]))
+          assert.include(error.selector, selector.at === undefined ? String(Object.values(selector)[0]) : "1970-01-01")
         }
         const missing = yield* fresh
         yield* fails(view.restore(missing, { version: 1 }), "CheckpointNotFound")
@@ -150,6 +211,29 @@ const fork: Group = (it) => {
         })
         assert.deepStrictEqual(plain(Option.getOrThrow(yield* view.get(target))), plain(forked))
         assert.deepStrictEqual(yield* versionsOf(view, target), [1])
+      }))
+
+    it.effect("fork selects the version by number, id, tag, time or the checkpoint itself", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* threeAtTimes(view, threadId)
+        for (const [i, selector] of selectorsOf(saved).entries()) {
+          const source = saved[[0, 1, 2, 1, 0][i]!]!
+          const forked = yield* view.fork(threadId, selector, { threadId: yield* fresh })
+          assert.strictEqual(forked.state, source.state)
+          assert.deepStrictEqual(forked.parent, refOf(source))
+        }
+      }))
+
+    it.effect("fork of a version with the id of another one is CheckpointNotFound, and writes nothing", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* putAll(view, threadId, ["a", "b", "c"])
+        const target = yield* fresh
+        for (const selector of mismatched(saved)) {
+          yield* fails(view.fork(threadId, selector, { threadId: target }), "CheckpointNotFound")
+        }
+        assert.deepStrictEqual(yield* versionsOf(view, target), [])
       }))
 
     it.effect("a fork and its source are independent: each reads back what was written to it", () =>
@@ -293,6 +377,33 @@ const tags: Group = (it) => {
           }
         }
         assert.deepStrictEqual((yield* listing(view, threadId)).map((info) => info.tags), [[], [], []])
+      }))
+
+    it.effect("setTags selects the version by number, id, tag, time or the checkpoint itself", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* threeAtTimes(view, threadId)
+        for (const [i, selector] of selectorsOf(saved).entries()) {
+          const info = yield* view.setTags(threadId, selector, ["tag", `${i}`])
+          assert.strictEqual(info.version, [1, 2, 3, 2, 1][i])
+          assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { tag: `${i}` })).version, info.version)
+        }
+        assert.deepStrictEqual((yield* listing(view, threadId)).map(({ tags }) => tags), [
+          ["2", "tag"],
+          ["3", "tag"],
+          ["4", "tag"]
+        ])
+      }))
+
+    it.effect("setTags of a version with the id of another one is CheckpointNotFound, and changes nothing", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* putAll(view, threadId, ["a", "b", "c"])
+        for (const selector of mismatched(saved)) {
+          yield* fails(view.setTags(threadId, selector, ["tag"]), "CheckpointNotFound").pipe(
+            writesNothing(view, threadId)
+          )
+        }
       }))
 
     it.effect("tags of the head are seen in the listing of threads", () =>

@@ -9,6 +9,7 @@ import * as Schema from "effect/Schema"
 import {
   anotherService,
   fails,
+  farFuture,
   freshThread,
   type Group,
   historyOf,
@@ -323,7 +324,9 @@ export const changes: Group = (it, properties) => {
         const read = [
           saved,
           Option.getOrThrow(yield* view.get(threadId)),
-          Option.getOrThrow(yield* view.get(threadId, { version: 1 }))
+          Option.getOrThrow(yield* view.get(threadId, { version: 1 })),
+          Option.getOrThrow(yield* view.getAtTime(threadId, farFuture)),
+          ...(yield* historyOf(view, threadId))
         ]
         for (const writer of [view, other]) {
           yield* writer.deleteThread(threadId)

@@ -189,6 +189,8 @@ export const input: Group = (it) => {
         const ref = { ...saved, version: 0 }
         yield* refuses(view.get(threadId, { version: 0 }), "version")
         yield* refuses(view.put({ parent: ref, state: 2 }), "parent.version")
+        const problem = yield* refuses(view.put({ threadId, expectedVersion: 0, state: 2 }), "expectedVersion")
+        assert.include(problem, "create")
         yield* refuses(view.setTags(ref.threadId, ref, []), "version")
         yield* refuses(view.fork(ref.threadId, ref, { threadId: yield* fresh }), "version")
         yield* refuses(view.listVersions(threadId, { before: 0 }), "before")
@@ -202,8 +204,15 @@ export const input: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: 1 })
-        yield* fails(view.get(threadId, {} as never), "InvalidInput")
-        yield* fails(view.restore(threadId, {} as never), "InvalidInput").pipe(writesNothing(view, threadId))
+        const target = yield* fresh
+        for (const bad of [{}, { threadId }, { at: "2026-01-01" }, { at: 0 }, null, 1, "1"]) {
+          const selector = bad as Checkpointer.Selector
+          yield* refuses(view.get(threadId, selector), "selector")
+          yield* refuses(view.restore(threadId, selector), "selector").pipe(writesNothing(view, threadId))
+          yield* refuses(view.fork(threadId, selector, { threadId: target }), "selector")
+          yield* refuses(view.setTags(threadId, selector, ["a"]), "selector").pipe(writesNothing(view, threadId))
+        }
+        assert.deepStrictEqual(yield* versionsOf(view, target), [])
       }))
 
     it.effect("ids of 1,024 bytes are kept, whatever they are made of", () =>
@@ -285,6 +294,30 @@ export const input: Group = (it) => {
           assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
         })
     )
+
+    it.effect("pending interrupts of which two have one id are refused, and nothing is written", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const pendingInterrupts = ["a", "b", "a"].map((interruptId, request) => ({ interruptId, request }))
+        const problem = yield* refuses(
+          view.append({ threadId, state: 1, pendingInterrupts }),
+          "pendingInterrupts[2].interruptId"
+        )
+        assert.include(problem, "\"a\"")
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
+      }))
+
+    it.effect("pending interrupts that are not an array are refused, and nothing is written", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        for (const bad of [{ interruptId: "a", request: 1 }, "a", 1, null]) {
+          yield* refuses(
+            view.append({ threadId, state: 1, pendingInterrupts: bad as never }),
+            "pendingInterrupts"
+          )
+        }
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
+      }))
 
     it.effect("metadata, next nodes or an interrupt of more than a mebibyte are refused, and nothing is written", () =>
       Effect.gen(function*() {

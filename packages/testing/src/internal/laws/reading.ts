@@ -8,6 +8,7 @@ import * as Stream from "effect/Stream"
 import {
   age,
   fails,
+  farFuture,
   fresh,
   freshThread,
   type Group,
@@ -19,6 +20,8 @@ import {
   plain,
   putAll,
   range,
+  refOf,
+  refuses,
   stateAt,
   versionsOf
 } from "./suite.ts"
@@ -63,6 +66,37 @@ const get: Group = (it) => {
         assert.strictEqual(yield* tagged(), "a")
       }))
 
+    it.effect("a checkpoint selects itself, and a version with the id of another one selects nothing", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = yield* putAll(view, threadId, ["a", "b", "c"])
+        for (const checkpoint of saved) {
+          assert.deepStrictEqual(plain(Option.getOrThrow(yield* view.get(threadId, checkpoint))), plain(checkpoint))
+          for (const { checkpointId, version } of saved) {
+            const found = yield* view.get(threadId, { version: checkpoint.version, checkpointId })
+            assert.strictEqual(Option.isSome(found), version === checkpoint.version)
+          }
+        }
+        assert.isTrue(Option.isNone(yield* view.get(threadId, { version: 3, checkpointId: "unknown" })))
+        assert.isTrue(Option.isNone(yield* view.get(threadId, { ...refOf(saved[0]!), version: 4 })))
+      }))
+
+    it.effect("a checkpoint of another thread or view is refused as a selector, whatever its number", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const other = yield* jsonView(yield* fresh)
+        const saved = yield* view.append({ threadId, state: 1 })
+        const elsewhere = yield* view.append({ threadId: yield* fresh, state: 2 })
+        yield* other.append({ threadId, state: 3 })
+        yield* refuses(view.get(threadId, elsewhere), "selector.threadId")
+        yield* refuses(other.get(threadId, saved), "selector.namespace")
+        yield* refuses(view.get(threadId, { namespace: other.namespace, tag: "a" }), "selector.namespace")
+        assert.strictEqual(
+          Option.getOrThrow(yield* view.get(threadId, { threadId, namespace: view.namespace, version: 1 })).state,
+          1
+        )
+      }))
+
     it.effect("what does not exist is None", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
@@ -90,8 +124,6 @@ const get: Group = (it) => {
       }))
   })
 }
-
-const farFuture = DateTime.makeUnsafe("9999-12-31T23:59:59.999Z")
 
 /** What `getAtTime` has to find, by the listing. */
 const newestUntil = (infos: ReadonlyArray<{ readonly version: number; readonly createdAt: number }>, millis: number) =>
@@ -150,6 +182,23 @@ const getAtTime: Group = (it) => {
         for (const { createdAt } of yield* listing(view, threadId)) {
           for (const offset of [-1, 0, 1]) yield* agrees(view, threadId, createdAt + offset)
         }
+      }))
+
+    it.effect("get with { at } reads what getAtTime reads", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        for (const state of range(1, 3)) {
+          yield* view.append({ threadId, state })
+          yield* age("10 seconds")
+        }
+        for (const { createdAt } of yield* listing(view, threadId)) {
+          for (const offset of [-1, 0, 1]) {
+            const at = DateTime.makeUnsafe(createdAt + offset)
+            const found = Option.map(yield* view.get(threadId, { at }), plain)
+            assert.deepStrictEqual(found, Option.map(yield* view.getAtTime(threadId, at), plain))
+          }
+        }
+        assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { at: farFuture })).state, 3)
       }))
 
     it.effect("a time in another zone is the same time", () =>
@@ -398,6 +447,8 @@ const views: Group = (it) => {
 
     class Plain extends Checkpointer.Service<Plain>()("laws/Plain", { state: Count }) {}
 
+    class Escaped extends Checkpointer.Service<Escaped>()("laws%2FPlain", { state: Count }) {}
+
     it.effect("Checkpointer.Service gives its view as a layer", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
@@ -423,6 +474,18 @@ const views: Group = (it) => {
         assert.strictEqual(view.namespace, Plain.key.replaceAll("/", "%2F"))
         yield* view.deleteThread(threadId)
       }).pipe(Effect.provide(Plain.layer)))
+
+    it.effect("services whose ids look alike when they are escaped have namespaces of their own", () =>
+      Effect.gen(function*() {
+        const views = [yield* Plain, yield* Escaped]
+        const threadId = yield* fresh
+        yield* Effect.forEach(views, (view, count) => view.append({ threadId, state: { count } }))
+        for (const [count, view] of views.entries()) {
+          assert.notInclude(view.namespace, "/")
+          assert.deepStrictEqual(yield* stateAt(view, threadId, 1), { count })
+          assert.strictEqual(yield* view.deleteThread(threadId), 1)
+        }
+      }).pipe(Effect.provide([Plain.layer, Escaped.layer])))
 
     it.effect("a healthy store says so", () => Checkpointer.Checkpointer.use((checkpointer) => checkpointer.health))
   })

@@ -443,12 +443,13 @@ export const retention: Group = (it, properties) => {
         yield* view.put({ parent: answered, state: 6, pendingInterrupts: [pendingInterrupt] })
         // The interrupt moves with an update, and not what it was before.
         yield* view.update(threadId, () => 7)
+        yield* view.put({ threadId, expectedVersion: 7, state: 8, step: { resolvesInterrupts: true } })
         assert.deepStrictEqual(
           Option.getOrThrow(yield* view.get(threadId, { version: 4 })).pendingInterrupts,
           [pendingInterrupt]
         )
         yield* prune({ maxVersions: 1, namespace: view.namespace })
-        assert.deepStrictEqual(yield* versionsOf(view, threadId), [7, 2, 1])
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [8, 2, 1])
       }))
 
     it.effect("a version that was kept for its tags goes with the last one", () =>

@@ -516,6 +516,31 @@ export const states: Group = (it, properties) => {
         })
     )
 
+    it.effect("several pending interrupts read back in their order, and stay with every copy of their version", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const pendingInterrupts = ["b", "a", "\u001a", "c"].map((interruptId, i) => ({ interruptId, request: { i } }))
+        const saved = yield* view.append({ threadId, state: 0, pendingInterrupts })
+        const copies = [
+          saved,
+          yield* view.update(threadId, () => 1),
+          yield* view.restore(threadId, { version: 1 }),
+          yield* view.fork(threadId, { version: 1 }, { threadId: yield* fresh })
+        ]
+        for (const copy of copies) {
+          assert.deepStrictEqual(copy.pendingInterrupts, pendingInterrupts)
+          const read = Option.getOrThrow(yield* view.get(copy.threadId, copy))
+          assert.deepStrictEqual(read.pendingInterrupts, pendingInterrupts)
+          const [listed] = yield* view.listVersions(copy.threadId, { before: copy.version + 1, limit: 1 })
+          assert.deepStrictEqual(listed!.pendingInterrupts, pendingInterrupts)
+        }
+        const threads = yield* Stream.runCollect(view.threads({ interrupted: true }))
+        assert.deepStrictEqual(threads.map(({ head }) => head.pendingInterrupts), [
+          pendingInterrupts,
+          pendingInterrupts
+        ])
+      }))
+
     it.effect("metadata keeps keys that mean something to JavaScript", () =>
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread

@@ -128,6 +128,19 @@ export const steps: Group = (it, properties) => {
         assert.deepStrictEqual(yield* view.pendingWrites(begun), { a: 1 })
       }))
 
+    it.effect("a put that names its version by number keeps pending writes as one that names it by checkpoint", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const step = { keepsPendingWrites: true, pendingWrites: { b: 2 } }
+        yield* view.create({ threadId, state: 1, step: { pendingWrites: { a: 1, b: 1 } } })
+        const second = yield* view.put({ threadId, expectedVersion: 1, state: 2, step })
+        assert.deepStrictEqual(yield* view.pendingWrites(second), { a: 1, b: 2 })
+        const third = yield* view.put({ parent: second, state: 3, step: { keepsPendingWrites: true } })
+        assert.deepStrictEqual(yield* view.pendingWrites(third), { a: 1, b: 2 })
+        const fourth = yield* view.put({ parent: third, state: 4, step: { keepsPendingWrites: false } })
+        assert.deepStrictEqual(yield* view.pendingWrites(fourth), {})
+      }))
+
     it.effect("a version that is not there, or not that one, takes none", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread

@@ -95,6 +95,9 @@ export const putAll = <S, E, R>(
 ): Effect.Effect<Array<Checkpoint.Checkpoint<S>>, E, R> =>
   Effect.forEach(states, (state) => view.append({ threadId, state }))
 
+/** Later than everything that is stored. */
+export const farFuture: DateTime.Utc = DateTime.makeUnsafe("9999-12-31T23:59:59.999Z")
+
 /** The numbers from `first` to `last`, in either direction. */
 export const range = (first: number, last: number): Array<number> =>
   Array.from({ length: Math.abs(last - first) + 1 }, (_, i) => first < last ? first + i : first - i)

@@ -1,4 +1,4 @@
-import { Checkpointer, CheckpointError } from "@effect-checkpoint/core"
+import { type Checkpoint, Checkpointer, CheckpointError } from "@effect-checkpoint/core"
 import { assert, describe } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -6,10 +6,12 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import {
   age,
   anotherService,
   fails,
+  farFuture,
   fresh,
   freshThread,
   type Group,
@@ -301,6 +303,30 @@ const conflicts: Group = (it) => {
         assert.deepStrictEqual([error.threadId, error.namespace, error.version], [threadId, view.namespace, 3])
       }))
 
+    it.effect("an append after a create is version 2, and a create after an append is ThreadExists", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const created = yield* view.create({ threadId, state: "created" })
+        assert.deepStrictEqual([created.version, created.parent], [1, undefined])
+        const appended = yield* view.append({ threadId, state: "appended" })
+        assert.strictEqual(appended.version, 2)
+        assert.deepStrictEqual(appended.parent, refOf(created))
+        assert.deepStrictEqual(yield* stateAt(view, threadId, 2), "appended")
+        const other = yield* fresh
+        yield* view.append({ threadId: other, state: "appended" })
+        yield* fails(view.create({ threadId: other, state: "created" }), "ThreadExists").pipe(
+          writesNothing(view, other)
+        )
+      }))
+
+    it.effect("a create of a thread that was deleted is its version 1 again", () =>
+      Effect.gen(function*() {
+        const { threadId, view } = yield* three
+        yield* view.deleteThread(threadId)
+        assert.strictEqual((yield* view.create({ threadId, state: "again" })).version, 1)
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
+      }))
+
     it.effect("a put that takes a missing thread for existing conflicts and writes nothing", () =>
       Effect.gen(function*() {
         const { saved, view } = yield* three
@@ -333,6 +359,36 @@ const conflicts: Group = (it) => {
         const [head] = yield* view.listVersions(threadId)
         assert.strictEqual((yield* view.put({ parent: head!, state: 4 })).version, 4)
         yield* conflict(view, threadId, { parent: head!, state: 5 }, { expected: 3, actual: 4 })
+      }))
+
+    it.effect("a put follows the newest version however that was read, and conflicts once it is the newest no more", () =>
+      Effect.gen(function*() {
+        const { threadId, view } = yield* three
+        // One of these knows what it has written, the other only what it has read.
+        for (const reader of [view, yield* anotherService(view.namespace)]) {
+          const first = <A, E, R>(stream: Stream.Stream<A, E, R>) =>
+            Effect.map(Stream.runHead(stream), Option.getOrThrow)
+          const reads: Record<string, Effect.Effect<Checkpoint.CheckpointInfo, Checkpointer.ReadError>> = {
+            get: Effect.map(reader.get(threadId), Option.getOrThrow),
+            "get by tag": Effect.map(reader.get(threadId, { tag: "newest" }), Option.getOrThrow),
+            "get by time": Effect.map(reader.get(threadId, { at: farFuture }), Option.getOrThrow),
+            getAtTime: Effect.map(reader.getAtTime(threadId, farFuture), Option.getOrThrow),
+            history: first(reader.history(threadId)),
+            listVersions: Effect.map(reader.listVersions(threadId, { limit: 1 }), ([info]) => info!),
+            threads: Effect.map(first(reader.threads()), (thread) => thread.head)
+          }
+          for (const [name, read] of Object.entries(reads)) {
+            const { version } = Option.getOrThrow(yield* view.get(threadId))
+            yield* view.setTags(threadId, { version }, ["newest"])
+            const parent = yield* read
+            assert.strictEqual(parent.version, version, name)
+            const next = yield* reader.put({ parent, state: { after: name } })
+            assert.strictEqual(next.version, version + 1, name)
+            assert.deepStrictEqual(next.parent, refOf(parent), name)
+            assert.deepStrictEqual(yield* stateAt(view, threadId, version + 1), { after: name })
+            yield* conflict(view, threadId, { parent, state: 0 }, { expected: version, actual: version + 1 })
+          }
+        }
       }))
 
     it.effect("a parent of another namespace is refused", () =>
@@ -396,6 +452,22 @@ const exactlyOnce: Group = (it) => {
         }
         for (const again of [view.append({ threadId, ...content }), view.create({ threadId, ...content })]) {
           assert.deepStrictEqual(refOf(yield* again.pipe(writesNothing(view, threadId))), refOf(first))
+        }
+      }))
+
+    it.effect("a create that is repeated under its id returns the checkpoint that it made, though the thread exists", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const created = yield* view.create({ threadId, ...content })
+        for (const writer of [view, yield* anotherService(view.namespace)]) {
+          const again = yield* writer.create({ threadId, ...content }).pipe(writesNothing(view, threadId))
+          assert.deepStrictEqual(plain(again), plain(created))
+          yield* fails(writer.create({ threadId, ...content, state: 1 }), "CheckpointIdTaken").pipe(
+            writesNothing(view, threadId)
+          )
+          yield* fails(writer.create({ threadId, ...content, checkpointId: "another" }), "ThreadExists").pipe(
+            writesNothing(view, threadId)
+          )
         }
       }))
 
