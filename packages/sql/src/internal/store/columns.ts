@@ -47,8 +47,13 @@ export const toParent = (threadId: string, row: ParentColumns): ParentRef | unde
     ? undefined
     : { threadId: row.parent_thread_id ?? threadId, version: row.parent_version, checkpointId: row.parent_id }
 
-/** Milliseconds since 1970, computed as numeric: Postgres before 14 extracts a double, and multiplying that is not exact. */
-export const millis = (column: string): string => `(extract(epoch FROM ${column})::numeric * 1000::numeric)::float8`
+/**
+ * Milliseconds since 1970, computed as numeric: Postgres before 14 extracts a double, and multiplying that is not exact.
+ * An infinite time, which something else has written, has no numeric value there.
+ */
+export const millis = (column: string): string =>
+  `(CASE WHEN isfinite(${column}) THEN (extract(epoch FROM ${column})::numeric * 1000::numeric)::float8
+              ELSE extract(epoch FROM ${column})::float8 END)`
 
 /** A time from its milliseconds since 1970. */
 export const timestamp = (epochMillis: number): Fragment =>
