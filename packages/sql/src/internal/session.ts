@@ -35,133 +35,151 @@ export interface SessionOptions {
 
 export const make = (sql: PgClient, options: SessionOptions): Session => {
   const current = Effect.serviceOption(sql.transactionService)
-  const inTransaction = Effect.map(current, Option.isSome)
-
-  const poolExhausted = (operation: string): StoreError =>
-    new StoreError({
-      operation,
-      reason: new PoolExhausted({
-        message: `no connection became free within ${Duration.format(options.acquireTimeout)}; ` +
-          "raise the pool size, or look for connections that are held for long"
-      }),
-      outcome: "NotApplied"
-    })
-
-  const tooLate = (operation: string): StoreError =>
-    new StoreError({
-      operation,
-      reason: new Timeout({
-        message: `no answer within ${Duration.format(options.statementTimeout)}; ` +
-          "look for locks that are held for long, or raise statementTimeout"
-      }),
-      outcome: "Unknown"
-    })
-
-  // The pool has no acquire timeout, and a timeout around the whole statement
-  // could not tell waiting for a connection (nothing was sent) from waiting for
-  // the server (nobody knows). So the connection is leased first.
-  const lease = (operation: string) =>
-    Effect.timeoutOrElse(sql.reserve, {
-      duration: options.acquireTimeout,
-      orElse: () => Effect.fail(poolExhausted(operation))
-    })
-
-  const single = <A>(operation: string, statement: Effect.Effect<A, SqlError | StoreError>) =>
-    Effect.scoped(Effect.flatMap(lease(operation), (connection) =>
-      // A statement runs on the connection of the transaction that it is in; this one is alone in its own.
-      Effect.timeoutOrElse(Effect.provideService(statement, sql.transactionService, [connection, 0]), {
-        duration: options.statementTimeout,
-        orElse: () => Effect.fail(tooLate(operation))
-      })))
-
-  /**
-   * A connection on which every statement has its time, those that begin and end
-   * a transaction included. A statement that is given up is cancelled, and the
-   * driver closes a connection on which that has no effect. Statements after one that failed are refused without its
-   * reason, and fail with its error instead.
-   */
-  const timed = (operation: string, connection: Connection, onTimeout: Effect.Effect<unknown>): Connection => {
-    let failure: SqlError | undefined
-    const within = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
-      Effect.raceFirst(
-        statement,
-        Effect.flatMap(Effect.sleep(options.statementTimeout), () => Effect.andThen(onTimeout, Effect.fail(late)))
-      ).pipe(Effect.mapError((error) => {
-        if (failure === undefined || !isAftermath(error)) failure = error
-        return failure
-      }))
-    const late = new SqlError({
-      reason: new StatementTimeoutError({ cause: tooLate(operation), message: "no answer in time", operation })
-    })
-    return {
-      execute: (...parameters) => within(connection.execute(...parameters)),
-      executeRaw: (...parameters) => within(connection.executeRaw(...parameters)),
-      executeStream: (...parameters) => connection.executeStream(...parameters),
-      executeValues: (...parameters) => within(connection.executeValues(...parameters)),
-      executeValuesUnprepared: (...parameters) => within(connection.executeValuesUnprepared(...parameters)),
-      executeUnprepared: (...parameters) => within(connection.executeUnprepared(...parameters))
-    }
-  }
-
-  // In a fiber of its own, so that whoever waits for it is told in time, and the connection goes back to the pool only
-  // when nothing runs on it any more.
-  const several = <A>(operation: string, statements: Effect.Effect<A, SqlError | StoreError>) =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function*() {
-        const late = yield* Deferred.make<never, StoreError>()
-        const onTimeout = Deferred.fail(late, tooLate(operation))
-        const fiber = yield* Effect.forkDetach(Effect.scoped(Effect.flatMap(lease(operation), (connection) =>
-          // The level above the outermost one: a transaction begins, on this connection.
-          Effect.provideService(
-            sql.withTransaction(statements),
-            sql.transactionService,
-            [timed(operation, connection, onTimeout), -1]
-          ))))
-        return yield* restore(Effect.raceFirst(Fiber.join(fiber), Deferred.await(late))).pipe(
-          Effect.onInterrupt(() => Fiber.interrupt(fiber))
-        )
-      })
-    )
-
-  /**
-   * In a transaction of the caller's. What was given up may have been done, and a
-   * savepoint may have undone it, so the transaction is failed: it is committed
-   * with all of it or not at all, whatever the caller does with the error.
-   */
-  const nested = <A>(
-    operation: string,
-    [connection, level]: readonly [Connection, number],
-    statements: Effect.Effect<A, SqlError | StoreError>
-  ) =>
-    Effect.suspend(() => {
-      let isLate = false
-      const onTimeout = Effect.sync(() => {
-        isLate = true
-      })
-      return Effect.onError(
-        Effect.provideService(statements, sql.transactionService, [timed(operation, connection, onTimeout), level]),
-        () => isLate ? Effect.ignore(connection.executeUnprepared(failTransaction, [], undefined)) : Effect.void
-      )
-    })
-
   return {
-    inTransaction,
+    inTransaction: Effect.map(current, Option.isSome),
     run: (operation, statement) =>
       Effect.flatMap(current, (outer) =>
         settle(
           operation,
-          Option.isSome(outer) ? nested(operation, outer.value, statement) : single(operation, statement)
+          Option.isSome(outer)
+            ? nested(sql, options, operation, outer.value, statement)
+            : single(sql, options, operation, statement)
         )),
     transaction: (operation, statements) =>
       Effect.flatMap(current, (outer) =>
         settle(
           operation,
           Option.isSome(outer)
-            ? nested(operation, outer.value, sql.withTransaction(statements))
-            : several(operation, statements)
+            ? nested(sql, options, operation, outer.value, sql.withTransaction(statements))
+            : several(sql, options, operation, statements)
         ))
   }
 }
+
+type Statements<A> = Effect.Effect<A, SqlError | StoreError>
+
+/** Runs one statement on a connection of its own. */
+const single = <A>(sql: PgClient, options: SessionOptions, operation: string, statement: Statements<A>) =>
+  Effect.scoped(Effect.flatMap(lease(sql, options, operation), (connection) =>
+    // A statement runs on the connection of the transaction that it is in; this one is alone in its own.
+    Effect.timeoutOrElse(Effect.provideService(statement, sql.transactionService, [connection, 0]), {
+      duration: options.statementTimeout,
+      orElse: () => Effect.fail(timedOut(options, operation))
+    })))
+
+/**
+ * Runs a transaction on a connection of its own, in a fiber of its own: the caller gets a timeout in time, and the
+ * connection returns to the pool only when nothing runs on it any more.
+ */
+const several = <A>(sql: PgClient, options: SessionOptions, operation: string, statements: Statements<A>) =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const late = yield* Deferred.make<never, StoreError>()
+      const onTimeout = Deferred.fail(late, timedOut(options, operation))
+      const fiber = yield* Effect.forkDetach(
+        Effect.scoped(Effect.flatMap(lease(sql, options, operation), (connection) =>
+          // The level above the outermost one: a transaction begins, on this connection.
+          Effect.provideService(
+            sql.withTransaction(statements),
+            sql.transactionService,
+            [timed(options, operation, connection, onTimeout), -1]
+          )))
+      )
+      return yield* restore(Effect.raceFirst(Fiber.join(fiber), Deferred.await(late))).pipe(
+        Effect.onInterrupt(() => Fiber.interrupt(fiber))
+      )
+    })
+  )
+
+/**
+ * Runs statements in a transaction of the caller's. A statement that was given up may have been applied, and a savepoint
+ * may have undone it. Therefore the transaction is failed: all of it is committed or nothing, whatever the caller does
+ * with the error.
+ */
+const nested = <A>(
+  sql: PgClient,
+  options: SessionOptions,
+  operation: string,
+  [connection, level]: readonly [Connection, number],
+  statements: Statements<A>
+) =>
+  Effect.suspend(() => {
+    let isLate = false
+    const onTimeout = Effect.sync(() => {
+      isLate = true
+    })
+    return Effect.onError(
+      Effect.provideService(
+        statements,
+        sql.transactionService,
+        [timed(options, operation, connection, onTimeout), level]
+      ),
+      () => isLate ? Effect.ignore(connection.executeUnprepared(failTransaction, [], undefined)) : Effect.void
+    )
+  })
+
+/**
+ * Takes a connection before anything is sent. The pool has no acquire timeout, and a timeout around the whole statement
+ * could not tell waiting for a connection (nothing was sent) from waiting for the server (the outcome is unknown).
+ */
+const lease = (sql: PgClient, options: SessionOptions, operation: string) =>
+  Effect.timeoutOrElse(sql.reserve, {
+    duration: options.acquireTimeout,
+    orElse: () => Effect.fail(poolExhausted(options, operation))
+  })
+
+/**
+ * A connection on which every statement has its timeout, those that begin and end a transaction included. A statement
+ * that is given up is canceled, and the driver closes a connection on which that has no effect. Statements after one that
+ * failed are refused without its reason, and fail with its error instead.
+ */
+const timed = (
+  options: SessionOptions,
+  operation: string,
+  connection: Connection,
+  onTimeout: Effect.Effect<unknown>
+): Connection => {
+  const late = new SqlError({
+    reason: new StatementTimeoutError({ cause: timedOut(options, operation), message: "no answer in time", operation })
+  })
+  let failure: SqlError | undefined
+  const within = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
+    Effect.raceFirst(
+      statement,
+      Effect.flatMap(Effect.sleep(options.statementTimeout), () => Effect.andThen(onTimeout, Effect.fail(late)))
+    ).pipe(Effect.mapError((error) => {
+      if (failure === undefined || !isAftermath(error)) failure = error
+      return failure
+    }))
+  return {
+    execute: (...parameters) => within(connection.execute(...parameters)),
+    executeRaw: (...parameters) => within(connection.executeRaw(...parameters)),
+    executeStream: (...parameters) => connection.executeStream(...parameters),
+    executeValues: (...parameters) => within(connection.executeValues(...parameters)),
+    executeValuesUnprepared: (...parameters) => within(connection.executeValuesUnprepared(...parameters)),
+    executeUnprepared: (...parameters) => within(connection.executeUnprepared(...parameters))
+  }
+}
+
+const poolExhausted = (options: SessionOptions, operation: string): StoreError =>
+  new StoreError({
+    operation,
+    reason: new PoolExhausted({
+      message: `no connection became free within ${Duration.format(options.acquireTimeout)}; ` +
+        "raise the pool size, or look for connections that are held for long"
+    }),
+    outcome: "NotApplied"
+  })
+
+const timedOut = (options: SessionOptions, operation: string): StoreError =>
+  new StoreError({
+    operation,
+    reason: new Timeout({
+      message: `no answer within ${Duration.format(options.statementTimeout)}; ` +
+        "look for locks that are held for long, or raise statementTimeout"
+    }),
+    outcome: "Unknown"
+  })
 
 const failTransaction = "DO 'BEGIN RAISE EXCEPTION ''a statement of this transaction took too long''; END'"
 
