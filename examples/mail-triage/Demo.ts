@@ -1,6 +1,6 @@
 /**
- * The demonstration: has the mails read by a worker, kills it, goes on itself, and
- * looks at what is there in the end, what was before, and what might have been.
+ * The demo: a worker files mails and is killed, this process resumes its work and checks the result, and then it goes
+ * back in time and prunes.
  */
 import { type Checkpoint, Checkpointer, StateGraph } from "@effect-checkpoint/core"
 import { Array, Console, Duration, Effect, Number, type Option, Schema, Stream } from "effect"
@@ -14,13 +14,13 @@ import * as Report from "./Report.ts"
 import * as Triage from "./Triage.ts"
 
 export interface Options {
-  /** How many mails of each folder are read. */
+  /** How many mails of each folder to file. */
   readonly mails: number
-  /** Nobody is asked. */
+  /** Whether to hold back doubtful mails without asking. */
   readonly yes: boolean
   readonly dataDir: Option.Option<string>
   readonly keep: boolean
-  /** The file that the worker is started from. */
+  /** The file to start the worker from. */
   readonly program: string
 }
 
@@ -29,30 +29,32 @@ type Head = Checkpoint.Checkpoint<Mailbox.Mailbox>
 export class DemoError extends Schema.TaggedError<DemoError>()("DemoError", { message: Schema.String }) {}
 
 export const run = Effect.fn("Demo.run")(function*(options: Options) {
-  yield* Console.log("mail-triage: a graph that files the SpamAssassin mail corpus, each step a checkpoint in Postgres")
+  yield* Console.log(
+    "mail-triage: a graph files the SpamAssassin mail corpus, and saves each step as a checkpoint in Postgres"
+  )
   const [duration] = yield* Effect.timed(Effect.scoped(show(options)))
   yield* Report.section(`Done in ${Report.seconds(Duration.toMillis(duration))}`)
-  yield* Report.line("The graph that was killed and went on is examples/mail-triage/Triage.ts.")
-  yield* Report.line("Where to look next: README.md, docs/architecture.md.")
+  yield* Report.line("The graph is in examples/mail-triage/Triage.ts.")
+  yield* Report.line("Next, read README.md and docs/state-graph.md.")
 })
 
 const show = Effect.fn("Demo.show")(function*(options: Options) {
   const place = yield* Place.acquire(options)
   yield* Report.line(Place.describe(place))
 
-  yield* Report.section("1  A worker is killed in the middle of its work")
-  yield* crash(options, place)
+  yield* Report.section("1  Kill a worker in the middle of its work")
+  yield* killWorker(options, place)
 
   yield* Effect.gen(function*() {
-    yield* Report.section("2  This process goes on where the worker was")
-    yield* goOn(options)
-    yield* Report.section("3  Is anything lost, or done twice?")
+    yield* Report.section("2  Resume its work in this process")
+    yield* resumeWork(options)
+    yield* Report.section("3  Check that nothing was lost or done twice")
     const ends = yield* heads
-    yield* proof(ends)
-    yield* Report.section("4  Back in time")
+    yield* compare(ends)
+    yield* Report.section("4  Go back in time")
     yield* backInTime(ends)
-    yield* Report.section("5  Retention")
-    yield* retention
+    yield* Report.section("5  Prune old versions")
+    yield* prune
   }).pipe(Effect.provide(Place.layer(place)))
 })
 
@@ -67,8 +69,8 @@ const heads = Effect.gen(function*() {
 // two processes
 // -----------------------------------------------------------------------------
 
-/** This program once more, in a process of its own, and its end: by SIGKILL, at a quarter of the work. */
-const crash = Effect.fn("Demo.crash")(function*({ mails, program }: Options, place: Place.Place) {
+/** Starts this program as a worker in another process, and kills it with SIGKILL after a quarter of the work. */
+const killWorker = Effect.fn("Demo.killWorker")(function*({ mails, program }: Options, place: Place.Place) {
   const { folders } = yield* Corpus
   const total = Number.sumAll(folders(mails).map(({ mails }) => mails))
   const progress = yield* Report.progress({ done: 0, total })
@@ -77,8 +79,8 @@ const crash = Effect.fn("Demo.crash")(function*({ mails, program }: Options, pla
     stdin: "ignore",
     stderr: "inherit"
   })
-  yield* Report.line(`Process ${worker.pid} makes the tables, and begins.`)
-  // It says a line for each mail.
+  yield* Report.line(`Process ${worker.pid} creates the tables and begins.`)
+  // The worker prints a line for each mail.
   yield* worker.stdout.pipe(
     Stream.decodeText,
     Stream.splitLines,
@@ -89,16 +91,16 @@ const crash = Effect.fn("Demo.crash")(function*({ mails, program }: Options, pla
   yield* worker.kill({ killSignal: "SIGKILL" })
   const ended = yield* Effect.match(worker.exitCode, {
     onSuccess: (code) => `exit code ${code}`,
-    // The only place that names the signal.
+    // The signal is named only in this text.
     onFailure: ({ reason }) => /SIG[A-Z]+/.exec(String(reason.cause))?.[0] ?? "killed"
   })
   if (ended !== "SIGKILL") {
-    return yield* new DemoError({ message: `The worker was to be killed, but ended (${ended}).` })
+    return yield* new DemoError({ message: `The worker ended before it was killed (${ended}); try more --mails.` })
   }
-  yield* Report.line(`Process ${worker.pid} is gone (${ended}).`)
+  yield* Report.line(`Process ${worker.pid} was killed (${ended}).`)
 }, Effect.scoped)
 
-const goOn = Effect.fn("Demo.goOn")(function*(options: Options) {
+const resumeWork = Effect.fn("Demo.resumeWork")(function*(options: Options) {
   const left = yield* heads
   yield* Report.table(
     left.map(({ nextNodes, pendingInterrupts, state: { folder, mail, messages, total }, version }) => [
@@ -109,15 +111,15 @@ const goOn = Effect.fn("Demo.goOn")(function*(options: Options) {
         ? `waits for a person: "${Report.shorten(mail?.subject ?? "", 32)}"`
         : nextNodes.length === 0
         ? "done"
-        : `goes on with ${nextNodes.join(", ")}`
+        : `continues with ${nextNodes.join(", ")}`
     ])
   )
 
   const { canPrompt } = yield* TerminalCapabilities.TerminalCapabilities
   const asks = canPrompt && !options.yes
   if (!asks) {
-    const why = options.yes ? "Nobody is asked" : "Nobody is at a terminal, so this goes on as with --yes"
-    yield* Report.line(`${why}: what is doubtful is held back.`)
+    const why = options.yes ? "With --yes" : "Without a terminal, as with --yes,"
+    yield* Report.line(`${why} doubtful mails are held back without asking.`)
   }
   const progress = yield* Report.progress({
     done: Number.sumAll(left.map(({ state }) => state.messages.length)),
@@ -133,12 +135,12 @@ const goOn = Effect.fn("Demo.goOn")(function*(options: Options) {
 })
 
 // -----------------------------------------------------------------------------
-// proof
+// comparison
 // -----------------------------------------------------------------------------
 
-const proof = Effect.fn("Demo.proof")(function*(ends: ReadonlyArray<Head>) {
+const compare = Effect.fn("Demo.compare")(function*(ends: ReadonlyArray<Head>) {
   yield* Report.table([
-    ["folder", "mails", "inbox", "spam", "asked", "by the answers", "version"],
+    ["folder", "mails", "inbox", "spam", "asked", "by sender", "version"],
     ...ends.map(({ state, version }) => [
       state.folder,
       String(state.messages.length),
@@ -153,14 +155,16 @@ const proof = Effect.fn("Demo.proof")(function*(ends: ReadonlyArray<Head>) {
   for (const [index, { state, threadId, version }] of ends.entries()) {
     const other = expected[index]!
     if (!Mailbox.equivalence(state, other.state) || version !== other.version) {
-      return yield* new DemoError({ message: `${threadId} is not what an uninterrupted run makes of it.` })
+      return yield* new DemoError({ message: `The state of ${threadId} differs from that of an uninterrupted run.` })
     }
   }
-  yield* Report.line(`Proved: all ${ends.length} states equal those of an uninterrupted run in memory, value by value,`)
-  yield* Report.line("and so do their versions: no step is missing, and none was saved twice.")
+  yield* Report.line(
+    `Checked: all ${ends.length} states equal those of an uninterrupted run in memory, value by value.`
+  )
+  yield* Report.line("The version numbers are equal too: no step is missing, and none was saved twice.")
 })
 
-/** What the same graph makes of the mails in memory, with the same answers, when nobody kills it. */
+/** Runs the same graph on the same mails in memory, with the same answers and without a crash. */
 const uninterrupted = (ends: ReadonlyArray<Mailbox.Mailbox>) =>
   Effect.forEach(
     ends,
@@ -171,14 +175,14 @@ const uninterrupted = (ends: ReadonlyArray<Mailbox.Mailbox>) =>
   )
 
 // -----------------------------------------------------------------------------
-// versions
+// time travel
 // -----------------------------------------------------------------------------
 
 const backInTime = Effect.fn("Demo.backInTime")(function*(ends: ReadonlyArray<Head>) {
   const threads = yield* StateGraph.view(Triage.triage)
   const question = mostTelling(ends)
   if (question === undefined) {
-    return yield* Report.line("No mail was doubtful, so there is nothing that could have been decided otherwise.")
+    return yield* Report.line("No mail was doubtful, and there is no answer to change. Try more --mails.")
   }
   const { end, mail } = question
   const { threadId } = end
@@ -188,7 +192,7 @@ const backInTime = Effect.fn("Demo.backInTime")(function*(ends: ReadonlyArray<He
     Effect.flatMap(Effect.fromOption)
   )
 
-  yield* Report.line(`5 of the ${end.version} versions of ${threadId}, listed without reading a state:`)
+  yield* Report.line(`5 of the ${end.version} versions of ${threadId}, listed without reading their states:`)
   const versions = yield* threads.listVersions(threadId, { before: asked.version + 4, limit: 5 })
   yield* Report.table(versions.map(({ createdAt, nextNodes, pendingInterrupts, version }) => [
     `  version ${version}`,
@@ -200,21 +204,21 @@ const backInTime = Effect.fn("Demo.backInTime")(function*(ends: ReadonlyArray<He
   yield* Report.line(
     `At ${
       Report.time(asked.createdAt)
-    } it was version ${then.version}: ${then.state.messages.length} mails were filed, ` +
-      `and a person was asked about`
+    } the newest was version ${then.version}: ${then.state.messages.length} mails were filed, ` +
+      `and the graph asked about`
   )
   yield* Report.line(`  "${Report.shorten(mail.subject, 60)}" from ${Mailbox.domainOf(mail.from)}.`)
 
-  // The rewind: the question is there again, and is answered otherwise.
+  // A branch from the version that asked, with another answer.
   const otherwise = mail.verdict === "spam" ? "inbox" : "spam"
   const whatIf = yield* Triage.finish(
     { threadId, version: asked.version, response: otherwise },
     Person.asBefore(ends.map(({ state }) => state))
   )
-  yield* Report.line(`It was ${said[mail.verdict]}. What if it had been ${said[otherwise]}?`)
+  yield* Report.line(`The mail was ${said[mail.verdict]}. What if it had been ${said[otherwise]}?`)
   yield* Report.table([
     ["", "inbox", "spam", "version"],
-    ...Object.entries({ "  as it was": end, "  what if": whatIf }).map(([name, { state, version }]) => [
+    ...Object.entries({ "  before": end, "  what if": whatIf }).map(([name, { state, version }]) => [
       name,
       String(Mailbox.count(state, { verdict: "inbox" })),
       String(Mailbox.count(state, { verdict: "spam" })),
@@ -225,15 +229,17 @@ const backInTime = Effect.fn("Demo.backInTime")(function*(ends: ReadonlyArray<He
     Mailbox.count(end.state, { verdict: otherwise }) - 1
   yield* Report.line(
     `The branch began at version ${asked.version}. ` +
-      `With the mail, ${Report.number(others)} later ones of its sender have gone the other way.`
+      `${Report.number(others)} later mails of the same sender went the other way too.`
   )
   const back = yield* threads.restore(threadId, { version: end.version })
-  yield* Report.line(`And back: version ${back.version} is a copy of version ${end.version}. All of them can be read.`)
+  yield* Report.line(
+    `Restored: version ${back.version} is a copy of version ${end.version}. All versions can still be read.`
+  )
 })
 
 const said = { inbox: "let through", spam: "held back", doubtful: "left open" }
 
-/** Of the mails that a person has judged, held back ones first, the one whose answer has decided about the most others. */
+/** Finds the mail whose answer decided about the most other mails. Mails that a person held back come first. */
 const mostTelling = (ends: ReadonlyArray<Head>) =>
   ends.flatMap((end) => {
     const { messages } = end.state
@@ -252,7 +258,7 @@ const mostTelling = (ends: ReadonlyArray<Head>) =>
 // retention
 // -----------------------------------------------------------------------------
 
-const retention = Effect.gen(function*() {
+const prune = Effect.gen(function*() {
   const checkpointer = yield* Checkpointer.Checkpointer
   const policy = { maxVersions: 10, namespace: Triage.triage.namespace }
 
@@ -267,19 +273,16 @@ const retention = Effect.gen(function*() {
   const afterFull = yield* Place.sizes
 
   yield* Report.line(
-    `Only what changed is stored: ${Report.number(before.versions)} versions in ${
+    `Only changes are stored: ${Report.number(before.versions)} versions take ${
       Report.megabytes(before.json)
-    } of JSON, ` +
-      `where`
+    } of JSON instead of ${Report.megabytes(before.whole)}.`
   )
   yield* Report.line(
-    `their whole states are ${
-      Report.megabytes(before.whole)
-    }. To keep the last ${policy.maxVersions} of each folder, a dry run`
+    `To keep the last ${policy.maxVersions} versions of each folder, a dry run counts ` +
+      `${Report.number(planned.versions)} versions to remove.`
   )
   yield* Report.line(
-    `would remove ${Report.number(planned.versions)} versions. ` +
-      `The prune removed ${Report.number(pruned.versions)} in ${Report.seconds(Duration.toMillis(duration))}.`
+    `The prune removed ${Report.number(pruned.versions)} in ${Report.seconds(Duration.toMillis(duration))}.`
   )
   const row = (title: string, { disk, json, versions }: Place.Sizes) => [
     title,
@@ -295,7 +298,9 @@ const retention = Effect.gen(function*() {
     row("after VACUUM", afterVacuum),
     row("after VACUUM FULL", afterFull)
   ])
-  yield* Report.line("The last 10 are stored as changes of earlier ones, which stay for as long. A prune leaves free")
-  yield* Report.line("space in the tables, VACUUM lets new versions use it, and VACUUM FULL gives it back to the disk,")
-  yield* Report.line("but locks the table: mostly not worth it.")
+  yield* Report.line("The last 10 versions are stored as changes to earlier versions, whose rows are kept for them.")
+  yield* Report.line(
+    "A prune frees space in the tables, and VACUUM lets new versions use it. VACUUM FULL returns it to the"
+  )
+  yield* Report.line("disk, but locks the table, and is rarely worth it.")
 })

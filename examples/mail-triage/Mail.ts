@@ -1,23 +1,22 @@
 /**
- * The headers of a mail, as far as this program needs them: RFC 5322 fields, and
- * RFC 2047 words in them. Real mail breaks both, so nothing here fails: what
- * cannot be understood is left as it is.
+ * Parses the headers of a mail: RFC 5322 fields with RFC 2047 encoded words. Real mails break both standards. Therefore
+ * nothing here fails, and text that cannot be parsed is not changed.
  */
 import { DateTime, Equal, Option, Result } from "effect"
 
 export interface Mail {
-  /** `None` when the date is missing or is none. */
+  /** `None` if the date is missing or invalid. */
   readonly date: Option.Option<DateTime.Utc>
   readonly from: Address
   readonly subject: string
-  /** By name in lower case, unfolded; the first one where there are several. */
+  /** By name in lower case, unfolded. The first one counts if a name is repeated. */
   readonly headers: ReadonlyMap<string, string>
 }
 
 export interface Address {
-  /** What is shown; the address where there is no name. */
+  /** The display name, or the address if there is none. */
   readonly name: string
-  /** In lower case; empty where the mail names no sender. */
+  /** In lower case. Empty if the mail names no sender. */
   readonly address: string
 }
 
@@ -31,7 +30,7 @@ export const parse = (text: string): Mail => {
   }
 }
 
-// Lines that are no fields, such as the "From " line of an mbox file, are passed over.
+// Lines that are not fields are skipped, such as the "From " line of an mbox file.
 const parseHeaders = (text: string): ReadonlyMap<string, string> => {
   const [head = ""] = text.split(/\r?\n\r?\n/, 1)
   const headers = new Map<string, string>()
@@ -43,7 +42,7 @@ const parseHeaders = (text: string): ReadonlyMap<string, string> => {
   return headers
 }
 
-/** `Name <address>`, `address (Name)` or an address alone; the first of several. */
+/** Parses `Name <address>`, `address (Name)` or an address alone. The first one counts if there are several. */
 export const parseAddress = (text: string): Address => {
   const [, phrase = "", bracketed] = /^((?:"(?:\\.|[^"\\])*"|[^"<])*)<([^<>]*)>/.exec(text) ?? []
   const [, bare = "", comment = ""] = /^\s*([^\s(,]*)\s*(?:\((.*)\))?/.exec(text) ?? []
@@ -54,7 +53,7 @@ export const parseAddress = (text: string): Address => {
 
 const months = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 
-/** The zones that RFC 5322 knows by name, in hours. What is not among them counts as UTC, as it says. */
+/** The named zones of RFC 5322, in hours. It says that all others count as UTC. */
 const zones: Record<string, number> = { est: -5, edt: -4, cst: -6, cdt: -5, mst: -7, mdt: -6, pst: -8, pdt: -7 }
 
 const dateTime =
@@ -70,7 +69,7 @@ export const parseDate = (text: string): Option.Option<DateTime.Utc> => {
   const minutes = Number(offset.slice(0, 3)) * 60 + Number(offset[0] + offset.slice(3)) +
     (zones[zone.toLowerCase()] ?? 0) * 60
   return DateTime.make(parts).pipe(
-    // The 31st of February is a date too, but another one.
+    // `DateTime.make` turns February 31 into a day of March.
     Option.filter((date) => {
       const { day, hour, minute, month, second } = DateTime.toPartsUtc(date)
       return Equal.equals({ year, month, day, hour, minute, second }, parts)
@@ -84,8 +83,8 @@ const words = new RegExp(word, "gi")
 const runs = new RegExp(`${word}(?:\\s*${word})*`, "gi")
 
 /**
- * Decodes RFC 2047 words. Those beside each other are put together as bytes
- * first: mailers cut them in the middle of a character.
+ * Decodes RFC 2047 words. The bytes of adjacent words are joined first, because mailers split words in the middle of a
+ * character.
  */
 export const decodeWords = (text: string): string =>
   text.replace(runs, (run) => {
@@ -97,7 +96,7 @@ export const decodeWords = (text: string): string =>
       if (last?.charset === charset) last.bytes = Buffer.concat([last.bytes, bytes])
       else parts.push({ charset, bytes })
     }
-    // An unknown character set leaves the words as they are.
+    // Words in an unknown character set are not changed.
     return Result.try(() => parts.map(({ bytes, charset }) => new TextDecoder(charset).decode(bytes)).join("")).pipe(
       Result.getOrElse(() => run)
     )

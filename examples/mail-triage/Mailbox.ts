@@ -1,5 +1,5 @@
 /**
- * The state that is kept: one mailbox a thread.
+ * The state of the graph: each thread has one mailbox.
  */
 import { Schema } from "effect"
 
@@ -15,20 +15,20 @@ export const Message = Schema.Struct({
   points: Schema.Int,
   reasons: Schema.Array(Schema.String),
   verdict: Schema.Literals([...Verdict.literals, "doubtful"]),
-  /** What the verdict is from: the points, what a person has said of the sender before, or of this mail. */
+  /** What decided: the points, an earlier answer about the sender, or an answer about this mail. */
   by: Schema.Literals(["points", "sender", "person"])
 })
 
 export interface Mailbox extends Schema.Schema.Type<typeof Mailbox> {}
 export const Mailbox = Schema.Struct({
   folder: Schema.String,
-  /** How many mails are to be filed. */
+  /** How many mails to file. */
   total: Schema.Int,
-  /** The mail that is being judged. */
+  /** The mail that is being classified. */
   mail: Schema.NullOr(Message),
-  /** What a person has said of a doubtful mail, by the domain that it came from. */
+  /** The answers about doubtful mails, by the domain of the sender. */
   senders: Schema.Record(Schema.String, Verdict),
-  /** The mails that are filed, in order. */
+  /** The filed mails, in order. */
   messages: Schema.Array(Message)
 })
 

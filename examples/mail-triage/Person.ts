@@ -1,17 +1,17 @@
 /**
- * Who judges the doubtful mails: a person at the terminal, or somebody in place of one.
+ * Answers the questions of the graph: a person at the terminal, or a rule.
  */
 import { Effect, Option, Semaphore, type Terminal } from "effect"
 import { Prompt } from "effect/cli"
 import type { Mailbox, Message, Verdict } from "./Mailbox.ts"
 import * as Report from "./Report.ts"
 
-/** Asks at the terminal, one question at a time, until the person has had enough of it. */
+/** Asks at the terminal, one question at a time, until the person chooses to hold back all other mails. */
 export const atTerminal = Effect.map(Semaphore.make(1), (turn) => {
   let others = Option.none<Verdict>()
   const ask = Effect.fn("Person.ask")(function*({ folder, mail }: Mailbox) {
     if (mail !== null) yield* show(mail)
-    const { forOthers, verdict } = yield* Prompt.Select({ message: `${folder}: where does it go?`, choices })
+    const { forOthers, verdict } = yield* Prompt.Select({ message: `${folder}: where should it go?`, choices })
     if (forOthers) others = Option.some(verdict)
     return verdict
   })
@@ -21,7 +21,7 @@ export const atTerminal = Effect.map(Semaphore.make(1), (turn) => {
 
 const show = Effect.fnUntraced(function*({ from, points, reasons, subject }: Message) {
   yield* Report.line(`"${Report.shorten(subject, 60)}" from ${Report.shorten(from, 60)}`)
-  yield* Report.line(`${points} points: it ${reasons.join(", ")}`)
+  yield* Report.line(`${points} points, because it ${reasons.join(", ")}`)
 })
 
 const choices: ReadonlyArray<
@@ -32,10 +32,10 @@ const choices: ReadonlyArray<
   { title: "hold it back, and all others too", value: { verdict: "spam", forOthers: true } }
 ]
 
-/** Holds back whatever is doubtful. */
+/** Holds back every doubtful mail. */
 export const holdsBack = (): Effect.Effect<Verdict> => Effect.succeed("spam")
 
-/** Says of each mail what a person has said of it in the end, or otherwise holds it back. */
+/** Gives the answers that a person gave in an earlier run. Holds back the other mails. */
 export const asBefore = (ends: ReadonlyArray<Mailbox>) => ({ folder, mail }: Mailbox): Effect.Effect<Verdict> => {
   const judged = ends.find((end) => end.folder === folder)?.messages.find(({ by, id }) =>
     by === "person" && id === mail?.id

@@ -1,5 +1,5 @@
 /**
- * Where the checkpoints are kept: a Postgres embedded in the process, or a server.
+ * Where the checkpoints are stored: in a Postgres embedded in the process, or on a server.
  */
 import { Checkpointer } from "@effect-checkpoint/core"
 import { PgCheckpointer } from "@effect-checkpoint/sql"
@@ -9,12 +9,12 @@ import { SqlClient } from "effect/sql"
 
 export type Place = Data.TaggedEnum<{
   Folder: { readonly dataDir: string }
-  /** The one that `DATABASE_URL` names. */
+  /** The server that `DATABASE_URL` names. */
   Server: {}
 }>
 export const Place = Data.taggedEnum<Place>()
 
-/** The tables are in a schema of their own, which nothing else is in. */
+/** The schema of the tables. Nothing else is in it. */
 export const schema = "mail_triage_demo"
 
 export const layer = Place.$match({
@@ -23,11 +23,11 @@ export const layer = Place.$match({
 })
 
 export const describe = Place.$match({
-  Folder: ({ dataDir }) => `Postgres is embedded in the process, its files are in ${dataDir}`,
-  Server: () => `Postgres is the server that DATABASE_URL names, the tables are in schema ${schema}`
+  Folder: ({ dataDir }) => `Postgres is embedded in the process. Its files are in ${dataDir}`,
+  Server: () => `Postgres is the server that DATABASE_URL names. The tables are in schema ${schema}`
 })
 
-/** Finds the place that was asked for. What was made for this run is removed with the scope, unless it is to be kept. */
+/** Chooses the place. What this run creates is removed with the scope, except with `--keep`. */
 export const acquire = Effect.fn("Place.acquire")(function*(options: {
   readonly dataDir: Option.Option<string>
   readonly keep: boolean
@@ -36,7 +36,7 @@ export const acquire = Effect.fn("Place.acquire")(function*(options: {
   if (Option.isSome(url)) {
     if (Option.isSome(options.dataDir)) {
       return yield* new CliError.UserError({
-        cause: "--data-dir is for the embedded Postgres, but DATABASE_URL names a server. Give only one of the two."
+        cause: "--data-dir is for the embedded Postgres, but DATABASE_URL names a server. Set only one of them."
       })
     }
     const server = Place.Server()
@@ -60,13 +60,13 @@ const dropSchema = Effect.gen(function*() {
 })
 
 export interface Sizes {
-  /** Versions that can be read. */
+  /** How many versions can be read. */
   readonly versions: number
-  /** What is stored of their states, as JSON, before Postgres compresses it. */
+  /** Bytes of JSON that are stored for their states, before Postgres compresses them. */
   readonly json: number
-  /** What their states would be as JSON if each were stored whole. */
+  /** Bytes of JSON if each state were stored whole. */
   readonly whole: number
-  /** The tables on disk, with their indexes. */
+  /** Bytes of the tables and their indexes on disk. */
   readonly disk: number
 }
 
@@ -82,7 +82,7 @@ export const sizes = Effect.gen(function*() {
   return row!
 })
 
-/** Marks the space of removed rows as free, or with `full` gives it back to the disk. */
+/** Frees the space of removed rows for new ones, or with `full` returns it to the disk. */
 export const vacuum = Effect.fn("Place.vacuum")(function*(how: "plain" | "full") {
   const sql = yield* SqlClient.SqlClient
   yield* how === "full"

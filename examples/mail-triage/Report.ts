@@ -1,5 +1,5 @@
 /**
- * What the program says, and how: plain lines, and on a terminal a progress bar.
+ * Prints the output of the program: plain lines, and a progress bar on a terminal.
  */
 import { ByteSize, Clock, Console, DateTime, Effect, Terminal } from "effect"
 import { TerminalCapabilities } from "effect/cli"
@@ -11,7 +11,7 @@ export const section = Effect.fnUntraced(function*(title: string) {
 
 export const line = (text: string): Effect.Effect<void> => Console.log(`   ${text}`)
 
-/** Columns as wide as they need to be: text to the left, numbers to the right. */
+/** Prints a table. Text is aligned to the left, numbers to the right. */
 export const table = (rows: ReadonlyArray<ReadonlyArray<string>>): Effect.Effect<void> =>
   Effect.forEach(rows, (row) =>
     line(
@@ -27,7 +27,7 @@ export const number = (value: number): string => numbers.format(value)
 export const megabytes = (bytes: number): string =>
   ByteSize.format(ByteSize.bytes(bytes), { unit: "MB", precision: 1, trailingZeros: true })
 
-/** In one line, whatever is in it: what mails say may be meant for the terminal. */
+/** Shortens a text, and removes control characters: a mail may contain escape codes for the terminal. */
 export const shorten = (text: string, length: number): string => {
   const shown = text.replace(/\p{C}/gu, "")
   return shown.length <= length ? shown : `${shown.slice(0, length - 3)}...`
@@ -35,13 +35,10 @@ export const shorten = (text: string, length: number): string => {
 
 export const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
 
-/** Of the day, in UTC, to the millisecond. */
+/** The time of day in UTC, to the millisecond. */
 export const time = (value: DateTime.Utc): string => DateTime.formatIso(value).slice(11, 23)
 
-/**
- * A bar that is rewritten in its line; without a terminal, a line for every
- * quarter.
- */
+/** Shows progress: a bar on a terminal, otherwise a line for each quarter of the work. */
 export const progress = Effect.fnUntraced(function*(options: { readonly done: number; readonly total: number }) {
   const { canAnimate } = yield* TerminalCapabilities.TerminalCapabilities
   const terminal = yield* Terminal.Terminal
@@ -71,7 +68,7 @@ export const progress = Effect.fnUntraced(function*(options: { readonly done: nu
   /** Ends the line of the bar. */
   const end = Effect.suspend(() => canAnimate ? Console.log("") : Effect.void)
 
-  /** Leaves the terminal to somebody else meanwhile. */
+  /** Hides the bar while an effect uses the terminal. */
   const pause = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.acquireUseRelease(
       Effect.suspend(() => paused++ === 0 ? end : Effect.void),

@@ -1,19 +1,19 @@
 /**
- * How much a mail looks like spam, in points for what its headers show. No match for
- * SpamAssassin, but anybody can say why a mail has the points that it has.
+ * Scores how much a mail looks like spam, from its headers. It is less accurate than SpamAssassin, but each point has a
+ * reason that a person can check.
  */
 import type { Mail } from "./Mail.ts"
 
 export interface Score {
   readonly points: number
-  /** What the points are for. */
+  /** The reasons for the points. */
   readonly reasons: ReadonlyArray<string>
 }
 
-/** From so many points on, a mail is spam. */
+/** A mail with at least this many points is spam. */
 export const spam = 4
 
-/** A mail with so many points may be spam, or a newsletter. */
+/** A mail with this many points may be spam or a newsletter. */
 export const doubtful = 3
 
 export const of = (mail: Mail): Score => {
@@ -38,14 +38,18 @@ const promises = new RegExp(
 )
 
 const rules: ReadonlyArray<Rule> = [
-  { points: 4, reason: "promises something", applies: ({ subject }) => promises.test(subject) },
-  { points: 2, reason: "speaks of money, or loudly", applies: ({ subject }) => /[$%!]/.test(subject) },
+  { points: 4, reason: "makes a promise in its subject", applies: ({ subject }) => promises.test(subject) },
+  { points: 2, reason: "has a $, % or ! in its subject", applies: ({ subject }) => /[$%!]/.test(subject) },
   {
     points: 2,
-    reason: "is all in capitals",
+    reason: "has a subject in capitals",
     applies: ({ subject }) => /\p{Lu}{4}/u.test(subject) && !/\p{Ll}/u.test(subject)
   },
-  { points: 2, reason: "is numbered", applies: ({ subject }) => /\d{4,}\]?\)?$|\s[a-z]{5,}\d+$/i.test(subject) },
+  {
+    points: 2,
+    reason: "has a numbered subject",
+    applies: ({ subject }) => /\d{4,}\]?\)?$|\s[a-z]{5,}\d+$/i.test(subject)
+  },
   {
     points: 3,
     reason: "is HTML only",
@@ -54,10 +58,10 @@ const rules: ReadonlyArray<Rule> = [
   { points: 1, reason: "names no sender", applies: ({ from }) => from.name === from.address },
   { points: 2, reason: "has digits in its address", applies: ({ from }) => /\d/.test(from.address) },
   { points: 1, reason: "is marked urgent", applies: ({ headers }) => /^[12]/.test(headers.get("x-priority") ?? "") },
-  { points: 1, reason: "is to nobody", applies: ({ headers }) => /^$|undisclosed/i.test(headers.get("to") ?? "") },
+  { points: 1, reason: "has no recipients", applies: ({ headers }) => /^$|undisclosed/i.test(headers.get("to") ?? "") },
   {
     points: -4,
-    reason: "is from a list",
+    reason: "is from a mailing list",
     applies: ({ headers }) => headers.has("list-id") || /list/i.test(headers.get("precedence") ?? "")
   },
   {

@@ -1,6 +1,6 @@
 /**
- * The program itself, a graph: each mail of a folder is classified, a person is asked
- * where that leaves a doubt, and it is filed. A checkpoint is saved after each step.
+ * The graph: it classifies each mail of a folder, asks a person if the mail is doubtful, and files it. A checkpoint is
+ * saved after each step.
  */
 import { StateGraph } from "@effect-checkpoint/core"
 import { Effect, Result, Stream } from "effect"
@@ -9,7 +9,7 @@ import * as Mail from "./Mail.ts"
 import * as Mailbox from "./Mailbox.ts"
 import * as Score from "./Score.ts"
 
-/** What a person is asked: where does this mail go? */
+/** The question for a person: where should this mail go? */
 export class Review extends StateGraph.Interrupt<Review>()("mail-triage/Review", {
   request: Mailbox.Message,
   response: Mailbox.Verdict
@@ -54,7 +54,7 @@ const classify = ({ senders }: Mailbox.Mailbox, id: string, mail: Mail.Mail): Ma
   const message = { id, date: mail.date, from: address, subject: mail.subject, points, reasons }
   if (points >= Score.spam) return { ...message, verdict: "spam", by: "points" }
   if (points < Score.doubtful) return { ...message, verdict: "inbox", by: "points" }
-  // A person is asked about a sender once. Not `senders[domain]` alone: domains are anything, "constructor" too.
+  // A person is asked once about each sender. `senders[domain]` alone is wrong for a domain such as "constructor".
   const domain = Mailbox.domainOf(address)
   return Object.hasOwn(senders, domain)
     ? { ...message, verdict: senders[domain]!, by: "sender" }
@@ -62,21 +62,18 @@ const classify = ({ senders }: Mailbox.Mailbox, id: string, mail: Mail.Mail): Ma
 }
 
 // -----------------------------------------------------------------------------
-// running it
+// running
 // -----------------------------------------------------------------------------
 
-/** A folder is one run, of two or three steps for each mail. */
+/** One run files a whole folder, with two or three steps for each mail. */
 const maxSteps = 10_000
 
-/** A thread of the folder's name, from its beginning or from where it is. */
+/** The thread of a folder, and how to begin or resume it. */
 export type From =
   | { readonly threadId: string; readonly input: Folder }
   | { readonly threadId: string; readonly version?: number; readonly response?: Mailbox.Verdict }
 
-/**
- * Works on a folder until it is done or a person is to be asked. It is `StateGraph.run`, or of a thread that is there
- * `StateGraph.resume`, as a stream of what happens.
- */
+/** Runs or resumes the graph on a folder until it is done or asks a person. */
 export const work = Effect.fn("Triage.work")(function*(from: From, onFiled: Effect.Effect<void> = Effect.void) {
   const result = yield* StateGraph.stream(triage, { ...from, maxSteps }).pipe(
     Stream.tap((event) => event._tag === "NodeFinished" && event.node === "file" ? onFiled : Effect.void),
@@ -86,7 +83,7 @@ export const work = Effect.fn("Triage.work")(function*(from: From, onFiled: Effe
   return yield* Effect.fromOption(result)
 })
 
-/** Works on a folder until it is done, and has somebody judge the doubtful mails. */
+/** Runs or resumes the graph on a folder until it is done. `judge` answers its questions. */
 export const finish = Effect.fn("Triage.finish")(function*<E, R>(
   from: From,
   judge: (mailbox: Mailbox.Mailbox) => Effect.Effect<Mailbox.Verdict, E, R>,

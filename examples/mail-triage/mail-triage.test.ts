@@ -15,7 +15,7 @@ const iso = (text: string): string | undefined =>
   Option.getOrUndefined(Option.map(Mail.parseDate(text), DateTime.formatIso))
 
 describe("headers of mails", () => {
-  it("fields are unfolded, the first of a name counts, and what is no field is passed over", () => {
+  it("header fields are unfolded, the first one of a name counts, and other lines are skipped", () => {
     const { headers, subject } = Mail.parse(
       "From someone@example.org  Thu Aug 22 12:36:23 2002\r\nSubject: one\r\n\ttwo\r\n  three\r\nSUBJECT: other\r\n" +
         "no field\r\nX-Empty:\r\n\r\nSubject: in the body\r\n"
@@ -29,19 +29,19 @@ describe("headers of mails", () => {
     assert.deepStrictEqual([date, from, subject], [Option.none(), { address: "", name: "" }, ""])
   })
 
-  it("encoded words are decoded, across a cut character, and the blanks between two of them are dropped", () => {
+  it("encoded words are decoded, also if a character is split between two, and the spaces between them are removed", () => {
     assert.strictEqual(Mail.decodeWords("Ville =?ISO-8859-1?Q?Skytt=E4?="), "Ville Skyttä")
     assert.strictEqual(Mail.decodeWords("=?utf-8?b?4oI=?= =?utf-8?B?rCE=?="), "€!")
     assert.strictEqual(Mail.decodeWords("=?us-ascii*en?q?a_b?= and =?us-ascii?q?c?="), "a b and c")
   })
 
-  it("what is no encoded word, or is in an unknown character set, is left as it is", () => {
+  it("text that is not an encoded word, or has an unknown character set, is not changed", () => {
     for (const text of ["=?x-none?q?a?=", "=?utf-8?x?a?=", "2 =? 3", "=?utf-8?q?unfinished"]) {
       assert.strictEqual(Mail.decodeWords(text), text)
     }
   })
 
-  it("the sender is found however it is written", () => {
+  it("the sender is parsed from every form of address", () => {
     const senders = {
       "Name <A@Example.org>": { name: "Name", address: "a@example.org" },
       "\"Last, First \\\"F\\\"\" <a@b>": { name: "Last, First \"F\"", address: "a@b" },
@@ -54,7 +54,7 @@ describe("headers of mails", () => {
     for (const [text, sender] of Object.entries(senders)) assert.deepStrictEqual(Mail.parseAddress(text), sender, text)
   })
 
-  it("dates are moments, in whatever zone and with whatever ornament", () => {
+  it("dates are parsed with their zones, and with missing seconds, two-digit years and comments", () => {
     assert.strictEqual(iso("Thu, 22 Aug 2002 07:36:16 -0400 (EDT)"), "2002-08-22T11:36:16.000Z")
     assert.strictEqual(iso("Mon, 16 Sep 2002 03:27:38 (GMT)"), "2002-09-16T03:27:38.000Z")
     assert.strictEqual(iso("27 May 02 10:28:3 EDT"), "2002-05-27T14:28:03.000Z")
@@ -62,7 +62,7 @@ describe("headers of mails", () => {
     assert.strictEqual(iso("Sun, 19 Oct 80 10:55:16"), "1980-10-19T10:55:16.000Z")
   })
 
-  it("what is no date is none", () => {
+  it("an invalid date is None", () => {
     for (const text of ["", "yesterday", "2002/09/14 Sat 02:29:32 CDT", "31 Feb 2002 10:00", "1 Foo 2002 10:00"]) {
       assert.deepStrictEqual(Mail.parseDate(text), Option.none(), text)
     }
@@ -70,7 +70,7 @@ describe("headers of mails", () => {
 })
 
 layer(Corpus.layer)("the corpus", (it) => {
-  it.effect("the mails of a folder are there by number, and no others", () =>
+  it.effect("the corpus has the mails of a folder by number, and fails for other numbers", () =>
     Effect.gen(function*() {
       const { folders, mail } = yield* Corpus
       assert.deepStrictEqual(folders(2000), [
@@ -86,11 +86,11 @@ layer(Corpus.layer)("the corpus", (it) => {
       }
     }))
 
-  it.effect("the headers of all 6,046 mails are understood, but for those of a few", () =>
+  it.effect("the headers of all 6,046 mails are parsed, except those of a few", () =>
     Effect.gen(function*() {
       const parsed = (yield* all).map(({ mail }) => mail)
       assert.strictEqual(parsed.length, 6046)
-      // These have none, or a date in no order that is written down anywhere.
+      // These mails have no such header, or a date in an order that no standard describes.
       assert.strictEqual(parsed.filter(({ from }) => from.address === "").length, 3)
       assert.strictEqual(parsed.filter(({ subject }) => subject === "").length, 19)
       assert.strictEqual(parsed.filter(({ date }) => Option.isNone(date)).length, 3)
@@ -99,7 +99,7 @@ layer(Corpus.layer)("the corpus", (it) => {
       assert.isTrue(parsed.some(({ subject }) => subject === "URGENT BUSINESS ASSISTANCE."))
     }))
 
-  it.effect("the points tell most of the spam from the mail of people, and leave few of either in doubt", () =>
+  it.effect("the score separates most of the spam from other mails, and few mails are doubtful", () =>
     Effect.gen(function*() {
       const mails = yield* all
       const share = (folder: RegExp, test: (points: number) => boolean) => {
@@ -134,11 +134,11 @@ const uninterrupted = Triage.finish(begun, Person.holdsBack).pipe(
   Effect.provide(Checkpointer.layerMemory, { local: true })
 )
 
-layer(Corpus.layer)("a run", (it) => {
+layer(Corpus.layer)("a triage run", (it) => {
   const ways = { interruption: Effect.interrupt, defect: Effect.die("crash") }
   for (const [way, crash] of Object.entries(ways)) {
     for (const mail of [1, 2, 14, 15, 16, 39, 40]) {
-      it.effect(`that ends at mail ${mail} of 40 by ${way} and goes on ends as one that is left alone`, () =>
+      it.effect(`a triage run that ends at mail ${mail} of 40 by ${way} and is resumed ends like an uninterrupted one`, () =>
         Effect.gen(function*() {
           let filed = 0
           const crashes = Effect.suspend(() => ++filed < mail ? Effect.void : crash)
@@ -152,7 +152,7 @@ layer(Corpus.layer)("a run", (it) => {
     }
   }
 
-  it.effect("that two go on with files each mail once, and one of them is told of the other", () =>
+  it.effect("a triage run that is resumed twice at the same time files each mail once, and one resume fails", () =>
     Effect.gen(function*() {
       yield* Triage.work(begun)
       const from = { threadId, response: "spam" } as const
@@ -167,7 +167,7 @@ layer(Corpus.layer)("a run", (it) => {
       assert.deepStrictEqual(end.state, (yield* uninterrupted).state)
     }).pipe(Effect.provide(Checkpointer.layerMemory)))
 
-  it.effect("asks once about a sender, and the answer holds for its later mails", () =>
+  it.effect("a triage run asks once about a sender, and applies the answer to its later mails", () =>
     Effect.gen(function*() {
       const { state } = yield* uninterrupted
       const [asked, ...others] = state.messages.filter(({ by }) => by === "person")
@@ -178,7 +178,7 @@ layer(Corpus.layer)("a run", (it) => {
       assert.isTrue(later.every(({ from, verdict }) => from.endsWith("lockergnome.com") && verdict === "spam"))
     }))
 
-  it.effect("that is rewound to its question and answered otherwise ends as if that had been the answer", () =>
+  it.effect("a branch of a triage run with another answer ends like a run with that answer", () =>
     Effect.gen(function*() {
       const asked = yield* Triage.work(begun)
       yield* Triage.finish({ threadId, response: "spam" }, Person.holdsBack)
@@ -191,7 +191,7 @@ layer(Corpus.layer)("a run", (it) => {
       assert.notDeepEqual(branch.state, (yield* uninterrupted).state)
     }).pipe(Effect.provide(Checkpointer.layerMemory)))
 
-  it.effect("that misfiles one mail is not taken for equal", () =>
+  it.effect("a triage run that files one mail differently is not equal", () =>
     Effect.gen(function*() {
       const { state } = yield* uninterrupted
       const [first, ...others] = state.messages
@@ -218,8 +218,8 @@ const demo = (...args: ReadonlyArray<string>) =>
     return { output, exitCode }
   }))
 
-layer(NodeServices.layer, { excludeTestServices: true })("the demonstration", (it) => {
-  it.effect("is the graph that the README shows", () =>
+layer(NodeServices.layer, { excludeTestServices: true })("the demo", (it) => {
+  it.effect("the graph of the demo is the one that the README shows", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const readme = yield* fs.readFileString(fileURLToPath(new URL("../../README.md", import.meta.url)))
@@ -228,28 +228,28 @@ layer(NodeServices.layer, { excludeTestServices: true })("the demonstration", (i
     }))
 
   it.effect(
-    "is killed, goes on, proves its end states equal, rewinds, and leaves nothing behind",
+    "the demo kills a worker, resumes, finds equal states, goes back in time, and leaves no files behind",
     () =>
       Effect.gen(function*() {
         const { exitCode, output } = yield* demo("--mails", "40")
         assert.strictEqual(exitCode, 0, output)
-        assert.match(output, /Process \d+ is gone \(SIGKILL\)/)
+        assert.match(output, /Process \d+ was killed \(SIGKILL\)/)
         assert.match(output, /spam-1 +version \d+ +6 of 40 mails +waits for a person/)
-        assert.match(output, /easy-ham-1 +version \d+ +\d+ of 40 mails +(goes on with|done)/)
-        assert.include(output, "Nobody is at a terminal, so this goes on as with --yes")
-        assert.include(output, "Proved: all 5 states equal those of an uninterrupted run")
-        assert.include(output, "It was held back. What if it had been let through?")
+        assert.match(output, /easy-ham-1 +version \d+ +\d+ of 40 mails +(continues with|done)/)
+        assert.include(output, "Without a terminal, as with --yes, doubtful mails are held back without asking.")
+        assert.include(output, "Checked: all 5 states equal those of an uninterrupted run")
+        assert.include(output, "The mail was held back. What if it had been let through?")
         assert.match(output, /after the prune +50 /)
         assert.notInclude(output, "\u001b")
         assert.isTrue(output.split("\n").every((line) => line.length <= 110), output)
 
-        const folder = /its files are in (\S+)/.exec(output)?.[1]
+        const folder = /Its files are in (\S+)/.exec(output)?.[1]
         assert.isFalse(yield* (yield* FileSystem.FileSystem).exists(folder!))
       }),
     90_000
   )
 
-  it.effect("says what is wrong with a value, and fails", () =>
+  it.effect("the demo reports an invalid option and fails", () =>
     Effect.gen(function*() {
       const { exitCode, output } = yield* demo("--mails", "0")
       assert.strictEqual(exitCode, 1)

@@ -1,6 +1,5 @@
 /**
- * Files real mails with a graph, is killed at it, goes on, asks about doubtful mails,
- * proves that nothing was lost, and rewinds. `node mail-triage/main.ts --help`.
+ * The command line of the demo: `node mail-triage/main.ts --help`.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Effect, Option, Schema, Terminal } from "effect"
@@ -10,34 +9,34 @@ import * as Demo from "./Demo.ts"
 import * as Place from "./Place.ts"
 import * as Worker from "./Worker.ts"
 
-// The corpus has more, but the comparison is made in memory.
+// The corpus has more mails, but the comparison runs in memory.
 const mails = Flag.Int("mails").pipe(
-  Flag.withDescription("How many mails to file of each of the five folders: 1 to 1000, 200 by default"),
+  Flag.withDescription("How many mails of each of the five folders to file: 1 to 1000, 200 by default"),
   Flag.withSchema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1000 }))),
   Flag.withDefault(200)
 )
 const yes = Flag.Boolean("yes").pipe(
-  Flag.withDescription("Ask nobody, and hold back what is doubtful; so it is too when nobody is at a terminal"),
+  Flag.withDescription("Hold back doubtful mails without asking, as it does without a terminal"),
   Flag.withDefault(false)
 )
 const dataDir = Flag.String("data-dir").pipe(
-  Flag.withDescription("A folder for the embedded Postgres, which is kept; the next demonstration in it begins anew"),
+  Flag.withDescription("A folder for the embedded Postgres. It is kept, and the next demo in it starts over"),
   Flag.withSchema(Schema.NonEmptyString),
   Flag.optional
 )
 const keep = Flag.Boolean("keep").pipe(
-  Flag.withDescription("Keep the checkpoints at the end: the temporary folder, or the schema on the server"),
+  Flag.withDescription("Keep the checkpoints: the temporary folder, or the schema on the server"),
   Flag.withDefault(false)
 )
 
-/** Where the worker finds what the demonstration has given it. */
+/** The store that the demo chose for the worker. */
 const storeOf = (dataDir: Option.Option<string>) =>
   Place.layer(Option.match(dataDir, {
     onNone: () => Place.Place.Server(),
     onSome: (dataDir) => Place.Place.Folder({ dataDir })
   }))
 
-/** What a command needs. Whatever goes wrong in it is one readable line, and exit code 1. */
+/** Provides what a command needs. Any failure is printed as one line, with exit code 1. */
 const prepare = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   effect.pipe(
     Effect.provide(Corpus.layer),
@@ -63,9 +62,9 @@ const demo = Command.make(
 
 demo.pipe(
   Command.withDescription(
-    "Files real mails with a graph, is killed at it, goes on, and proves that it lost nothing and did nothing twice.\n" +
-      "  It asks about doubtful mails, and shows what would have been with another answer.\n" +
-      "  Postgres is embedded in the program; with DATABASE_URL in the environment it is that server."
+    "Files real mails with a graph, kills the worker, resumes its work, and checks that nothing is lost or done twice.\n" +
+      "  It asks about doubtful mails, and shows the result of another answer.\n" +
+      "  Postgres is embedded in the program. Set DATABASE_URL to use a server instead."
   ),
   Command.withSubcommands([Command.unlisted(work)]),
   Command.run({ version: "0.1.0" }),
