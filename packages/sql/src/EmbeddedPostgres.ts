@@ -208,7 +208,7 @@ const lock = (dataDir: string) =>
 
 const lockName = "effect-checkpoint.lock"
 
-/** The copy of a new database is not written through the backend, so nobody has synced it. */
+/** The copy of a new database is not written by the backend, which therefore has not synced it. */
 const flushFolder = Effect.fnUntraced(function*(dataDir: string) {
   const entries = yield* attempt(dataDir, () => NodeFs.readdir(dataDir, { recursive: true, withFileTypes: true }))
   yield* Effect.forEach(entries, (entry) => {

@@ -69,7 +69,7 @@ export class PostgresServer extends Context.Service<PostgresServer, {
   readonly faults: ServerFaults
 
   /**
-   * Creates an empty database and returns its URL. It is dropped when the scope closes, whoever is still connected.
+   * Creates an empty database and returns its URL. It is dropped when the scope closes, even if there are connections to it.
    *
    * The name begins with `prefix`, `checkpoint_test` by default: a lower case letter, then up to 29 lower case letters,
    * digits and underscores.
@@ -127,7 +127,7 @@ export const layerWith = (options: {
   )
 
 /**
- * Provides a server of binaries that is nobody else's, whatever the environment names: one that a test can stop, crash
+ * Provides a server of binaries of its own, whatever the environment names: one that a test can stop, crash
  * and start again through its `faults`.
  *
  * @category layers
@@ -225,7 +225,7 @@ const make = Effect.fnUntraced(function*(
     Effect.mapError((cause) =>
       new PostgresServerError({
         operation: "start",
-        message: `The server of ${server.origin} on ${address.host} lets nobody in: ${textOfSql(cause)}`,
+        message: `The server of ${server.origin} on ${address.host} refuses connections: ${textOfSql(cause)}`,
         cause
       })
     )

@@ -95,7 +95,7 @@ export interface Connection {
   /** Ends both halves, and drops what was not passed on yet. */
   readonly cut: (ending: Ending) => Effect.Effect<void>
   /**
-   * Tells the receiver of one direction that no more will come, and drops what still does; the other direction goes on.
+   * Ends one direction for its receiver and drops what still arrives. The other direction continues.
    */
   readonly halfClose: (direction: Direction) => Effect.Effect<void>
 }
@@ -277,7 +277,7 @@ export const make = Effect.fn("TcpProxy.make")(function*(
       yield* gate.open
       if (listener.listening) return
       listener = yield* listen(port, accept).pipe(
-        // A connection of somebody else may have the port for its own end, until it closes.
+        // Another connection may use the port for its own end until it closes.
         Effect.retry(Schedule.spaced("50 millis").pipe(Schedule.upTo({ times: 100 }))),
         Effect.uninterruptible
       )

@@ -1,6 +1,6 @@
 import { type Fragment, literal } from "./fragment.ts"
 
-/** The qualified names. `search_path` is never relied upon: a pooler may have changed it. */
+/** The qualified names. Nothing relies on `search_path`, which a pooler may have changed. */
 export interface Tables {
   readonly schema: string
   /** The schema's name as it stands in a statement. */

@@ -2,7 +2,7 @@ import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 
-/** Drops a database whoever is connected to it; since Postgres 13. */
+/** Drops a database even if there are connections to it, which needs Postgres 13. */
 export const dropByForce = (sql: PgClient, name: string): Effect.Effect<unknown, SqlError> =>
   sql`DROP DATABASE IF EXISTS ${sql(name)} WITH (FORCE)`
 

@@ -30,7 +30,7 @@ export const nesting: Group = (it) => {
       StateGraph.make({
         ...words,
         name: "inner",
-        begin: (input: ReadonlyArray<string>, saved) => saved === undefined ? input : ["not anew"],
+        begin: (input: ReadonlyArray<string>, saved) => saved === undefined ? input : ["not again"],
         start: "x",
         nodes: { x: says("x"), y: says("y", before), z: says("z") },
         edges: { x: ["y"], y: ["z"], z: [] }
@@ -223,7 +223,7 @@ export const nesting: Group = (it) => {
           StateGraph.resume(outer, { threadId, version: second.checkpoint.version, response: "3" })
         )
         assert.deepStrictEqual(branch.state, ["o", "(o m (o m go 1 3))"])
-        // And from the first one as well, from where the second is asked anew.
+        // And from the first one as well, from where the second is asked again.
         const asksAgain = yield* StateGraph.resume(outer, {
           threadId,
           version: first.checkpoint.version,

@@ -28,7 +28,7 @@ const brief = (event: StateGraph.RunEvent<unknown, unknown, string>): string => 
   }
 }
 
-/** What is told while a graph runs. */
+/** The events of a run. */
 export const streaming: Group = (it) => {
   describe("a stream", patient, () => {
     const graphOf = (

@@ -125,7 +125,7 @@ export const storeError = new CheckpointError.StoreError({
 export interface Faults {
   readonly put?: (record: CheckpointStore.NewCheckpoint) => CheckpointError.StoreError | undefined
   readonly saveWrites?: () => CheckpointError.StoreError | undefined
-  /** What follows upon writes that were saved. */
+  /** Runs after pending writes were saved. */
   readonly savedWrites?: Effect.Effect<unknown>
 }
 
