@@ -116,7 +116,7 @@ class BackendImpl {
 
   /**
    * PGlite drops every exception that leaves its main loop, other than an
-   * `ERROR`, and goes on. A value nested too deeply for the stack of this thread
+   * `ERROR`, and continues. A value nested too deeply for the stack of this thread
    * would then be lost without an error, or be read again without end. Here an
    * overflow while a parameter is read becomes the `ERROR` that a server reports,
    * and all else a crash.

@@ -16,7 +16,7 @@ export const save = (
   return (key, id, pendingWrites) =>
     session.run(
       "savePendingWrites",
-      // The key of the head is locked, so that nobody removes the thread meanwhile; puts go on.
+      // The lock on the key of the head keeps the thread from being deleted at the same time. Puts do not wait for it.
       sql<{ readonly present: boolean }>`
         WITH target AS (
           SELECT c.version
