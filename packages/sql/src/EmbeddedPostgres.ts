@@ -1,11 +1,9 @@
 /**
- * Postgres inside the program: PGlite, in process, spoken to through the
- * ordinary `PgClient`.
+ * Postgres inside the program: PGlite, in the process, behind the ordinary `PgClient`.
  *
- * It is for programs that run as one process and should need no server: tests,
- * examples, command line tools, desktop programs. It has one session, so
- * statements wait for each other, and each blocks the thread while it runs.
- * A service with several processes, or with load, wants a server.
+ * Use it for programs that run as one process and should need no server: tests, examples, command line tools, desktop
+ * programs. It has one session. Therefore statements wait for each other, and each blocks the thread while it runs. Use a
+ * server for a service with several processes, or with load.
  *
  * @since 0.1.0
  */
@@ -71,34 +69,31 @@ export class EmbeddedPostgresError
  *
  * **Durability**
  *
- * With a `dataDir`, a commit is on disk, by `fsync`, before it is acknowledged:
- * it survives the end of the process, however it ends, and a power cut as far as
- * the disk keeps what it says it has written. A folder left by a process that
- * was killed opens at once, and Postgres replays its log.
+ * With a `dataDir`, a commit is on disk, by `fsync`, before it is acknowledged. It survives the end of the process,
+ * however it ends, and a power cut if the disk keeps what it reports as written. The folder of a process that was killed
+ * opens at once, and Postgres replays its log.
  *
  * **Locking**
  *
- * Two processes in one folder would destroy it, so the folder holds a lock file,
- * `effect-checkpoint.lock`, which names the process. The lock of a process that
- * is gone is taken over. Whether it is gone can only be told on the same machine
- * and in the same container: do not share a folder between several. Layers are
- * shared by reference: keep the layer of a folder in a constant.
+ * Two processes in one folder would destroy it. Therefore the folder has a lock file, `effect-checkpoint.lock`, which
+ * names the process. The lock of a process that has ended is taken over. Whether it has ended is only known on the same
+ * machine and in the same container: do not share a folder between several. Layers are shared by reference: keep the
+ * layer of a folder in a constant.
  *
  * **Limits**
  *
- * - One connection. A `listen` keeps it, and every other statement waits for it.
- * - A running statement cannot be cancelled. `statement_timeout` does nothing,
- *   and no timer of the program fires until the statement has ended.
- * - A streamed result is held in memory whole.
- * - Nothing vacuums by itself. Run `VACUUM` now and then in a program that stays
- *   up and deletes much. Checkpoints are made as the log grows.
- * - JSON nested deeper than some 5,000 levels is too much for the stack of the
- *   thread. As a parameter it fails with SQLSTATE 54001. Read from text inside a
- *   statement it crashes Postgres: that statement and all after it fail with a
- *   `ConnectionError` until the layer is built again.
+ * - There is one connection. A `listen` keeps it, and every other statement waits for it.
+ * - A running statement cannot be canceled. `statement_timeout` does nothing, and no timer of the program fires until the
+ *   statement has ended.
+ * - A streamed result is held in memory as a whole.
+ * - Nothing vacuums by itself. Run `VACUUM` now and then in a program that runs for long and deletes much. Postgres makes
+ *   its own checkpoints as the log grows.
+ * - JSON that is nested deeper than about 5,000 levels overflows the stack of the thread. As a parameter it fails with
+ *   SQLSTATE 54001. Parsed from text inside a statement, it crashes Postgres: that statement and all later ones fail with
+ *   a `ConnectionError` until the layer is built again.
  *
- * The first start of a folder or of a database in memory takes some seconds,
- * later ones of a folder less than one.
+ * The first start of a folder, and every start in memory, takes some seconds. Later starts of a folder take less than
+ * one.
  *
  * @category layers
  * @since 0.2.0
@@ -208,7 +203,7 @@ const lock = (dataDir: string) =>
 
 const lockName = "effect-checkpoint.lock"
 
-/** The copy of a new database is not written by the backend, which therefore has not synced it. */
+/** Syncs the copy of a new database, which was not written through the backend. */
 const flushFolder = Effect.fnUntraced(function*(dataDir: string) {
   const entries = yield* attempt(dataDir, () => NodeFs.readdir(dataDir, { recursive: true, withFileTypes: true }))
   yield* Effect.forEach(entries, (entry) => {

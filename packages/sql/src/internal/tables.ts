@@ -1,6 +1,6 @@
 import { type Fragment, literal } from "./fragment.ts"
 
-/** The qualified names. Nothing relies on `search_path`, which a pooler may have changed. */
+/** The qualified names. Statements never rely on `search_path`: a pooler may have changed it. */
 export interface Tables {
   readonly schema: string
   /** The schema's name as it stands in a statement. */

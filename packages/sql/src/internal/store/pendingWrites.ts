@@ -16,7 +16,7 @@ export const save = (
   return (key, id, pendingWrites) =>
     session.run(
       "savePendingWrites",
-      // A lock on the key of the head keeps the thread from being deleted. Puts do not wait for it.
+      // The lock on the key of the head keeps the thread from being deleted at the same time. Puts do not wait for it.
       sql<{ readonly present: boolean }>`
         WITH target AS (
           SELECT c.version

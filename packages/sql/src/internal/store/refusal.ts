@@ -14,8 +14,8 @@ interface RefusalRow {
 }
 
 /**
- * A version that was removed and whose row is still needed by others gives its id away, so that it is as if it had
- * never been.
+ * Finds out why a put was refused. A version that was pruned, but whose row other versions need, loses its id to the put
+ * that wants it.
  */
 export const make = (
   sql: PgClient,

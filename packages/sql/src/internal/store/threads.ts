@@ -15,8 +15,8 @@ export const make =
   (sql: PgClient, session: Session, tables: Tables): CheckpointStore["Service"]["threads"] => (query) =>
     session.run(
       "threads",
-      // Both times in the order: the index has the first, and within a minute the second sorts (before Postgres 13 all
-      // is sorted). The limit is written out, so that a plan for any values knows how few rows are wanted.
+      // The index has the first time, and the second one sorts within a minute (before Postgres 13 all is sorted). The
+      // limit is written out: a generic plan must know how few rows are wanted.
       sql<ThreadRow>`
         SELECT ${info("c")}, ${literal(millis("t.created_at"))} AS thread_created_at
           FROM ${tables.threads} t
