@@ -1,11 +1,11 @@
 /**
- * The laws that every implementation of `Checkpointer` must keep, as a suite of tests.
+ * The laws that every implementation of `CheckpointStore` must keep, as a suite of tests.
  *
- * A backend is an implementation of `CheckpointStore`. When the suite passes on it, `Checkpointer` over it behaves as it
- * does over Postgres and in memory: what was saved reads back, whatever it is; versions have no gaps; of writers that race
- * one wins and the others are told; retention removes what its policy says and nothing else.
+ * If the suite passes, `Checkpointer` over the store behaves as it does over Postgres and in memory: every state reads
+ * back as it was saved, versions have no gaps, concurrent writers never overwrite each other, and retention removes
+ * exactly what its policy describes.
  *
- * **Example** (A backend's test)
+ * **Example** (Testing a store)
  *
  * ```ts
  * import { Checkpointer } from "@effect-checkpoint/core"
@@ -44,45 +44,48 @@ import { threads } from "./internal/laws/threads.ts"
 import { writing } from "./internal/laws/writing.ts"
 
 /**
- * What the suite has to know of an implementation.
+ * What the suite needs to know about a store.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options<R, E> {
-  /** Names the block of tests. */
+  /** The name of the block of tests. */
   readonly name: string
 
   /**
-   * Gives the service and its store. It is built once for the whole suite. The laws use thread ids and namespaces of their
-   * own and expect nothing of what else is stored, but prune it and make it older: give them a database of their own.
+   * Provides the service and its store. It is built once for the whole suite.
    *
-   * It is built and used with the real clock. A store that goes by `Clock` has `TestClock.layer()` merged into its layer.
+   * The laws create threads and namespaces of their own and expect nothing of what else is stored, but they prune it
+   * and make it older. Use a database that has no other purpose.
+   *
+   * The layer is built and used with the real clock. If your store uses `Clock`, merge `TestClock.layer()` into its
+   * layer.
    */
   readonly layer: Layer.Layer<Checkpointer.Checkpointer | CheckpointStore.CheckpointStore | R, E>
 
   /**
-   * Makes everything that is stored older by this much: `TestClock.adjust` for a store that goes by `Clock`, an `UPDATE` of
-   * all times for a database.
+   * Makes everything that is stored older by a duration. For a store that uses `Clock` this is `TestClock.adjust`, for
+   * a database an `UPDATE` of all times.
    */
   readonly age: (duration: Duration.Input) => Effect.Effect<void, never, R>
 
-  /** How many cases each property is tried with. 100 by default. */
+  /** How many cases each property is tested with. 100 by default. */
   readonly runs?: number | undefined
 
-  /** How many random sequences of operations are compared with a model. As many as `runs` by default. */
+  /** How many random sequences of operations are compared with a model. The same as `runs` by default. */
   readonly sequences?: number | undefined
 
-  /** What the cases are made from. The same each time by default, so that a suite that passed passes again. */
+  /** The seed of all random cases. By default a constant, so that every run tests the same cases. */
   readonly seed?: string | number | undefined
 }
 
 /**
- * Registers the laws with vitest. Call it in a test file, at its top or within a `describe`.
+ * Registers the laws with vitest. Call it in a test file, at the top level or in a `describe`.
  *
  * **Details**
  *
- * The tests run one after the other and wait for nothing but the store.
+ * The tests run one after another and never sleep.
  *
  * @category testing
  * @since 0.1.0

@@ -68,7 +68,7 @@ const mismatched = (saved: ReadonlyArray<Checkpoint.CheckpointInfo>): ReadonlyAr
 
 const restore: Group = (it) => {
   describe("restore", patient, () => {
-    it.effect("a restored version is saved as the newest, with all of its content, and its parent is the old one", () =>
+    it.effect("restore saves an earlier version as the newest, with all of its content, and its parent is that version", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: "a" })
@@ -116,7 +116,7 @@ const restore: Group = (it) => {
         }
       }))
 
-    it.effect("restore of a checkpoint whose thread was deleted is CheckpointNotFound, though its number is there again", () =>
+    it.effect("restore, fork and setTags of a checkpoint whose thread was deleted are CheckpointNotFound, though its number exists again", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const [, second] = yield* putAll(view, threadId, ["a", "b"])
@@ -129,7 +129,7 @@ const restore: Group = (it) => {
         assert.deepStrictEqual(yield* versionsOf(view, target), [])
       }))
 
-    it.effect("restore of a checkpoint of another view or thread is refused, and writes nothing", () =>
+    it.effect("restore refuses a checkpoint of another view or thread, and writes nothing", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const source = yield* view.append({ threadId, state: "a" })
@@ -141,7 +141,7 @@ const restore: Group = (it) => {
         yield* refuses(view.restore(target, source), "selector.threadId").pipe(writesNothing(view, target))
       }))
 
-    it.effect("the newest version can be restored, and work goes on upon what was restored", () =>
+    it.effect("restore can restore the newest version, and a put can follow the version that it saved", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* putAll(view, threadId, [[1], [1, 2], [1, 2, 3]])
@@ -158,7 +158,7 @@ const restore: Group = (it) => {
         ])
       }))
 
-    it.effect("a given id names the restored version", () =>
+    it.effect("restore saves its version under the checkpoint id that it is given", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: "a" })
@@ -166,7 +166,7 @@ const restore: Group = (it) => {
         assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { checkpointId: "mine" })).version, 2)
       }))
 
-    it.effect("what does not exist is CheckpointNotFound, and nothing is written", () =>
+    it.effect("restore of a version that does not exist is CheckpointNotFound, and writes nothing", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: "a" })
@@ -262,13 +262,13 @@ const fork: Group = (it) => {
         assert.deepStrictEqual(
           (yield* listing(view, target)).at(-1)!.parent,
           refOf(saved[1]!),
-          "the parent is remembered though it is gone"
+          "the parent is still named, though it was deleted"
         )
-        yield* view.append({ threadId, state: "anew" })
+        yield* view.append({ threadId, state: "again" })
         assert.deepStrictEqual((yield* states(target)).length, 3)
       }))
 
-    it.effect("a source outlives its fork", () =>
+    it.effect("deleting a fork leaves its source as it is", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const source = yield* view.append({ threadId, state: "a" })
@@ -280,7 +280,7 @@ const fork: Group = (it) => {
         assert.strictEqual(yield* stateAt(view, target, 1), "a")
       }))
 
-    it.effect("two forks of one checkpoint diverge", () =>
+    it.effect("two forks of one checkpoint are independent", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const source = yield* view.append({ threadId, state: { path: [] } })
@@ -296,7 +296,7 @@ const fork: Group = (it) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
       }))
 
-    it.effect("a fork can be forked, and a thread id and a number are reference enough", () =>
+    it.effect("a fork can be forked, and is saved under the checkpoint id that it is given", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* putAll(view, threadId, ["a", "b"])
@@ -308,7 +308,7 @@ const fork: Group = (it) => {
         assert.strictEqual(forked.parent!.threadId, second)
       }))
 
-    it.effect("a fork to a thread that exists is ThreadExists, and writes nothing", () =>
+    it.effect("fork to a thread that exists is ThreadExists, and writes nothing", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const source = yield* view.append({ threadId, state: "a" })
@@ -323,7 +323,7 @@ const fork: Group = (it) => {
         )
       }))
 
-    it.effect("a fork of what does not exist is CheckpointNotFound, and writes nothing", () =>
+    it.effect("fork of a version that does not exist is CheckpointNotFound, and writes nothing", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: "a" })
@@ -335,7 +335,7 @@ const fork: Group = (it) => {
         assert.isTrue(Option.isNone(yield* view.get(target)))
       }))
 
-    it.effect("a fork or tag of a checkpoint of another view or thread is refused", () =>
+    it.effect("fork and setTags refuse a checkpoint of another view or thread", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const source = yield* view.append({ threadId, state: "a" })
@@ -353,7 +353,7 @@ const fork: Group = (it) => {
 
 const tags: Group = (it) => {
   describe("tags", patient, () => {
-    it.effect("tags are set, replaced and removed, and every way of reading gives them back", () =>
+    it.effect("setTags sets, replaces and removes tags, and every way of reading returns them", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, ["a", "b", "c"])
@@ -406,7 +406,7 @@ const tags: Group = (it) => {
         }
       }))
 
-    it.effect("tags of the head are seen in the listing of threads", () =>
+    it.effect("threads shows the tags of each newest version", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: 1 })
@@ -415,7 +415,7 @@ const tags: Group = (it) => {
         assert.deepStrictEqual(thread!.head.tags.toSorted(), ["a", "b"])
       }))
 
-    it.effect("repeated tags collapse, and 64 of them are enough for anybody", () =>
+    it.effect("setTags drops repeated tags and refuses more than 64", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* view.append({ threadId, state: 1 })
@@ -428,7 +428,7 @@ const tags: Group = (it) => {
         )
       }))
 
-    it.effect("tags are the only thing about a version that they change", () =>
+    it.effect("setTags changes nothing of a version but its tags", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* view.append({ threadId, state: { a: 1 }, ...parts })
@@ -439,7 +439,7 @@ const tags: Group = (it) => {
         assert.deepStrictEqual(yield* stateAt(view, threadId, 1), { a: 1 })
       }))
 
-    it.effect("tags of what does not exist are CheckpointNotFound", () =>
+    it.effect("setTags of a version that does not exist is CheckpointNotFound", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: 1 })
@@ -454,7 +454,7 @@ const tags: Group = (it) => {
 
 const deleteThread: Group = (it) => {
   describe("deleteThread", patient, () => {
-    it.effect("it removes all versions, tagged and interrupted ones too, and says how many they were", () =>
+    it.effect("deleteThread removes all versions, tagged and interrupted ones too, and returns their number", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, ["a", "b", "c"])
@@ -477,29 +477,29 @@ const deleteThread: Group = (it) => {
         yield* fails(view.fork(saved[0]!.threadId, saved[0]!, { threadId: yield* fresh }), "CheckpointNotFound")
       }))
 
-    it.effect("versions begin at 1 again afterwards, and nothing of the old thread is left", () =>
+    it.effect("a thread that is created again after deleteThread begins at version 1, with nothing of the old one", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const old = yield* putAll(view, threadId, ["a", "b", "c"])
         yield* view.setTags(old[1]!.threadId, old[1]!, ["tag"])
         yield* view.deleteThread(threadId)
         yield* age("1 minute")
-        const anew = yield* view.append({ threadId, state: "anew" })
-        assert.strictEqual(anew.version, 1)
-        assert.isTrue(anew.parent === undefined)
+        const again = yield* view.append({ threadId, state: "again" })
+        assert.strictEqual(again.version, 1)
+        assert.isTrue(again.parent === undefined)
         assert.isTrue(Option.isNone(yield* view.get(threadId, { checkpointId: old[0]!.checkpointId })))
         yield* view.append({ threadId, state: "more" })
         assert.isTrue(Option.isNone(yield* view.get(threadId, { tag: "tag" })))
         assert.deepStrictEqual((yield* historyOf(view, threadId)).map((checkpoint) => checkpoint.state), [
           "more",
-          "anew"
+          "again"
         ])
         const [thread] = yield* Stream.runCollect(view.threads())
         assert.deepStrictEqual(plain(thread!.head), (yield* listing(view, threadId))[0]!)
-        assert.strictEqual(plain({ ...thread!.head, ...thread! }).createdAt, plain(anew).createdAt)
+        assert.strictEqual(plain({ ...thread!.head, ...thread! }).createdAt, plain(again).createdAt)
       }))
 
-    it.effect("a missing thread has 0, and a deleted one too", () =>
+    it.effect("deleteThread of a thread that does not exist returns 0, and so does a second one", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         assert.strictEqual(yield* view.deleteThread(threadId), 0)
@@ -508,7 +508,7 @@ const deleteThread: Group = (it) => {
         assert.strictEqual(yield* view.deleteThread(threadId), 0)
       }))
 
-    it.effect("other threads are untouched", () =>
+    it.effect("deleteThread leaves other threads as they are", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const others = [`${threadId} `, `${threadId}2`, threadId.slice(0, -1), `${threadId}%`, "%"]

@@ -25,8 +25,7 @@ import {
 } from "./suite.ts"
 
 /*
- * A store may keep only what changed between versions. Nobody is to see that, but
- * by how little is stored.
+ * A store may keep only what changed between versions. That must not be visible, except in how little is stored.
  */
 
 const lost = new CheckpointError.StoreError({
@@ -36,7 +35,7 @@ const lost = new CheckpointError.StoreError({
 })
 
 // -----------------------------------------------------------------------------
-// a conversation that changes in every way, and a model of it
+// a conversation that changes in all ways, and a model of it
 // -----------------------------------------------------------------------------
 
 const Index = Schema.Literals([0, 1, 2, 3, 5, 8, 13, 21])
@@ -71,7 +70,7 @@ interface Model {
   readonly tagged: Set<number>
   floor: number
   head: number
-  /** Makes every message another one. */
+  /** Makes each message different from all others. */
   counter: number
 }
 
@@ -166,7 +165,7 @@ const perform = Effect.fnUntraced(
   }
 )
 
-/** Everything that can be read is as it was put, and what cannot is not there. */
+/** Checks that every visible version reads back as it was saved, and that no other version is found. */
 const agrees = Effect.fnUntraced(function*(view: JsonView, threadId: string, model: Model) {
   const visible = Array.from(model.states.keys()).filter((version) => isVisible(model, version)).toSorted((a, b) =>
     b - a
@@ -190,7 +189,7 @@ const conversation = (messages: number): Conversation => ({
   messages: range(1, messages).map((i) => `message ${i} `.repeat(10))
 })
 
-/** The bytes that a prune finds in a thread once it is idle: all of them. */
+/** The bytes of all payloads that a thread has. */
 const storedBytes = Effect.fnUntraced(function*(view: JsonView, threadId: string) {
   const store = yield* CheckpointStore.CheckpointStore
   const key = { threadId, namespace: view.namespace }
@@ -204,9 +203,9 @@ const storedBytes = Effect.fnUntraced(function*(view: JsonView, threadId: string
 // -----------------------------------------------------------------------------
 
 export const changes: Group = (it, properties) => {
-  describe("what changed", patient, () => {
+  describe("deltas", patient, () => {
     it.effect.prop(
-      "whatever happens to a thread, every version that is kept reads back as it was put",
+      "every version that is kept reads back as it was saved, whatever happens to its thread",
       [Arbitrary.array(Arbitrary.schema(Step), { minLength: 3, maxLength: 14 })],
       ([steps]) =>
         Effect.gen(function*() {
@@ -219,7 +218,7 @@ export const changes: Group = (it, properties) => {
       properties
     )
 
-    it.effect("a thread that grows by a message at a time takes a small multiple of what was said, not its square", () =>
+    it.effect("a thread that grows by one message at a time stores a small multiple of its messages, not their square", () =>
       Effect.gen(function*() {
         const final = conversation(400)
         const bytes = JSON.stringify(final).length
@@ -241,7 +240,7 @@ export const changes: Group = (it, properties) => {
         }
       }))
 
-    it.effect("reading a version reads about twice its state at most, whether it has grown, shrunk or only changed", () =>
+    it.effect("reading a version reads at most about twice its state, whether states grew, shrank or only changed", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const store = yield* CheckpointStore.CheckpointStore
@@ -263,7 +262,7 @@ export const changes: Group = (it, properties) => {
         }
       }))
 
-    it.effect("a state that its owner changed in place is saved as it is, and changes nothing that was saved", () =>
+    it.effect("a state that its owner mutates is saved as it is then, and changes no version that was saved before", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const state = { messages: conversation(50).messages.slice(), more: { deep: [1, 2, 3] } }
@@ -278,7 +277,7 @@ export const changes: Group = (it, properties) => {
         assert.deepStrictEqual(yield* stateAt(view, threadId, 1), before)
         assert.deepStrictEqual(yield* stateAt(view, threadId, 2), after)
         assert.deepStrictEqual(yield* stateAt(view, threadId, 3), state)
-        // The same for what was read.
+        // A state that was read belongs to its reader too.
         const read = Option.getOrThrow(yield* view.get(threadId))
         const mutable = read.state as { messages: Array<string> }
         mutable.messages.pop()
@@ -291,7 +290,7 @@ export const changes: Group = (it, properties) => {
         assert.strictEqual(second.version, 2)
       }))
 
-    it.effect("what a service remembers is never needed: without it, or with what is stale, states are saved whole", () =>
+    it.effect("a service with an empty or a stale cache saves states that read back as they were saved", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const forgetful = yield* Effect.provideService(
@@ -305,7 +304,7 @@ export const changes: Group = (it, properties) => {
         for (const i of writers.keys()) {
           assert.deepStrictEqual(yield* stateAt(view, threadId, i + 1), conversation(100 + i))
         }
-        // A thread that was deleted and begun anew has the same numbers, and is another one.
+        // A thread that is deleted and created again has the same version numbers, but is another thread.
         yield* other.deleteThread(threadId)
         for (const i of writers.keys()) yield* other.append({ threadId, state: conversation(200 + i) })
         yield* view.append({ threadId, state: conversation(150) })
@@ -315,7 +314,7 @@ export const changes: Group = (it, properties) => {
         assert.deepStrictEqual(yield* stateAt(other, threadId, 10), conversation(151))
       }))
 
-    it.effect("a checkpoint read before its thread was deleted is not put upon, though its id is there again", () =>
+    it.effect("a put whose parent was read before its thread was deleted conflicts, though its number and id exist again", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const other = yield* anotherService(view.namespace)
@@ -339,14 +338,14 @@ export const changes: Group = (it, properties) => {
         }
       }))
 
-    it.effect("a put whose parent is a bare reference follows the version with its number and id, whoever wrote that", () =>
+    it.effect("a put whose parent is a bare reference follows the version with its number and id, whichever write made that", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const other = yield* anotherService(view.namespace)
         const start = { threadId, checkpointId: "start" }
         const first = yield* view.create({ ...start, state: conversation(60) })
         yield* other.deleteThread(threadId)
-        // The view still knows the first one. The second has its number and id, and another content.
+        // The view still caches the deleted one, which has the same number and id.
         yield* other.create({ ...start, state: { other: conversation(60) } })
         const next = yield* view.put({ parent: refOf(first), state: conversation(61) })
         assert.strictEqual(next.version, 2)
@@ -354,7 +353,7 @@ export const changes: Group = (it, properties) => {
         assert.deepStrictEqual(yield* stateAt(other, threadId, 2), conversation(61))
       }))
 
-    it.effect("what is remembered of a thread is not its head because of an id that the caller chose", () =>
+    it.effect("a cached state of a deleted thread is not taken for the newest one, though its number and id exist again", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const other = yield* anotherService(view.namespace)
@@ -373,12 +372,12 @@ export const changes: Group = (it, properties) => {
         }
       }))
 
-    it.effect("what is saved is the state as it was when put was called, whatever its owner does meanwhile", () =>
+    it.effect("append saves the state as it was when it was called, though its owner mutates it before a retry", () =>
       Effect.gen(function*() {
         const [base, threadId] = yield* freshThread
         const store = yield* CheckpointStore.CheckpointStore
         const state = structuredClone(conversation(60)) as unknown as { messages: Array<string> }
-        // The reply to every first attempt is lost, and the caller goes on with its state.
+        // The reply to each first attempt is lost, and the caller mutates its state before the second.
         const seen = new Set<string>()
         const losing = CheckpointStore.CheckpointStore.of({
           ...store,
@@ -399,7 +398,7 @@ export const changes: Group = (it, properties) => {
         const other = yield* anotherService(base.namespace)
         const expected: Array<Schema.Json> = []
         for (const i of range(1, 6)) {
-          // Sometimes what is remembered is not the head, so that the state is sent twice.
+          // Sometimes the cached state is not the newest one, and the state is sent twice.
           if (i % 3 === 0) {
             yield* other.append({ threadId, state: "in between" })
             expected.push("in between")
@@ -414,7 +413,7 @@ export const changes: Group = (it, properties) => {
         }
       }).pipe(onLiveClock))
 
-    it.effect("the same put with the same id is the same checkpoint, however it was stored", () =>
+    it.effect("a put that is repeated under its id returns its checkpoint, whether that was stored whole or as a change", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const other = yield* anotherService(view.namespace)
@@ -432,7 +431,7 @@ export const changes: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [2, 1])
       }))
 
-    it.effect("a state over the limit is refused whether it grew or came whole, with its exact size", () =>
+    it.effect("a state over the limit is StateTooLarge with its exact size, whether it is saved whole or as a change", () =>
       Effect.gen(function*() {
         const [base, threadId] = yield* freshThread
         const limited = yield* Checkpointer.make({ maxStateBytes: 4000 })
@@ -451,7 +450,7 @@ export const changes: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [2, 1])
       }))
 
-    it.effect("what JSON cannot hold is refused in a change as it is in a whole, with its place", () =>
+    it.effect("a change to what JSON cannot hold is a StateEncodeError that names the place", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* plainThread
         const whole = { ...conversation(60), extra: [1, { deep: 1 as unknown }] }

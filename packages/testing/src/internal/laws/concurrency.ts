@@ -19,7 +19,7 @@ import {
 
 export const concurrency: Group = (it) => {
   describe("concurrency", patient, () => {
-    it.effect("320 appends of 32 fibers on one thread are 320 versions, each with the state that its put gave", () =>
+    it.effect("320 appends by 32 fibers to one thread are 320 versions, each with the state that its append gave", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const second = yield* anotherService(view.namespace)
@@ -40,7 +40,7 @@ export const concurrency: Group = (it) => {
         assert.deepStrictEqual(times, times.toSorted((a, b) => a - b))
       }))
 
-    it.effect("32 fibers on 1,000 threads: every thread's history is what its writer wrote", () =>
+    it.effect("32 fibers that write 1,000 threads leave in each thread what its writer wrote", () =>
       Effect.gen(function*() {
         const [view, prefix] = yield* freshThread
         const threadIds = range(0, 999).map((i) => `${prefix} ${i}`)
@@ -62,7 +62,7 @@ export const concurrency: Group = (it) => {
         assert.deepStrictEqual(removed, threadIds.map((_, i) => lengthOf(i)))
       }))
 
-    it.effect("of 32 puts upon one parent exactly one succeeds, and the others conflict", () =>
+    it.effect("of 32 concurrent puts with one parent exactly one succeeds, and the others conflict", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const second = yield* anotherService(view.namespace)
@@ -82,7 +82,7 @@ export const concurrency: Group = (it) => {
         assert.strictEqual(yield* stateAt(view, threadId, 2), saved[0]!.success.state)
       }))
 
-    it.effect("of 32 fibers that begin one thread exactly one succeeds", () =>
+    it.effect("of 32 concurrent creates of one thread exactly one succeeds", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const second = yield* anotherService(view.namespace)
@@ -95,7 +95,7 @@ export const concurrency: Group = (it) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
       }))
 
-    it.effect("of 8 forks to one new thread exactly one succeeds", () =>
+    it.effect("of 8 concurrent forks to one new thread exactly one succeeds", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const source = yield* view.append({ threadId, state: "source" })
@@ -112,7 +112,7 @@ export const concurrency: Group = (it) => {
         assert.deepStrictEqual(yield* versionsOf(view, target), [1])
       }))
 
-    it.effect("readers beside writers see whole versions, and never an older head after a newer one", () =>
+    it.effect("concurrent readers see whole versions, and never an older one after a newer one", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: { a: 0, b: 0 } })

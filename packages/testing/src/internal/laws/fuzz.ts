@@ -23,7 +23,7 @@ import {
   versionsOf
 } from "./suite.ts"
 
-/* Whatever is given, it reads back or is refused with an error of its type. */
+/* Any input reads back, or is refused with a typed error. */
 
 // -----------------------------------------------------------------------------
 // schemas
@@ -55,7 +55,7 @@ type Shape =
   | { readonly _tag: "Struct" | "Tuple" | "Union" | "Tagged"; readonly of: ReadonlyArray<Shape> }
   | { readonly _tag: "Optional" | "OptionalKey" | "Array" | "Record" | "NullOr" | "Option" | "Map"; readonly of: Shape }
 
-/** What a schema is made of. */
+/** The description of a schema. */
 const Shape: Schema.Codec<Shape> = Schema.Union([
   Schema.TaggedStruct("Leaf", { of: Schema.Literals(Object.keys(leaves) as Array<keyof typeof leaves>) }),
   Schema.Struct({
@@ -112,7 +112,7 @@ const AnyState = Arbitrary.flatMap(
     )
 )
 
-/** By the schema alone, without a store: the JSON of a value, and that of what is decoded from it. */
+/** What the schema does without a store: encodes a value, and encodes again what it decodes from JSON. */
 const through = (schema: AnySchema) => {
   const codec = Schema.toCodecJson(schema)
   const encode = Schema.encodeUnknownResult(codec)
@@ -126,7 +126,7 @@ const through = (schema: AnySchema) => {
 
 type InputError = Checkpointer.WriteError | Checkpointer.ReadError | CheckpointError.CheckpointNotFound
 
-/** What is no id is refused; what is one is taken for what it is. */
+/** Checks that the effect succeeds if all of the texts can be ids, and that it is refused otherwise. */
 const acceptedOrRefused = <A, E extends InputError, R>(effect: Effect.Effect<A, E, R>, ids: ReadonlyArray<string>) =>
   Effect.map(Effect.result(effect), (result) => {
     const isFine = ids.every((id) => id !== "" && id.isWellFormed() && !id.includes("\u0000"))
@@ -135,7 +135,7 @@ const acceptedOrRefused = <A, E extends InputError, R>(effect: Effect.Effect<A, 
     return Result.getSuccess(result)
   })
 
-/** As Postgres defines `@>` for what is within two objects. */
+/** Whether JSON contains other JSON, as Postgres defines `@>`. */
 const contains = (whole: unknown, part: unknown): boolean => {
   if (Array.isArray(part)) {
     return Array.isArray(whole) && part.every((item) => whole.some((other) => contains(other, item)))
@@ -147,7 +147,7 @@ const contains = (whole: unknown, part: unknown): boolean => {
     )
 }
 
-/** A part of it, by turns. */
+/** A part of the JSON, chosen by the booleans. */
 const partOf = (json: Schema.Json, turns: ReadonlyArray<boolean>, depth = 0): Schema.Json => {
   const isKept = (i: number): boolean => turns[(i + depth) % turns.length] ?? true
   if (Array.isArray(json)) {
@@ -159,7 +159,7 @@ const partOf = (json: Schema.Json, turns: ReadonlyArray<boolean>, depth = 0): Sc
   )
 }
 
-/** Numbers of all kinds, those about the versions of a thread often. */
+/** Numbers of all kinds, often near the version numbers of a thread. */
 const AnyNumber = Arbitrary.schema(Schema.Union([
   Schema.Number,
   Schema.Int,
@@ -168,7 +168,7 @@ const AnyNumber = Arbitrary.schema(Schema.Union([
 
 const isWhole = (value: number, most: number): boolean => Number.isInteger(value) && value >= 1 && value <= most
 
-/** What is SQL, or would be if it were put into some. */
+/** Texts that are SQL, or that would be if they were pasted into it. */
 const sqlTexts = [
   "'; DROP TABLE checkpoints; --",
   "\"; DROP SCHEMA effect_checkpoint CASCADE; --",
@@ -197,9 +197,9 @@ const everythingOf = (view: JsonView, threadId: string) =>
   Effect.all([listing(view, threadId), Effect.map(historyOf(view, threadId), (all) => all.map(({ state }) => state))])
 
 export const fuzz: Group = (it, properties) => {
-  describe("whatever is given", patient, () => {
+  describe("arbitrary input", patient, () => {
     it.effect.prop(
-      "any state of any schema reads back as its schema has it, or is an error of its type",
+      "any state of any schema reads back as its schema decodes it, or fails with a typed error",
       [AnyState],
       ([{ shape, walk }]) =>
         Effect.gen(function*() {
@@ -241,7 +241,7 @@ export const fuzz: Group = (it, properties) => {
     )
 
     it.effect.prop(
-      "a state of one schema read through any other is that of the other, or an error that names the version",
+      "a state read through another schema is what that decodes, or a StateDecodeError that names the version",
       [AnyState, Arbitrary.schema(Shape)],
       ([{ shape, walk }, otherShape]) =>
         Effect.gen(function*() {
@@ -273,7 +273,7 @@ export const fuzz: Group = (it, properties) => {
     )
 
     it.effect.prop(
-      "any text is a name, or is refused",
+      "any text works as a thread id, checkpoint id, tag, task and interrupt id, or is refused",
       [AnyText, AnyText, AnyText, AnyText, AnyText],
       ([thread, checkpointId, tag, task, interruptId]) =>
         Effect.gen(function*() {
@@ -309,7 +309,7 @@ export const fuzz: Group = (it, properties) => {
     )
 
     it.effect.prop(
-      "a filter of any metadata finds the threads that contain it",
+      "a filter by any metadata finds the threads whose metadata contains it",
       [
         Arbitrary.array(AnyTextJson, { minLength: 1, maxLength: 4 }),
         Arbitrary.array(Arbitrary.schema(Schema.Boolean), { maxLength: 6 })
@@ -330,7 +330,7 @@ export const fuzz: Group = (it, properties) => {
     )
 
     it.effect.prop(
-      "a cursor, limit or time of any number gives the versions that it says, or is refused",
+      "any number as a version, limit or time selects the right versions, or is refused",
       [AnyNumber, AnyNumber],
       ([before, limit]) =>
         Effect.gen(function*() {
@@ -358,7 +358,7 @@ export const fuzz: Group = (it, properties) => {
       properties
     )
 
-    it.effect("what is SQL is text, wherever it stands", () =>
+    it.effect("SQL in any argument is only text", () =>
       Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
         const [bystander, other] = yield* freshThread

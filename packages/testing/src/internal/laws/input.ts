@@ -23,7 +23,7 @@ import {
   writesNothing
 } from "./suite.ts"
 
-/** What no id, namespace or tag may be, though a program that is not typed may pass it. */
+/** Values that no id, namespace or tag may have. Programs that are not type-checked may pass them. */
 const badText: ReadonlyArray<{ readonly name: string; readonly bad: string }> = [
   { name: "1,025 bytes", bad: "a".repeat(1025) },
   { name: "1,025 bytes of two-byte characters", bad: `${"é".repeat(512)}a` },
@@ -43,7 +43,7 @@ const badText: ReadonlyArray<{ readonly name: string; readonly bad: string }> = 
   { name: "a function", bad: (() => "a") as never }
 ]
 
-/** Where the empty one is refused too. */
+/** The same for ids that must not be empty. */
 const badIds = [{ name: "the empty string", bad: "" }, ...badText]
 
 const badNumbers: ReadonlyArray<number> = [
@@ -63,7 +63,7 @@ const badNumbers: ReadonlyArray<number> = [
 
 const later = DateTime.makeUnsafe(0)
 
-/** All operations that are given a thread id. */
+/** All operations that take a thread id. */
 const onThread = (view: JsonView, threadId: string) => ({
   append: view.append({ threadId, state: 1 }),
   create: view.create({ threadId, state: 1 }),
@@ -149,7 +149,7 @@ export const input: Group = (it) => {
         })
     )
 
-    it.effect("tags that are no array are refused, and nothing is written", () =>
+    it.effect("tags that are not an array are refused, and nothing is written", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* view.append({ threadId, state: 1 })
@@ -182,7 +182,7 @@ export const input: Group = (it) => {
         })
     )
 
-    it.effect("there is no version 0, and a limit is from 1 to 10,000", () =>
+    it.effect("version 0 is refused, and so is a limit below 1 or above 10,000", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* view.append({ threadId, state: 1 })
@@ -200,7 +200,7 @@ export const input: Group = (it) => {
         assert.lengthOf(yield* view.listVersions(threadId, { limit: 10_000 }), 1)
       }))
 
-    it.effect("a selector that selects nothing is refused", () =>
+    it.effect("a selector without a version, checkpoint id, tag or time is refused, and nothing is written", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: 1 })
@@ -215,7 +215,7 @@ export const input: Group = (it) => {
         assert.deepStrictEqual(yield* versionsOf(view, target), [])
       }))
 
-    it.effect("ids of 1,024 bytes are kept, whatever they are made of", () =>
+    it.effect("ids, namespaces and tags of 1,024 bytes read back, whatever their characters", () =>
       Effect.gen(function*() {
         for (const long of [randomText(1024), "é".repeat(512), "🎉".repeat(256), "'".repeat(1024)]) {
           const view = yield* jsonView(long)
@@ -239,7 +239,7 @@ export const input: Group = (it) => {
         assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { tag: tags[63]! })).version, 1)
       }))
 
-    it.effect("thread id, namespace and checkpoint id may have 2,560 bytes together, and not one more", () =>
+    it.effect("a thread id, namespace and checkpoint id of 2,560 bytes together are accepted, and of 2,561 refused", () =>
       Effect.gen(function*() {
         const threadId = randomText(1024)
         const checkpointId = randomText(1024)
@@ -319,7 +319,7 @@ export const input: Group = (it) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
       }))
 
-    it.effect("metadata, next nodes or an interrupt of more than a mebibyte are refused, and nothing is written", () =>
+    it.effect("metadata, next nodes and interrupts of more than 1 MiB are refused, and nothing is written", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const long = "a".repeat(2 ** 20)
@@ -332,7 +332,7 @@ export const input: Group = (it) => {
         assert.strictEqual(Option.getOrThrow(yield* view.get(threadId)).metadata["long"], long.slice(0, -100))
       }))
 
-    it.effect("a state over the limit is StateTooLarge, with bytes and limit, and nothing is written", () =>
+    it.effect("a state over the limit is StateTooLarge with its bytes and the limit, and nothing is written", () =>
       Effect.gen(function*() {
         const service = yield* Checkpointer.make({ maxStateBytes: 1000 })
         const threadId = yield* fresh
@@ -352,14 +352,14 @@ export const input: Group = (it) => {
         yield* fails(service.restore(threadId, { version: 3 }), "StateTooLarge").pipe(writesNothing(service, threadId))
       }))
 
-    it.effect("a limit of states that is no whole number above 0 is refused", () =>
+    it.effect("a maxStateBytes that is not a whole number above 0 is refused", () =>
       Effect.gen(function*() {
         for (const maxStateBytes of [0, ...badNumbers.filter((bad) => typeof bad !== "object")]) {
           yield* refuses(Checkpointer.make({ maxStateBytes }), "maxStateBytes")
         }
       }))
 
-    it.effect("what is refused leaves no trace: the thread goes on as if nothing had been", () =>
+    it.effect("a refused put changes nothing, and its parent can still be put after", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, ["a"])

@@ -14,8 +14,8 @@ import { type ModelPolicy, olderThan, policyOf } from "./retention.ts"
 import { age, fresh, type Group, historyOf, type JsonView, jsonView, onLiveClock, refOf, timeless } from "./suite.ts"
 
 /*
- * Any sequence of operations, by two services over one store that fails now and then, against a model that is small
- * enough to be seen to be right.
+ * Runs random sequences of operations by two services over one store that fails now and then, and compares them with a
+ * model that is small enough to be obviously right.
  */
 
 // -----------------------------------------------------------------------------
@@ -30,19 +30,19 @@ interface Content {
 }
 
 interface Version extends Checkpoint.CheckpointRef {
-  /** Only known when it was saved, unless the caller has chosen it. */
+  /** Known once the version is saved, unless the caller chose it. */
   checkpointId: string
   readonly content: Content
   readonly parent: Version | undefined
   writes: Schema.JsonObject
   tags: ReadonlyArray<string>
   resolved: boolean
-  /** Ages are in hours, and policies between two hours, so that real time does not matter. */
+  /** Ages are whole hours and policies are between two of them. The time that the test takes does not matter. */
   hours: number
 }
 
 interface Thread {
-  /** Those that can be read, ascending; the last one is the head. */
+  /** The visible versions, ascending. The last one is the newest. */
   versions: ReadonlyArray<Version>
   floor: number
 }
@@ -51,7 +51,7 @@ type Model = Map<string, Thread>
 
 type Key = Pick<Checkpoint.CheckpointRef, "threadId" | "namespace">
 
-/** What an operation is refused with, as the error has it. */
+/** An expected error: its tag and fields. */
 class Refusal {
   readonly _tag: "CheckpointIdTaken" | "CheckpointNotFound" | "ThreadExists" | "VersionConflict"
   constructor(tag: Refusal["_tag"], fields?: object) {
@@ -69,7 +69,7 @@ const headOf = (model: Model, key: Key): Version | undefined => versionsOf(model
 const isPinned = (version: Version): boolean =>
   version.tags.length > 0 || (version.content.pendingInterrupts.length > 0 && !version.resolved)
 
-/** What is not above the floor is there for as long as it is pinned. */
+/** Drops the versions that were pruned and are not pinned. */
 const sweep = (thread: Thread): void => {
   thread.versions = thread.versions.filter((version) => version.version > thread.floor || isPinned(version))
 }
@@ -78,7 +78,7 @@ interface Write extends Key {
   readonly content: Content
   readonly checkpointId?: string | undefined
   readonly parent?: Version | undefined
-  /** Whether the head is what the writer takes for it, and the number of that. */
+  /** Whether the newest version is the one that the writer expects. */
   readonly isHead?: ((head: Version | undefined) => boolean) | undefined
   readonly expected?: number | undefined
   readonly step?: Checkpointer.Step | undefined
@@ -117,7 +117,7 @@ const save = (model: Model, write: Write): Version | Refusal => {
   return version
 }
 
-/** What the policy takes from each thread. With `dryRun` nothing is changed. */
+/** Applies a policy, and returns what it removes of each thread. A dry run changes nothing. */
 const prune = (model: Model, policy: ModelPolicy, within: string | undefined, dryRun: boolean) =>
   Array.from(model).flatMap(([name, thread]) => {
     const { versions } = thread
@@ -141,7 +141,7 @@ const prune = (model: Model, policy: ModelPolicy, within: string | undefined, dr
     return gone === 0 ? [] : [{ threadId, namespace, versions: gone, deleted }]
   })
 
-/** As `assert.deepStrictEqual`, which takes most of the time where things are the same. */
+/** As `assert.deepStrictEqual`, but fast if the values are equal. */
 const same = (actual: unknown, expected: unknown): void => {
   if (!isDeepStrictEqual(actual, expected)) assert.deepStrictEqual(actual, expected)
 }
@@ -157,7 +157,7 @@ const shown = ({ checkpointId, content, namespace, parent, tags, threadId, versi
   tags: tags.toSorted()
 })
 
-/** Without its state. */
+/** The same without the state. */
 const shownInfo = (version: Version) => {
   const { state: _, ...info } = shown(version)
   return info
@@ -167,7 +167,7 @@ const shownInfo = (version: Version) => {
 // the operations
 // -----------------------------------------------------------------------------
 
-/** Which of those that were returned so far, the newest being 0. */
+/** Counts back from the last checkpoint that was returned, which is 0. */
 const back = Schema.Literals([0, 1, 2, 3, 5, 8])
 const id = Schema.Literals(["", "", "x", "y"])
 const by = Schema.Literals(["version", "id", "tag"])
@@ -181,7 +181,7 @@ const command = <const Tag extends string, const Fields extends Schema.Struct.Fi
     service: Schema.Literals([0, 1]),
     space: Schema.Literals([0, 1, 1, 1]),
     thread: Schema.Literals([0, 0, 0, 0, 1, 2]),
-    /** Into `breakdowns`, which are fewer. */
+    /** Selects one of `breakdowns`. Half of the numbers select none. */
     breaks: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 39 })),
     ...fields
   })
@@ -211,14 +211,14 @@ const Prune = command("Prune", {
   dryRun: Schema.Literals([false, false, true])
 })
 
-/** What is here several times is done as often. */
+/** A command that is listed several times is chosen that much more often. */
 const Command = Schema.Union([
   Put,
   Put,
   Put,
   Put,
   Put,
-  // The same put once more, maybe by the other service.
+  // Repeats a put, maybe by the other service.
   command("Repeat", { back }),
   Update,
   Update,
@@ -233,7 +233,7 @@ const Command = Schema.Union([
   Tag,
   command("SaveWrites", { back, tasks }),
   command("Writes", { back }),
-  // And maybe begun anew, as it was or up to the number of the newest version and like that.
+  // May create the thread again: with its first put, or with versions up to the old number that resemble the old ones.
   command("Delete", { really: Boolean, anew: Schema.Literals(["", "same", "like"]) }),
   command("Threads", {
     all: Boolean,
@@ -248,13 +248,13 @@ const Command = Schema.Union([
 
 type Command = typeof Command.Type
 
-/** In parts, so that few are short and all can shrink to nothing. */
+/** Three parts, which make short sequences rare and let all of them shrink to nothing. */
 const Sequence = Arbitrary.map(
   Arbitrary.all(Array.from({ length: 3 }, () => Arbitrary.array(Arbitrary.schema(Command), { maxLength: 12 }))),
   (parts) => parts.flat()
 )
 
-/** Which calls of the store break: `b` before it was applied, `a` after. A service tries each call twice. */
+/** Which calls of the store fail: `b` before they are applied, `a` after. A service tries each call twice. */
 const breakdowns = ["b", "a", "bb", "ba", "ab", "aa", ".b", ".a", ".bb", "aab", "abb", "..aa"]
 
 const metadatas: ReadonlyArray<Schema.JsonObject> = [{}, { user: 1 }, { user: 1, deep: { list: [1, 2] } }]
@@ -267,7 +267,7 @@ const message = (n: number): string => `message ${n} `.repeat(5)
 
 const messages = (n: number): ReadonlyArray<string> => Array.from({ length: 9 }, (_, i) => `${i} ${message(n)}`)
 
-/** The next state of a thread, in which what is new is so nowhere else. */
+/** The next state of a thread. Its new parts occur nowhere else. */
 const changed = (state: Schema.Json, change: typeof Put.Type["change"], n: number): Schema.Json => {
   const before: ReadonlyArray<Schema.Json> = Array.isArray(state) ? state : messages(n)
   switch (change) {
@@ -286,26 +286,26 @@ const changed = (state: Schema.Json, change: typeof Put.Type["change"], n: numbe
   }
 }
 
-/** As far as these filters go. */
+/** Whether metadata contains one of `filters`. */
 const contains = (json: Schema.JsonObject, filter: Schema.JsonObject): boolean =>
   ("user" in filter ? json["user"] === filter["user"] : true) && ("deep" in filter ? "deep" in json : true)
 
 // -----------------------------------------------------------------------------
-// the world in which they are done
+// the world in which they run
 // -----------------------------------------------------------------------------
 
 const lost = (operation: string, outcome: "NotApplied" | "Unknown") =>
   new CheckpointError.StoreError({
     operation,
-    reason: new CheckpointError.Unavailable({ message: "the test broke it" }),
+    reason: new CheckpointError.Unavailable({ message: "failed by the test" }),
     outcome
   })
 
-/** Breaks calls of the store, and knows what was done though nobody was told. */
+/** Makes calls of the store fail, and knows which of those were applied. */
 class Breaker {
   plan: Array<string> = []
   applied = false
-  /** The id of the last checkpoint that was put. */
+  /** The id of the last checkpoint that was sent. */
   checkpointId = ""
 
   reset(breaks: number): void {
@@ -313,7 +313,7 @@ class Breaker {
     this.applied = false
   }
 
-  /** `worked` tells whether the call has changed anything. */
+  /** `worked` says whether the result means that the call changed something. */
   wrap<A>(
     operation: string,
     call: Effect.Effect<A, CheckpointError.StoreError>,
@@ -330,7 +330,7 @@ class Breaker {
   }
 }
 
-/** The store over a bad line. It goes by its own clock; what waits for another attempt goes by the real one. */
+/** The store behind an unreliable connection. It uses its own clock, and retries use the real one. */
 const breaking = (
   store: CheckpointStore.CheckpointStore["Service"],
   breaker: Breaker,
@@ -359,10 +359,10 @@ const breaking = (
   }
 }
 
-/** A reference that somebody holds. */
+/** A reference that was returned by an operation. */
 interface Known {
   readonly ref: Checkpoint.CheckpointRef
-  /** Who got it while it was the newest, and is certain of the very write that it is of. */
+  /** The service that got it while it was the newest, and therefore knows which write it comes from. */
   readonly holder: { readonly service: number; readonly version: Version } | undefined
 }
 
@@ -375,11 +375,11 @@ interface Prepared {
 /** One of two namespaces: the service's own, and that of a view. */
 interface Space {
   readonly namespace: string
-  /** Of the two services. */
+  /** One of each service. */
   readonly views: ReadonlyArray<JsonView>
-  /** Of a service to which nothing happens, and which remembers nothing. */
+  /** A view of a service whose store never fails, and which caches nothing. */
   readonly reader: JsonView
-  /** All that was returned so far, the newest last. */
+  /** All references that were returned so far, the last one last. */
   readonly known: Array<Known>
   readonly puts: Array<Prepared>
 }
@@ -390,7 +390,7 @@ interface World {
   readonly services: ReadonlyArray<Checkpointer.Checkpointer["Service"]>
   readonly spaces: ReadonlyArray<Space>
   readonly threadIds: ReadonlyArray<string>
-  /** Makes every state another one. */
+  /** Makes each state different from all others. */
   counter: number
 }
 
@@ -434,8 +434,8 @@ type LawError =
   | CheckpointError.ThreadExists
 
 /**
- * Does it, and compares what came of it with the model's answer. Where the store broke, the model does it only if it was
- * done, which the error must not deny.
+ * Runs an operation and compares its result with the model's answer. If the store failed, the model changes only if the
+ * operation was applied, which the error must not deny.
  */
 const does = Effect.fnUntraced(function*<A, B>(
   { breaker }: World,
@@ -448,9 +448,15 @@ const does = Effect.fnUntraced(function*<A, B>(
   const result = yield* onLiveClock(Effect.result(operation))
   if (Result.isFailure(result) && result.failure._tag === "StoreError") {
     const { operation, outcome, reason } = result.failure
-    assert.strictEqual(reason.message, "the test broke it")
-    assert.isTrue(broken > 1 || operation === "prune" || operation === "deleteThread", "one failure is survived")
-    assert.isFalse(breaker.applied && outcome === "NotApplied", "what was done is not said to be not done")
+    assert.strictEqual(reason.message, "failed by the test")
+    assert.isTrue(
+      broken > 1 || operation === "prune" || operation === "deleteThread",
+      "an operation survives one failure"
+    )
+    assert.isFalse(
+      breaker.applied && outcome === "NotApplied",
+      "an operation that was applied is not reported as not applied"
+    )
     if (!breaker.applied) return
   }
   const expected = answer()
@@ -487,7 +493,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
   const values = "tasks" in command
     ? Object.fromEntries(Array.from(command.tasks, (task) => [task, world.counter]))
     : {}
-  /** Of this thread where there is one. */
+  /** A reference to this thread, or to another one if there is none. */
   const held = nth(known.filter(({ ref }) => ref.threadId === threadId)) ?? nth(known)
   const target = held?.ref ?? { ...key, version: 1, checkpointId: "x" }
   const byNumber = versionsOf(model, target).find(({ version }) => version === target.version)
@@ -596,7 +602,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
         same(state, headOf(model, key)?.content.state)
         return changed(state, "append", world.counter)
       }
-      /** Somebody else is faster, once. */
+      /** Saves another version before the update does, once. */
       let isQuiet = command.effect !== "disturbed"
       const disturb = Effect.suspend(() => {
         if (isQuiet) return Effect.void
@@ -719,7 +725,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
         for (let i = 0; i <= head.version; i++) {
           content = { ...content, state: changed(content.state, "append", -i) }
           const input = { ...content, threadId }
-          // The other service, which may take the newest version for the one that it knows, goes on.
+          // The other service, which may take the newest version for the one that it knows, saves the last one.
           const service = i === head.version ? 1 - command.service : command.service
           yield* put({ put: (view) => view.append(input), parent: undefined, write: { ...key, content } }, service)
         }
@@ -766,7 +772,7 @@ const newestFirst = (a: Checkpoint.CheckpointInfo, b: Checkpoint.CheckpointInfo)
 
 const isRead: ReadonlySet<Command["_tag"]> = new Set(["Get", "Time", "List", "History", "Writes", "Threads"])
 
-/** Whatever can be read is what the model has. */
+/** Checks that every way of reading finds what the model has. */
 const agree = Effect.fnUntraced(function*({ model, spaces, threadIds }: World, touched: ReadonlyArray<Key>) {
   for (const { namespace, reader } of spaces) {
     if (!touched.some((key) => key.namespace === namespace)) continue
@@ -792,9 +798,9 @@ const agree = Effect.fnUntraced(function*({ model, spaces, threadIds }: World, t
 // -----------------------------------------------------------------------------
 
 export const model: Group = (it, { arbitrary, sequences }) => {
-  describe("a model", { timeout: 60_000 + sequences * 200 }, () => {
+  describe("sequences of operations", { timeout: 60_000 + sequences * 200 }, () => {
     it.effect.prop(
-      "whatever is done, and whatever breaks, everything is as a model of it says",
+      "any sequence of operations on a store that fails now and then gives what a model of it gives",
       [Sequence],
       ([commands]) =>
         Effect.gen(function*() {

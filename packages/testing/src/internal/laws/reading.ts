@@ -28,7 +28,7 @@ import {
 
 const get: Group = (it) => {
   describe("get", patient, () => {
-    it.effect("without a selector it reads the newest version", () =>
+    it.effect("get without a selector reads the newest version", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         for (const state of range(1, 5)) {
@@ -37,7 +37,7 @@ const get: Group = (it) => {
         }
       }))
 
-    it.effect("each version is read by its number and by its id", () =>
+    it.effect("get reads each version by its number and by its id", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, ["a", "b", "c"])
@@ -51,7 +51,7 @@ const get: Group = (it) => {
         }
       }))
 
-    it.effect("of several versions with a tag the newest is read", () =>
+    it.effect("get by a tag reads the newest version that has it", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const [first, second, third] = yield* putAll(view, threadId, ["a", "b", "c"])
@@ -66,7 +66,7 @@ const get: Group = (it) => {
         assert.strictEqual(yield* tagged(), "a")
       }))
 
-    it.effect("a checkpoint selects itself, and a version with the id of another one selects nothing", () =>
+    it.effect("get by a checkpoint reads it, and get by a version with the id of another one is None", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, ["a", "b", "c"])
@@ -81,7 +81,7 @@ const get: Group = (it) => {
         assert.isTrue(Option.isNone(yield* view.get(threadId, { ...refOf(saved[0]!), version: 4 })))
       }))
 
-    it.effect("a checkpoint of another thread or view is refused as a selector, whatever its number", () =>
+    it.effect("get refuses a checkpoint of another thread or view", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const other = yield* jsonView(yield* fresh)
@@ -97,7 +97,7 @@ const get: Group = (it) => {
         )
       }))
 
-    it.effect("what does not exist is None", () =>
+    it.effect("a thread or version that does not exist reads as None, and its listings are empty", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const missing = yield* fresh
@@ -125,7 +125,7 @@ const get: Group = (it) => {
   })
 }
 
-/** What `getAtTime` has to find, by the listing. */
+/** The version that `getAtTime` must find, according to the listing. */
 const newestUntil = (infos: ReadonlyArray<{ readonly version: number; readonly createdAt: number }>, millis: number) =>
   infos.find((info) => info.createdAt <= millis)?.version
 
@@ -142,7 +142,7 @@ const agrees = (view: JsonView, threadId: string, millis: number) =>
 
 const getAtTime: Group = (it) => {
   describe("getAtTime", patient, () => {
-    it.effect("it reads the version that was the newest: at its time, between two, one millisecond before", () =>
+    it.effect("getAtTime reads the version that was the newest at a time, to the millisecond", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         for (const state of range(1, 4)) {
@@ -163,7 +163,7 @@ const getAtTime: Group = (it) => {
         }
       }))
 
-    it.effect("before the first version there is none, in the far future the newest", () =>
+    it.effect("getAtTime is None before the first version, and the newest version in the far future", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* putAll(view, threadId, ["a", "b"])
@@ -175,7 +175,7 @@ const getAtTime: Group = (it) => {
         assert.strictEqual(Option.getOrThrow(yield* view.getAtTime(threadId, farFuture)).state, "b")
       }))
 
-    it.effect("of versions of the same millisecond the newest is read", () =>
+    it.effect("getAtTime reads the newest of several versions of one millisecond", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* Effect.forEach(range(1, 40), (state) => view.append({ threadId, state }), { concurrency: 8 })
@@ -201,7 +201,7 @@ const getAtTime: Group = (it) => {
         assert.strictEqual(Option.getOrThrow(yield* view.get(threadId, { at: farFuture })).state, 3)
       }))
 
-    it.effect("a time in another zone is the same time", () =>
+    it.effect("getAtTime reads the same version for the same time in another zone", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* view.append({ threadId, state: "a" })
@@ -213,7 +213,7 @@ const getAtTime: Group = (it) => {
   })
 }
 
-/** A thread of so many versions, their states their numbers, some with tags, metadata and so on. */
+/** A thread whose states are its version numbers. Some versions have tags, metadata and so on. */
 const longThread = Effect.fnUntraced(function*(length: number) {
   const [view, threadId] = yield* freshThread
   yield* Effect.forEach(range(1, length), (state) =>
@@ -231,7 +231,7 @@ const longThread = Effect.fnUntraced(function*(length: number) {
   return [view, threadId] as const
 })
 
-/** Pages of a listing, each `before` the last of the one before. */
+/** All pages of a listing. Each begins before the last version of the previous one. */
 const pages = (
   view: JsonView,
   threadId: string,
@@ -250,7 +250,7 @@ const pages = (
 
 const listings: Group = (it) => {
   describe("listVersions and history", patient, () => {
-    it.effect("versions are listed newest first, 100 unless a limit is given, below the version given", () =>
+    it.effect("listVersions lists the newest versions first, 100 unless a limit is given, and only those below `before`", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* longThread(250)
         const list = (options?: { readonly limit?: number; readonly before?: number }) =>
@@ -267,7 +267,7 @@ const listings: Group = (it) => {
       }))
 
     it.effect.each([1, 7, 50, 100, 249, 250, 251])(
-      "paging through 250 versions by %i gives each exactly once",
+      "listVersions in pages of %i lists each of 250 versions exactly once",
       (limit) =>
         Effect.gen(function*() {
           const [view, threadId] = yield* longThread(250)
@@ -277,7 +277,7 @@ const listings: Group = (it) => {
         })
     )
 
-    it.effect("a listing tells of each version what reading it tells, but for its state", () =>
+    it.effect("listVersions shows each version as get reads it, without its state", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* longThread(110)
         for (const info of yield* view.listVersions(threadId, { limit: 200 })) {
@@ -289,7 +289,7 @@ const listings: Group = (it) => {
         }
       }))
 
-    it.effect("history gives the versions of the listing with their states, in the same order", () =>
+    it.effect("history streams the versions that listVersions lists, with their states and in the same order", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* longThread(110)
         const history = yield* historyOf(view, threadId)
@@ -308,7 +308,7 @@ const listings: Group = (it) => {
         }
       }))
 
-    it.effect("history can be stopped early, and then reads no further", () =>
+    it.effect("history that is stopped early reads no further", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* longThread(110)
         const store = yield* CheckpointStore.CheckpointStore
@@ -335,7 +335,7 @@ const listings: Group = (it) => {
         }
       }))
 
-    it.effect("history goes on below what is written while it is read", () =>
+    it.effect("history does not show versions that are saved while it is read", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* longThread(110)
         const read = yield* view.history(threadId).pipe(
@@ -351,7 +351,7 @@ const listings: Group = (it) => {
 const Count = Schema.Struct({ count: Schema.Int })
 
 const unreadable: Group = (it) => {
-  describe("what cannot be decoded", patient, () => {
+  describe("states that cannot be decoded", patient, () => {
     const oneOdd = Effect.gen(function*() {
       const [raw, threadId] = yield* freshThread
       yield* putAll<Schema.Json, Checkpointer.WriteError, never>(raw, threadId, [{ count: 1 }, { count: "two" }])
@@ -360,7 +360,7 @@ const unreadable: Group = (it) => {
       return { raw, view, threadId }
     })
 
-    it.effect("a state of another schema is a StateDecodeError with the stored value, and its neighbours are read", () =>
+    it.effect("a state that does not fit the schema is a StateDecodeError with the stored value, and other versions can be read", () =>
       Effect.gen(function*() {
         const { raw, threadId, view } = yield* oneOdd
         const error = yield* fails(view.get(threadId, { version: 2 }), "StateDecodeError")
@@ -381,7 +381,7 @@ const unreadable: Group = (it) => {
         )
       }))
 
-    it.effect("an unreadable head is never taken for a missing one: no update, restore or fork begins anew", () =>
+    it.effect("update, restore and fork fail if the version that they read cannot be decoded, and write nothing", () =>
       Effect.gen(function*() {
         const { raw, threadId, view } = yield* oneOdd
         yield* raw.append({ threadId, state: "not a count" })
@@ -399,7 +399,7 @@ const unreadable: Group = (it) => {
         })
       }))
 
-    it.effect("a state in a format that is not known is a StateDecodeError, and its neighbours are read", () =>
+    it.effect("a state in an unknown format is a StateDecodeError, and other versions can be read", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const store = yield* CheckpointStore.CheckpointStore
@@ -449,7 +449,7 @@ const views: Group = (it) => {
 
     class Escaped extends Checkpointer.Service<Escaped>()("laws%2FPlain", { state: Count }) {}
 
-    it.effect("Checkpointer.Service gives its view as a layer", () =>
+    it.effect("Checkpointer.Service provides its view as a layer", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
         const threadId = yield* fresh
@@ -462,7 +462,7 @@ const views: Group = (it) => {
         yield* fails(counters.append({ threadId, state: { count: 0.5 } }), "StateEncodeError")
       }).pipe(Effect.provide(Counters.layer)))
 
-    it.effect("the namespace of a service is its id, in which a slash is no separator, unless it is given", () =>
+    it.effect("the namespace of a service is its id with slashes escaped, unless one is given", () =>
       Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
         const view = yield* Plain
@@ -475,7 +475,7 @@ const views: Group = (it) => {
         yield* view.deleteThread(threadId)
       }).pipe(Effect.provide(Plain.layer)))
 
-    it.effect("services whose ids look alike when they are escaped have namespaces of their own", () =>
+    it.effect("services whose ids are alike once slashes are escaped have namespaces of their own", () =>
       Effect.gen(function*() {
         const views = [yield* Plain, yield* Escaped]
         const threadId = yield* fresh
@@ -487,7 +487,8 @@ const views: Group = (it) => {
         }
       }).pipe(Effect.provide([Plain.layer, Escaped.layer])))
 
-    it.effect("a healthy store says so", () => Checkpointer.Checkpointer.use((checkpointer) => checkpointer.health))
+    it.effect("health succeeds if the store works", () =>
+      Checkpointer.Checkpointer.use((checkpointer) => checkpointer.health))
   })
 }
 

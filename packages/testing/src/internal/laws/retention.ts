@@ -36,18 +36,18 @@ const prune = (policy: Retention.Policy, options?: { readonly dryRun?: boolean |
 // a model
 // -----------------------------------------------------------------------------
 
-/** A version as the model knows it. Ages are in hours, and policies between two hours, so that real time does not matter. */
+/** A version in the model. Ages are whole hours and policies are between two of them. */
 interface ModelVersion {
   readonly version: number
   readonly state: Schema.Json
   readonly interrupted: boolean
   hours: number
   tagged: boolean
-  /** A policy would have removed it but for its tag or interrupt. */
+  /** Whether only a tag or an interrupt keeps it. */
   condemned: boolean
 }
 
-/** Ascending by version; the last one is the head. */
+/** By thread, ascending by version. The last one is the newest. */
 type Model = Map<string, Array<ModelVersion>>
 
 /** Ages are in hours. */
@@ -55,14 +55,14 @@ export interface ModelPolicy {
   readonly maxVersions?: number | undefined
   readonly maxAge?: number | undefined
   readonly idleThreads?: number | undefined
-  /** Changes nothing but what is stored. */
+  /** Changes only the bytes that are stored. */
   readonly compact?: boolean | undefined
 }
 
 export const olderThan = (version: Pick<ModelVersion, "hours">, hours: number | undefined): boolean =>
   hours !== undefined && version.hours > hours + 0.5
 
-/** Applies the policy as `Retention.Policy` describes it, and tells how many versions went of which thread. */
+/** Applies a policy as `Retention.Policy` describes it, and returns how many versions it removes of which thread. */
 const pruneModel = (model: Model, policy: ModelPolicy): ReadonlyArray<Removed> => {
   const removed: Array<Removed> = []
   for (const [threadId, versions] of Array.from(model)) {
@@ -103,10 +103,10 @@ export const policyOf = (policy: ModelPolicy, namespace: string | undefined): Re
   idleThreads: policy.idleThreads === undefined ? undefined : `${policy.idleThreads * 60 + 30} minutes`
 })
 
-/** So long that what changes is stored, and not the whole. */
+/** So long that changes are stored instead of whole states. */
 const filler = "a part that stays as it is. ".repeat(10)
 
-/** One thing done to the model and the store alike. */
+/** One operation on the model and the store. */
 const Step = Schema.TaggedUnion({
   Put: { thread: Schema.Literals(["a", "b", "c"]), tagged: Schema.Boolean, interrupted: Schema.Boolean },
   Tag: { thread: Schema.Literals(["a", "b", "c"]), index: Schema.Literals([0, 1, 2, 3]) },
@@ -130,7 +130,7 @@ const step = Effect.fnUntraced(function*(view: JsonView, model: Model, step: Ste
       const state = [step.thread, filler, ...range(1, version)]
       const pendingInterrupts = step.interrupted ? [pendingInterrupt] : []
       const saved = yield* view.append({ threadId: step.thread, state, pendingInterrupts })
-      assert.strictEqual(saved.version, version, "version numbers go on from the head")
+      assert.strictEqual(saved.version, version, "the next number follows that of the newest version")
       if (step.tagged) yield* view.setTags(saved.threadId, saved, ["tag"])
       const { interrupted, tagged } = step
       model.set(step.thread, [...versions, { version, state, interrupted, tagged, hours: 0, condemned: false }])
@@ -154,7 +154,7 @@ const step = Effect.fnUntraced(function*(view: JsonView, model: Model, step: Ste
   }
 })
 
-/** Every way of reading finds exactly what the model has. */
+/** Checks that every way of reading finds exactly what the model has. */
 const agrees = Effect.fnUntraced(function*(view: JsonView, model: Model) {
   const found = yield* Stream.runCollect(view.threads())
   assert.deepStrictEqual(found.map((thread) => thread.threadId).toSorted(), Array.from(model.keys()).toSorted())
@@ -188,7 +188,7 @@ const agrees = Effect.fnUntraced(function*(view: JsonView, model: Model) {
   }
 })
 
-/** Prunes the model and the store: first as a dry run, then twice for real. */
+/** Prunes the model and the store, the latter first as a dry run, then twice. */
 const pruneBoth = Effect.fnUntraced(function*(view: JsonView, model: Model, modelPolicy: ModelPolicy) {
   const policy = policyOf(modelPolicy, view.namespace)
   const before = yield* everything(view)
@@ -198,11 +198,15 @@ const pruneBoth = Effect.fnUntraced(function*(view: JsonView, model: Model, mode
 
   const expected = pruneModel(model, modelPolicy)
   const report = yield* prune(policy)
-  assert.deepStrictEqual(inOrder(report), { ...inOrder(planned), dryRun: false }, "a dry run tells what will go")
+  assert.deepStrictEqual(
+    inOrder(report),
+    { ...inOrder(planned), dryRun: false },
+    "a dry run reports what a prune removes"
+  )
   assert.deepStrictEqual(
     report.threads
       .map(({ deleted, threadId, versions }) => ({ threadId, versions, deleted }))
-      // With `compact` what an earlier prune had to leave may go without a version.
+      // With `compact`, bytes that an earlier prune had to leave may be removed without a version.
       .filter((thread) => modelPolicy.compact !== true || thread.versions > 0)
       .toSorted(byThread),
     expected
@@ -227,7 +231,7 @@ const nothing = (dryRun: boolean): Retention.PruneReport => ({
 
 const inOrder = (report: Retention.PruneReport) => ({ ...report, threads: report.threads.toSorted(byThread) })
 
-/** All that can be seen of a namespace. */
+/** Everything that can be read of a namespace. */
 const everything = Effect.fnUntraced(function*(view: JsonView) {
   const threads = yield* Stream.runCollect(view.threads())
   return yield* Effect.forEach(threads, (thread) =>
@@ -255,7 +259,7 @@ const put = (
 
 const later = (hours: 1 | 2): Step => ({ _tag: "Age", hours })
 
-/** Thread "a" lives and has all kinds of versions, "b" is idle and holds pinned ones, "c" is idle and holds none. */
+/** Thread "a" is active and has all kinds of versions, "b" is idle with pinned ones, and "c" is idle without. */
 const mixed: ReadonlyArray<Step> = [
   put("a"),
   put("a", { tagged: true }),
@@ -319,7 +323,7 @@ const impossible: ReadonlyArray<
 
 export const retention: Group = (it, properties) => {
   describe("retention", patient, () => {
-    it.effect("the newest versions are kept, and what is older goes", () =>
+    it.effect("a prune by maxVersions keeps the newest versions and removes the older ones", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, range(1, 10))
@@ -334,7 +338,7 @@ export const retention: Group = (it, properties) => {
         assert.strictEqual((yield* view.put({ parent: saved[9]!, state: 11 })).version, 11)
       }))
 
-    it.effect("no operation finds a version that went", () =>
+    it.effect("no operation finds a version that a prune removed", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const first = yield* view.append({ threadId, state: 1, checkpointId: "first" })
@@ -359,7 +363,7 @@ export const retention: Group = (it, properties) => {
         assert.strictEqual(yield* view.deleteThread(threadId), 2)
       }))
 
-    it.effect("the newest version of a living thread stays, however old it is", () =>
+    it.effect("a prune by maxAge keeps the newest version, however old it is", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, [1, 2, 3])
@@ -369,7 +373,7 @@ export const retention: Group = (it, properties) => {
         assert.strictEqual((yield* view.put({ parent: saved[2]!, state: 4 })).version, 4)
       }))
 
-    it.effect("tagged and interrupted versions stay readable exactly as before", () =>
+    it.effect("a prune leaves tagged and interrupted versions readable exactly as before", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const growing = (version: number) => range(1, version).map((i) => `message ${i}`)
@@ -407,7 +411,7 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* stateAt(view, threadId, restored.version), growing(1))
       }))
 
-    it.effect("the id of a version that went can be used again, whatever is left of it", () =>
+    it.effect("the id of a removed version can be used again, though later versions may still need its row", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const text = randomText(2000)
@@ -431,7 +435,7 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* stateAt(view, threadId, 4), state(4))
       }))
 
-    it.effect("an interrupted version that was gone on from is kept no longer", () =>
+    it.effect("a prune removes an interrupted version once its interrupts are resolved", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const pendingInterrupt = { interruptId: "question", request: "?" }
@@ -441,7 +445,7 @@ export const retention: Group = (it, properties) => {
         const fourth = yield* view.append({ threadId, state: 4, pendingInterrupts: [pendingInterrupt] })
         const answered = yield* view.put({ parent: fourth, state: 5, step: { resolvesInterrupts: true } })
         yield* view.put({ parent: answered, state: 6, pendingInterrupts: [pendingInterrupt] })
-        // The interrupt moves with an update, and not what it was before.
+        // An update takes the interrupt along, and the version before no longer waits for it.
         yield* view.update(threadId, () => 7)
         yield* view.put({ threadId, expectedVersion: 7, state: 8, step: { resolvesInterrupts: true } })
         assert.deepStrictEqual(
@@ -452,7 +456,7 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [8, 2, 1])
       }))
 
-    it.effect("a version that was kept for its tags goes with the last one", () =>
+    it.effect("a version that a prune kept for its tags disappears with the last one", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const [tagged] = yield* putAll(view, threadId, [1, 2])
@@ -473,7 +477,7 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* prune({ maxVersions: 1, namespace: view.namespace }), nothing(false))
       }))
 
-    it.effect("it goes so too when the prune that would have removed it removed nothing else", () =>
+    it.effect("a version that a prune kept for its tags disappears with the last one, though the prune removed nothing else", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const [tagged] = yield* putAll(view, threadId, [1, 2])
@@ -484,7 +488,7 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [2])
       }))
 
-    it.effect("a tag that was taken away before a prune protects nothing", () =>
+    it.effect("a prune removes a version whose tags were removed before", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const [tagged] = yield* putAll(view, threadId, [1, 2])
@@ -495,7 +499,7 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [2])
       }))
 
-    it.effect("idle threads go whole, unless they hold a tagged or interrupted version", () =>
+    it.effect("a prune removes idle threads whole, unless they have a tagged or interrupted version", () =>
       Effect.gen(function*() {
         const [view] = yield* freshThread
         yield* putAll(view, "idle", [1, 2, 3])
@@ -517,11 +521,11 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, "tagged"), [4, 2])
         assert.deepStrictEqual(yield* versionsOf(view, "interrupted"), [2, 1])
         assert.deepStrictEqual(yield* versionsOf(view, "living"), [2, 1])
-        assert.strictEqual((yield* view.append({ threadId: "idle", state: "anew" })).version, 1)
+        assert.strictEqual((yield* view.append({ threadId: "idle", state: "again" })).version, 1)
         assert.strictEqual((yield* view.append({ threadId: "tagged", state: "on" })).version, 5)
       }))
 
-    it.effect("activity is a new version: reading or tagging a thread does not keep it from being idle", () =>
+    it.effect("a prune takes a thread for idle if no version was saved, though it was read or tagged", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* view.append({ threadId, state: 1 })
@@ -533,7 +537,7 @@ export const retention: Group = (it, properties) => {
         assert.strictEqual(report.threadsDeleted, 1)
       }))
 
-    it.effect("a prune of one namespace leaves the others alone", () =>
+    it.effect("a prune of one namespace leaves other namespaces as they are", () =>
       Effect.gen(function*() {
         const [a, b] = [yield* jsonView(yield* fresh), yield* jsonView(yield* fresh)]
         const plainView = yield* Checkpointer.Checkpointer
@@ -550,7 +554,7 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(plainView, threadId), [3, 2])
       }))
 
-    it.effect("a prune of no namespace is one of all of them", () =>
+    it.effect("a prune without a namespace prunes all of them", () =>
       Effect.gen(function*() {
         const [a, b] = [yield* jsonView(yield* fresh), yield* jsonView(yield* fresh)]
         const plainView = yield* Checkpointer.Checkpointer
@@ -569,7 +573,7 @@ export const retention: Group = (it, properties) => {
         for (const view of views) assert.deepStrictEqual(yield* versionsOf(view, threadId), [3, 2])
       }))
 
-    it.effect("a prune of many threads reports each that lost something, and no other", () =>
+    it.effect("a prune of many threads reports exactly those of which it removed something", () =>
       Effect.gen(function*() {
         const [view] = yield* freshThread
         const ids = range(100, 349).map((i) => `thread ${i}`)
@@ -593,14 +597,14 @@ export const retention: Group = (it, properties) => {
         assert.strictEqual(yield* Stream.runCount(view.threads()), 0)
       }))
 
-    it.effect("a namespace or store without threads has nothing to prune", () =>
+    it.effect("a prune of a namespace without threads removes nothing", () =>
       Effect.gen(function*() {
         const policy = { maxVersions: 1, maxAge: "1 milli", namespace: yield* fresh } as const
         assert.deepStrictEqual(yield* prune(policy), nothing(false))
         assert.deepStrictEqual(yield* prune(policy, { dryRun: true }), nothing(true))
       }))
 
-    it.effect("an age is a duration in any form", () =>
+    it.effect("a policy accepts ages as durations in any form", () =>
       Effect.gen(function*() {
         for (const maxAge of ["1 hour", 3_600_000, { hours: 1 }, [3600, 0], 3_600_000_000_000n] as const) {
           const [view, threadId] = yield* freshThread
@@ -614,7 +618,7 @@ export const retention: Group = (it, properties) => {
         }
       }))
 
-    it.effect("an age may be as long as 2e14 milliseconds, and nothing is that old", () =>
+    it.effect("a policy accepts ages of up to 2e14 milliseconds, and nothing is that old", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* putAll(view, threadId, [1, 2])
@@ -625,7 +629,7 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [2, 1])
       }))
 
-    it.effect("Retention.prune is the same over the store alone", () =>
+    it.effect("Retention.prune needs only a store, and does what Checkpointer.prune does", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* putAll(view, threadId, [1, 2, 3])
@@ -634,7 +638,7 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [3])
       }))
 
-    it.effect("puts beside prunes lose nothing", () =>
+    it.effect("appends during prunes lose no version that the policy keeps", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* putAll(view, threadId, [[1]])
@@ -657,7 +661,7 @@ export const retention: Group = (it, properties) => {
       }))
 
     it.effect.each(combinations)(
-      "what a policy leaves is what its description says: %j",
+      "a prune leaves what the description of its policy says: %j",
       ({ policy }) =>
         Effect.gen(function*() {
           const [view] = yield* freshThread
@@ -674,7 +678,7 @@ export const retention: Group = (it, properties) => {
     )
 
     it.effect.prop(
-      "whatever the history and the policies, what is left is what the policies' description says",
+      "any prunes of any history leave what the descriptions of their policies say",
       [Arbitrary.array(
         Arbitrary.all({
           steps: Arbitrary.array(Arbitrary.schema(Step), { maxLength: 20 }),
@@ -703,7 +707,7 @@ export const retention: Group = (it, properties) => {
     )
 
     it.effect.each(impossible)(
-      "an impossible policy is refused, and nothing is removed: $name",
+      "a prune refuses an impossible policy and removes nothing: $name",
       ({ field, policy }) =>
         Effect.gen(function*() {
           const [view, threadId] = yield* freshThread
@@ -717,7 +721,7 @@ export const retention: Group = (it, properties) => {
         })
     )
 
-    it.effect("an impossible part of a policy is refused beside a possible one", () =>
+    it.effect("a prune refuses a policy of which one part is impossible, and removes nothing", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* putAll(view, threadId, [1, 2])

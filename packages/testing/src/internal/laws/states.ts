@@ -21,7 +21,7 @@ import {
   stateAt
 } from "./suite.ts"
 
-/** Built by the parser: in a literal, `__proto__` is not a key. */
+/** From the parser, since `__proto__` is not a key in a literal. */
 const oddKeys: Schema.JsonObject = JSON.parse(`{
   "__proto__": { "__proto__": null, "a": 1 },
   "constructor": { "prototype": 1 },
@@ -90,7 +90,7 @@ const samples: ReadonlyArray<{ readonly name: string; readonly state: Schema.Jso
   { name: "10,000 elements", state: range(0, 9999).map((i) => ({ i })) }
 ]
 
-/** As many arrays or objects within each other. */
+/** An array in as many levels of arrays or objects. */
 const nested = (levels: number, wrap: (inner: Schema.Json) => Schema.Json): Schema.Json => {
   let state: Schema.Json = []
   for (let i = 1; i < levels; i++) state = wrap(state)
@@ -116,7 +116,7 @@ const depthOf = (state: Schema.Json): number => {
   return depth
 }
 
-/** Strings of any UTF-16 code units, the troublesome ones often. */
+/** Strings of any UTF-16 code units, often those that cause trouble. */
 export const AnyText = Arbitrary.map(
   Arbitrary.array(
     Arbitrary.schema(
@@ -132,13 +132,13 @@ export const AnyText = Arbitrary.map(
 
 const AnyJson = Arbitrary.schema(Schema.Json)
 
-/** JSON with such strings for keys and values. */
+/** JSON with such strings as keys and values. */
 export const AnyTextJson: Arbitrary.Arbitrary<Schema.Json> = Arbitrary.map(
   Arbitrary.all([AnyJson, Arbitrary.array(Arbitrary.all([AnyText, AnyText]), { maxLength: 4 })]),
   ([json, entries]) => ({ json, entries: Object.fromEntries(entries) })
 )
 
-/** One change of a list, as an agent's step or a person's correction makes it. */
+/** A change of a list such as an agent's step or a person's correction makes. */
 const Edit = Schema.TaggedUnion({
   Append: { value: Schema.Json },
   Insert: { at: Schema.Int, value: Schema.Json },
@@ -176,7 +176,7 @@ const walkOf = (first: ReadonlyArray<Schema.Json>, edits: ReadonlyArray<typeof E
   return walk
 }
 
-/** Saves the states as versions of one thread and reads them back in all ways that give a state. */
+/** Saves the states as versions of one thread, and reads them back in all ways. */
 const readsBack = Effect.fnUntraced(function*(walk: ReadonlyArray<Schema.Json>) {
   const [checkpointer, threadId] = yield* plainThread
   const expected = asRead(walk)
@@ -190,8 +190,8 @@ const readsBack = Effect.fnUntraced(function*(walk: ReadonlyArray<Schema.Json>) 
 })
 
 /**
- * Leaves keys behind in V8's `JSON.parse` (https://github.com/nodejs/node/issues/63785): it then takes them for the
- * escaped keys of other objects of the same shape.
+ * Leaves keys in V8's `JSON.parse` (https://github.com/nodejs/node/issues/63785), which then returns them instead of
+ * the escaped keys of other objects with the same shape.
  */
 const poisonParser: Effect.Effect<void> = Effect.sync(() => {
   for (const first of ["!", "x", "a", "task"]) {
@@ -199,7 +199,7 @@ const poisonParser: Effect.Effect<void> = Effect.sync(() => {
   }
 })
 
-/** A state made of what JSON has no word for. */
+/** A state of values that JSON cannot express directly. */
 const Rich = Schema.Struct({
   at: Schema.DateTimeUtc,
   amount: Schema.BigInt,
@@ -242,7 +242,7 @@ class Money {
 const cyclic: { self?: unknown } = {}
 cyclic.self = cyclic
 
-/** Each is put into `{ a: [0, it] }`. */
+/** Values that are not JSON. */
 const notJson: ReadonlyArray<{ readonly name: string; readonly value: unknown }> = [
   { name: "NaN", value: Number.NaN },
   { name: "Infinity", value: Number.POSITIVE_INFINITY },
@@ -281,7 +281,7 @@ export const states: Group = (it, properties) => {
         assert.deepStrictEqual(yield* stateAt(view, threadId, 1), state)
       }))
 
-    it.effect("a thread that goes from each kind of state to each other reads all of them back", () =>
+    it.effect("a thread whose state changes from each kind to each other kind reads all of them back", () =>
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
         const small = samples.map((sample) => sample.state).filter((state) => JSON.stringify(state).length < 10_000)
@@ -291,7 +291,7 @@ export const states: Group = (it, properties) => {
         assert.deepStrictEqual(read.map((checkpoint) => checkpoint.state), walk.toReversed())
       }))
 
-    it.effect("the keys of a thread's JSON are its own, whatever was parsed before it", () =>
+    it.effect("the JSON of a thread reads back with its own keys, whatever the process parsed before", () =>
       Effect.gen(function*() {
         const escaped = ["\\", "\n", "\"", "\u001a", "\u001a0000", "a\\b"]
         const values: ReadonlyArray<Schema.JsonObject> = ["!", "x", "a", "task"].flatMap((first) =>
@@ -326,7 +326,7 @@ export const states: Group = (it, properties) => {
         }
       }))
 
-    it.effect("-0 reads back as 0", () =>
+    it.effect("a state of -0 reads back as 0", () =>
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
         yield* checkpointer.append({ threadId, state: -0 })
@@ -334,7 +334,7 @@ export const states: Group = (it, properties) => {
       }))
 
     it.effect.each(wraps)(
-      "1,000 levels of $name read back, and 1,001 are a StateEncodeError",
+      "a state of 1,000 levels of $name reads back, and one of 1,001 is a StateEncodeError",
       ({ wrap }) =>
         Effect.gen(function*() {
           const checkpointer = yield* Checkpointer.Checkpointer
@@ -350,7 +350,7 @@ export const states: Group = (it, properties) => {
         })
     )
 
-    it.effect("a state nested deeper than its schema can follow is a StateEncodeError, and no defect", () =>
+    it.effect("a state nested deeper than its schema can follow is a StateEncodeError, not a defect", () =>
       Effect.gen(function*() {
         const view = yield* (yield* Checkpointer.Checkpointer).view({ state: Tree, namespace: yield* fresh })
         const threadId = yield* fresh
@@ -362,27 +362,27 @@ export const states: Group = (it, properties) => {
       }))
 
     it.effect.prop(
-      "any JSON reads back, version after version",
+      "any JSON state reads back, version after version",
       [Arbitrary.array(AnyJson, { minLength: 1, maxLength: 6 })],
       ([walk]) => readsBack(walk),
       properties
     )
 
     it.effect.prop(
-      "strings and keys of any code units read back, version after version",
+      "states with strings and keys of any code units read back, version after version",
       [Arbitrary.array(AnyTextJson, { minLength: 1, maxLength: 6 })],
       ([walk]) => readsBack(walk),
       properties
     )
 
     it.effect.prop(
-      "a list that is edited step by step reads back as it was after each step",
+      "a state that is a list edited step by step reads back as it was after each step",
       [Arbitrary.array(AnyJson, { maxLength: 40 }), Arbitrary.array(Arbitrary.schema(Edit), { maxLength: 12 })],
       ([first, edits]) => readsBack(walkOf(first, edits)),
       properties
     )
 
-    it.effect("a list that grows by one element 600 times reads back as it was after each time", () =>
+    it.effect("a state that is a list growing by one element 600 times reads back as it was each time", () =>
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
         const messages = range(1, 600).map((i) => ({ i, text: `message ${i} `.repeat(8) }))
@@ -397,7 +397,7 @@ export const states: Group = (it, properties) => {
         assert.deepStrictEqual(lengths, range(600, 1))
       }))
 
-    it.effect("a state that was read is the reader's own: changing it changes nothing that is stored", () =>
+    it.effect("a state that was read belongs to its reader, who can mutate it without changing what is stored", () =>
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
         const state = { list: [1, 2] }
@@ -412,7 +412,7 @@ export const states: Group = (it, properties) => {
       }))
 
     it.effect.each(richSamples)(
-      "dates, bigints, bytes, options and unions read back through their schema %#",
+      "a state of dates, bigints, bytes, options and unions reads back through its schema: sample %#",
       (state) =>
         Effect.gen(function*() {
           const view = yield* (yield* Checkpointer.Checkpointer).view({ state: Rich, namespace: yield* fresh })
@@ -452,7 +452,7 @@ export const states: Group = (it, properties) => {
         assert.strictEqual(DateTime.toEpochMillis(read.at), 5)
       }))
 
-    it.effect("what a schema refuses is a StateEncodeError, and nothing is written", () =>
+    it.effect("a state that its schema refuses is a StateEncodeError, and nothing is written", () =>
       Effect.gen(function*() {
         const state = Schema.Struct({ count: Schema.Int })
         const view = yield* (yield* Checkpointer.Checkpointer).view({ state, namespace: yield* fresh })
@@ -466,7 +466,7 @@ export const states: Group = (it, properties) => {
       }))
 
     it.effect.each(notJson)(
-      "$name is a StateEncodeError that names the place, and nothing is written",
+      "a state with $name is a StateEncodeError that names the place, and nothing is written",
       ({ value }) =>
         Effect.gen(function*() {
           const [checkpointer, threadId] = yield* plainThread
@@ -484,7 +484,7 @@ export const states: Group = (it, properties) => {
         })
     )
 
-    it.effect("a cycle or a hole in an array is a StateEncodeError", () =>
+    it.effect("a state with a cycle, or with a hole in an array, is a StateEncodeError", () =>
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
         yield* fails(checkpointer.append({ threadId, state: cyclic as never }), "StateEncodeError")
@@ -516,7 +516,7 @@ export const states: Group = (it, properties) => {
         })
     )
 
-    it.effect("several pending interrupts read back in their order, and stay with every copy of their version", () =>
+    it.effect("several pending interrupts read back in their order, also in every copy of their version", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const pendingInterrupts = ["b", "a", "\u001a", "c"].map((interruptId, i) => ({ interruptId, request: { i } }))
@@ -541,7 +541,7 @@ export const states: Group = (it, properties) => {
         ])
       }))
 
-    it.effect("metadata keeps keys that mean something to JavaScript", () =>
+    it.effect("metadata with keys that mean something to JavaScript reads back", () =>
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
         yield* checkpointer.append({ threadId, state: 0, metadata: oddKeys })
@@ -587,7 +587,7 @@ export const states: Group = (it, properties) => {
       properties
     )
 
-    it.effect("next nodes keep their order and repetitions", () =>
+    it.effect("next nodes read back in their order, with repetitions", () =>
       Effect.gen(function*() {
         const [checkpointer, threadId] = yield* plainThread
         const nextNodes = ["b", "a", "b", "", "\u0000", "\ud800", "\u001a0000", "c'"]

@@ -26,7 +26,7 @@ const awkward: Schema.JsonObject = {
   "🎉": { "k\u0000": {} }
 }
 
-/** JSON as text that does not depend on the order of keys. */
+/** JSON as text, whatever the order of its keys. */
 const textOf = (json: Schema.Json): string =>
   JSON.stringify(
     json,
@@ -36,10 +36,10 @@ const textOf = (json: Schema.Json): string =>
         : value
   )
 
-/** What tasks of a step have done, kept beside the checkpoint that the step begins at. */
+/** Results of tasks, which are stored with the checkpoint at which their step begins. */
 export const steps: Group = (it, properties) => {
   describe("pending writes", patient, () => {
-    it.effect("what is kept with a checkpoint or saved afterwards reads back, whatever it is", () =>
+    it.effect("pending writes read back, whether they were saved with a checkpoint or after it", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const other = yield* anotherService(view.namespace)
@@ -54,7 +54,7 @@ export const steps: Group = (it, properties) => {
       }))
 
     it.effect.prop(
-      "any JSON can be kept of a task of any name",
+      "pending writes of any JSON read back",
       [Arbitrary.schema(Schema.Json), Arbitrary.schema(Schema.Json)],
       ([one, two]) =>
         Effect.gen(function*() {
@@ -66,7 +66,7 @@ export const steps: Group = (it, properties) => {
       properties
     )
 
-    it.effect("the first value of a task stays", () =>
+    it.effect("pending writes keep the first value of a task", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* view.append({ threadId, state: 1, step: { pendingWrites: { a: "first" } } })
@@ -77,7 +77,7 @@ export const steps: Group = (it, properties) => {
         assert.deepStrictEqual(yield* view.pendingWrites(saved), { a: "first", b: "first", c: "same" })
       }))
 
-    it.effect("they belong to one version, and nothing of them is in another", () =>
+    it.effect("pending writes are not copied by a put, restore or fork", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const first = yield* view.append({ threadId, state: 1, step: { pendingWrites: { a: 1 } } })
@@ -90,7 +90,7 @@ export const steps: Group = (it, properties) => {
         assert.deepStrictEqual(yield* view.pendingWrites(first), { a: 1 })
       }))
 
-    it.effect("they go on with the next version where it says so, and with an update of what is unfinished", () =>
+    it.effect("pending writes are copied by a put that keeps them, and by an update of an unfinished or interrupted version", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const pendingInterrupt = { interruptId: "?", request: null }
@@ -128,7 +128,7 @@ export const steps: Group = (it, properties) => {
         assert.deepStrictEqual(yield* view.pendingWrites(begun), { a: 1 })
       }))
 
-    it.effect("a put that names its version by number keeps pending writes as one that names it by checkpoint", () =>
+    it.effect("pending writes are copied alike by a put after a number and by one after a checkpoint", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const step = { keepsPendingWrites: true, pendingWrites: { b: 2 } }
@@ -141,7 +141,7 @@ export const steps: Group = (it, properties) => {
         assert.deepStrictEqual(yield* view.pendingWrites(fourth), {})
       }))
 
-    it.effect("a version that is not there, or not that one, takes none", () =>
+    it.effect("pending writes of a version that does not exist are CheckpointNotFound, and invalid ones are refused", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* view.append({ threadId, state: 1, step: { pendingWrites: { a: 1 } } })
@@ -169,7 +169,7 @@ export const steps: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
       }))
 
-    it.effect("a put that conflicts keeps none, and one that is repeated keeps them once", () =>
+    it.effect("pending writes of a put that conflicts are not saved, and those of one that is repeated are saved once", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const first = yield* view.append({ threadId, state: 1 })
@@ -181,14 +181,14 @@ export const steps: Group = (it, properties) => {
         yield* fails(view.pendingWrites({ ...second, version: 3 }), "CheckpointNotFound")
       }))
 
-    it.effect("they go with their checkpoint, whether that is pruned or its thread is deleted", () =>
+    it.effect("pending writes are removed with their checkpoint, by a prune and by deleteThread", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const ids = { threadId, checkpointId: "first", step: { pendingWrites: { a: 1 } } }
         const first = yield* view.create({ ...ids, state: 1 })
         yield* view.deleteThread(threadId)
         yield* fails(view.pendingWrites(first), "CheckpointNotFound")
-        // The same place and the same name again.
+        // The thread and the checkpoint id exist again, but are new.
         const again = yield* view.append({ threadId, checkpointId: "first", state: 1 })
         assert.deepStrictEqual(yield* view.pendingWrites(again), {})
         yield* view.setTags(again.threadId, again, ["kept"])

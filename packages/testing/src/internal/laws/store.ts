@@ -7,8 +7,8 @@ import * as Stream from "effect/Stream"
 import { freshThread, type Group, type It, patient, range } from "./suite.ts"
 
 /*
- * What a store does when it is called directly. The laws of the other groups reach it through `Checkpointer`, which sends
- * a refused put again and so hides how the store refused it.
+ * Laws of `CheckpointStore` when it is called directly. The other laws reach it through `Checkpointer`, which sends a
+ * put again and therefore hides how the store refused it.
  */
 
 const any: CheckpointStore.HeadCondition = { _tag: "Any" }
@@ -20,14 +20,14 @@ const at = ({ checkpointId, version, writeId }: {
   readonly writeId?: string
 }): CheckpointStore.HeadCondition => ({ _tag: "At", version, checkpointId, writeId })
 
-/** A store and a thread of it that does not exist, which is removed after the law. */
+/** The store, and the key of a thread that does not exist yet and is deleted after the law. */
 const freshKey = Effect.gen(function*() {
   const store = yield* CheckpointStore.CheckpointStore
   const [view, threadId] = yield* freshThread
   return { store, key: { threadId, namespace: view.namespace } }
 })
 
-/** A checkpoint with the text as its state, of a write of its own. */
+/** A checkpoint of a new write, whose state is its id. */
 const checkpoint = (
   key: CheckpointStore.ThreadKey,
   checkpointId: string,
@@ -51,13 +51,13 @@ const checkpoint = (
   }
 }
 
-/** A change of the version before it to the text. */
+/** The same state as a change of the version before. */
 const change = (checkpointId: string): Pick<CheckpointStore.NewCheckpoint, "payload"> => {
   const text = JSON.stringify([{ op: "replace", path: "", value: checkpointId }])
   return { payload: { format: CheckpointStore.Format.delta, text, bytes: text.length } }
 }
 
-/** A thread of three versions with the ids "one", "two" and "three", which has a question and a pending write. */
+/** A thread with versions "one", "two" and "three", the last of which has an interrupt and a pending write. */
 const three = Effect.gen(function*() {
   const { key, store } = yield* freshKey
   const last = checkpoint(key, "three", {
@@ -83,7 +83,7 @@ const contentOf = Effect.fnUntraced(function*(
   }
 })
 
-/** The put is not applied, and nothing is different after it. */
+/** Checks that a put is not applied and changes nothing. */
 const refusesPut = Effect.fnUntraced(function*(
   store: CheckpointStore.CheckpointStore["Service"],
   checkpoint: CheckpointStore.NewCheckpoint,
@@ -106,7 +106,7 @@ const refusalOf = Effect.fnUntraced(function*(
   }
 })
 
-/** What a put may also write, none of which may be written if it is refused. */
+/** What a put may also write, and must not write if it is refused. */
 const extras = {
   resolvesInterrupts: true,
   keepsPendingWrites: true,
@@ -231,7 +231,7 @@ const explainRefusal = (it: It): void => {
   it.effect("CheckpointStore.explainRefusal releases the id of a version that was removed, and of no other", () =>
     Effect.gen(function*() {
       const { key, store } = yield* freshKey
-      // Version 4 is stored as a change, and needs what the others are.
+      // Version 4 is stored as a change and needs the payloads of the others.
       yield* store.put(checkpoint(key, "one"), any)
       for (const [i, checkpointId] of ["two", "three", "four"].entries()) {
         const delta = checkpoint(key, checkpointId, change(checkpointId))

@@ -11,23 +11,23 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
-/** What the groups of laws share: how they are registered, and how a law says what it expects. */
+/** What all groups of laws share: how they are registered, and helpers that state what a law expects. */
 
-/** Makes what is stored older. */
+/** Makes everything that is stored older. */
 export class Aging extends Context.Service<Aging, {
   readonly age: (duration: Duration.Input) => Effect.Effect<void>
 }>()("@effect-checkpoint/testing/Aging") {}
 
 export type It = Vitest.MethodsNonLive<Checkpointer.Checkpointer | CheckpointStore.CheckpointStore | Aging>
 
-/** How property tests run. */
+/** How properties are tested. */
 export interface Properties {
   readonly arbitrary: { readonly runs: number; readonly seed: string | number }
-  /** How many of the sequences that are compared with a model. */
+  /** How many sequences are compared with a model. */
   readonly sequences: number
 }
 
-/** For `describe`: a database may take its time. */
+/** Options of `describe`: a database may be slow. */
 export const patient = { timeout: 60_000 }
 
 /** A group of laws. */
@@ -35,14 +35,14 @@ export type Group = (it: It, properties: Properties) => void
 
 export type JsonView = Checkpointer.View<Schema.Json>
 
-/** A name that nobody used before. */
+/** A name that was not used before. */
 export const fresh: Effect.Effect<string> = Effect.sync(() => `law ${uuidV4Unsafe()}`)
 
-/** Text of so many bytes that no database can compress much. */
+/** Text of a number of bytes that a database can hardly compress. */
 export const randomText = (bytes: number): string =>
   Array.from({ length: Math.ceil(bytes / 32) }, () => uuidV4Unsafe().replaceAll("-", "")).join("").slice(0, bytes)
 
-/** A view over plain JSON in a namespace of its own, and a thread id. What a law saves in it is removed after it. */
+/** A view of plain JSON in a new namespace, and a thread id. The threads of the namespace are deleted after the law. */
 export const freshThread: Effect.Effect<readonly [JsonView, string], never, Checkpointer.Checkpointer | Scope.Scope> =
   Effect.gen(function*() {
     const view = yield* jsonView(yield* fresh)
@@ -52,7 +52,7 @@ export const freshThread: Effect.Effect<readonly [JsonView, string], never, Chec
     return [view, yield* fresh] as const
   })
 
-/** The service itself and a thread id, which is removed after the law. */
+/** The service and a new thread id. The thread is deleted after the law. */
 export const plainThread: Effect.Effect<
   readonly [Checkpointer.Checkpointer["Service"], string],
   never,
@@ -67,7 +67,7 @@ export const plainThread: Effect.Effect<
 export const jsonView = (namespace: string): Effect.Effect<JsonView, never, Checkpointer.Checkpointer> =>
   Checkpointer.Checkpointer.use((checkpointer) => Effect.orDie(checkpointer.view({ state: Schema.Json, namespace })))
 
-/** A service of its own over the same store, as another process has it. */
+/** A view of another service over the same store, as another process has it. */
 export const anotherService = (namespace: string) =>
   Effect.gen(function*() {
     const service = yield* Effect.orDie(Checkpointer.make())
@@ -77,7 +77,7 @@ export const anotherService = (namespace: string) =>
 export const age = (duration: Duration.Input): Effect.Effect<void, never, Aging> =>
   Aging.use((aging) => aging.age(duration))
 
-/** For what waits between attempts: such waits are real, whatever clock the store goes by. */
+/** Uses the real clock, on which retries wait whatever clock the store uses. */
 export const onLiveClock = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.provideService(effect, Clock.Clock, Clock.Clock.defaultValue())
 
@@ -110,7 +110,7 @@ type Plain<A> = Omit<A, Changed> & {
   readonly createdAt: number
 }
 
-/** A checkpoint as plain data, for `deepStrictEqual`. Tags are a set, so their order does not count. */
+/** A checkpoint as plain data, for `deepStrictEqual`. The order of tags does not matter. */
 export const plain = <A extends Checkpoint.CheckpointInfo>(checkpoint: A): Plain<A> => ({
   ...checkpoint,
   parent: checkpoint.parent ?? null,
@@ -118,7 +118,7 @@ export const plain = <A extends Checkpoint.CheckpointInfo>(checkpoint: A): Plain
   createdAt: DateTime.toEpochMillis(checkpoint.createdAt)
 })
 
-/** As `plain`, without the time, which moves when things are aged. */
+/** As `plain` without the time, which changes when everything is made older. */
 export const timeless = <A extends Checkpoint.CheckpointInfo>(checkpoint: A): Omit<Plain<A>, "createdAt"> => {
   const { createdAt: _, ...rest } = plain(checkpoint)
   return rest
@@ -129,15 +129,15 @@ export const refOf = (
 ): Checkpoint.CheckpointRef => ({ threadId, namespace, version, checkpointId })
 
 /**
- * JSON as it reads back: -0 is 0. Copied by its structure, since `JSON.parse` is not always right about keys
- * (https://github.com/nodejs/node/issues/63785).
+ * JSON as it reads back, in which -0 is 0. It is copied by its structure, since `JSON.parse` does not always return the
+ * right keys (https://github.com/nodejs/node/issues/63785).
  */
 export const asRead = <A extends Schema.Json>(json: A): A => copy(json) as A
 
 const copy = (json: Schema.Json): Schema.Json => {
   if (Array.isArray(json)) return json.map(copy)
   if (typeof json === "object" && json !== null) {
-    // `fromEntries` defines own properties, also one of the name `__proto__`.
+    // `fromEntries` defines own properties, including `__proto__`.
     return Object.fromEntries(Object.entries(json as Schema.JsonObject).map(([key, value]) => [key, copy(value)]))
   }
   return json === 0 ? 0 : json
@@ -147,7 +147,7 @@ interface Lists {
   readonly listVersions: Checkpointer.View<never>["listVersions"]
 }
 
-/** Everything a thread's listing tells, newest first. */
+/** Everything that a listing of versions shows, newest first. */
 export const listing = (view: Lists, threadId: string) =>
   Effect.map(view.listVersions(threadId, { limit: 10_000 }), (infos) => infos.map(plain))
 
@@ -163,7 +163,7 @@ export const stateAt = <S>(view: Pick<Checkpointer.View<S>, "get">, threadId: st
     return Option.getOrThrow(found).state
   })
 
-/** The error of that tag that the effect fails with; anything else breaks the law. */
+/** The error with the tag that the effect fails with. Any other result breaks the law. */
 export const fails = <A, E extends { readonly _tag: string }, R, const Tag extends E["_tag"]>(
   effect: Effect.Effect<A, E, R>,
   tag: Tag
@@ -176,7 +176,7 @@ export const fails = <A, E extends { readonly _tag: string }, R, const Tag exten
     onSuccess: () => assert.fail(`expected ${tag}, but it succeeded`)
   })
 
-/** Refused, for that argument. */
+/** Checks that the effect is refused because of one argument, and returns the problem. */
 export const refuses = <A, E extends { readonly _tag: string; readonly field?: string; readonly problem?: unknown }, R>(
   effect: Effect.Effect<A, E, R>,
   field: string
@@ -191,7 +191,7 @@ export const refuses = <A, E extends { readonly _tag: string; readonly field?: s
     onSuccess: () => assert.fail(`expected ${field} to be refused, but it was accepted`)
   })
 
-/** The effect leaves the thread as it is. */
+/** Checks that the effect leaves a thread as it is. */
 export const writesNothing =
   (view: Lists, threadId: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.gen(function*() {

@@ -23,7 +23,7 @@ const listed = (view: Pick<JsonView, "threads">, filter?: Checkpointer.ThreadFil
 
 const activityOf = (thread: Checkpoint.ThreadInfo): number => DateTime.toEpochMillis(thread.head.createdAt)
 
-/** `__proto__` is only a key when it comes from the parser. */
+/** From the parser, since `__proto__` is not a key in a literal. */
 const proto: Schema.JsonObject = JSON.parse(`{ "__proto__": { "a": 1 } }`)
 
 const heads: ReadonlyArray<{ readonly threadId: string; readonly metadata: Schema.JsonObject }> = [
@@ -88,7 +88,7 @@ const filters: ReadonlyArray<{ readonly metadata: Schema.JsonObject; readonly fo
   { metadata: { toString: {} } as never as Schema.JsonObject, found: [] }
 ]
 
-/** Threads of all kinds, named by what they are. */
+/** A view with threads of all kinds, each named for its kind. */
 const kinds = Effect.gen(function*() {
   const [view] = yield* freshThread
   const pendingInterrupt = { interruptId: "i", request: null }
@@ -141,7 +141,7 @@ const kindFilters: ReadonlyArray<
 
 export const threads: Group = (it) => {
   describe("threads", patient, () => {
-    it.effect("threads are listed with the newest activity first", () =>
+    it.effect("threads are listed by their last save, newest first", () =>
       Effect.gen(function*() {
         const [view] = yield* freshThread
         for (const threadId of ["a", "b", "c", "d"]) {
@@ -160,7 +160,7 @@ export const threads: Group = (it) => {
         assert.deepStrictEqual(yield* order, ["a", "b", "d", "c"])
       }))
 
-    it.effect("a thread tells when it began and what its newest checkpoint is", () =>
+    it.effect("a listed thread shows when it was created and what its newest checkpoint is", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* putAll(view, threadId, [1, 2])
@@ -181,7 +181,7 @@ export const threads: Group = (it) => {
         assert.notProperty(thread!.head, "state")
       }))
 
-    it.effect("a metadata filter finds what contains it, and it is never SQL", () =>
+    it.effect("a filter by metadata finds the threads whose metadata contains it, and is never SQL", () =>
       Effect.gen(function*() {
         const [view] = yield* freshThread
         for (const { metadata, threadId } of heads) yield* view.append({ threadId, state: 1, metadata })
@@ -190,7 +190,7 @@ export const threads: Group = (it) => {
         }
       }))
 
-    it.effect("a filter is about the newest checkpoint only", () =>
+    it.effect("a filter of threads looks only at the newest checkpoint", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: 1, metadata: { step: 1 } })
@@ -200,14 +200,14 @@ export const threads: Group = (it) => {
       }))
 
     it.effect.each(kindFilters)(
-      "threads are found by what they wait for: %#",
+      "threads are filtered by whether they are interrupted or unfinished: $filter",
       ({ filter, found }) =>
         Effect.gen(function*() {
           assert.deepStrictEqual(yield* listed(yield* kinds, filter), found.toSorted())
         })
     )
 
-    it.effect("250 threads of few moments are listed exactly once each, in order", () =>
+    it.effect("250 threads saved at few moments are each listed exactly once, in order", () =>
       Effect.gen(function*() {
         const [view] = yield* freshThread
         const ids = range(0, 249).map((i) => `thread ${i}`)
@@ -233,7 +233,7 @@ export const threads: Group = (it) => {
         assert.deepStrictEqual(yield* listed(view), [])
       }))
 
-    it.effect("exactly a page of threads is listed once", () =>
+    it.effect("100 threads, which are exactly one page, are each listed exactly once", () =>
       Effect.gen(function*() {
         const [view] = yield* freshThread
         const ids = range(100, 199).map((i) => `thread ${i}`)
@@ -241,7 +241,7 @@ export const threads: Group = (it) => {
         assert.deepStrictEqual(yield* listed(view), ids)
       }))
 
-    it.effect("a view lists its own namespace; the service lists the one that is given, or all", () =>
+    it.effect("a view lists the threads of its namespace, and the service those of the given one or of all", () =>
       Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
         const [a, b] = [yield* jsonView(yield* fresh), yield* jsonView(yield* fresh)]
@@ -263,7 +263,7 @@ export const threads: Group = (it) => {
         for (const namespace of all) assert.include(everything, namespace)
       }))
 
-    it.effect("a filter that is not a JSON object is refused", () =>
+    it.effect("a filter by metadata that is not a JSON object is refused", () =>
       Effect.gen(function*() {
         const [view] = yield* freshThread
         for (const metadata of [[], "a", 1, null, { a: undefined }, { a: Number.NaN }, { a: 1n }]) {

@@ -32,7 +32,7 @@ import {
 
 const uuidV7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 
-/** Ids that a careless store takes for one another, or for something else. */
+/** Ids that a careless store confuses with each other or with something else. */
 const likeOneAnother: ReadonlyArray<string> = [
   "a",
   "A",
@@ -64,7 +64,7 @@ const likeOneAnother: ReadonlyArray<string> = [
 
 const versions: Group = (it) => {
   describe("versions", patient, () => {
-    it.effect("versions are 1, 2, 3 ... in the order of writing", () =>
+    it.effect("versions are numbered 1, 2, 3 ... in the order of saving", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, range(1, 60))
@@ -75,7 +75,7 @@ const versions: Group = (it) => {
         }
       }))
 
-    it.effect("what put returns is what get reads", () =>
+    it.effect("append returns what get reads", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: 0 })
@@ -101,7 +101,7 @@ const versions: Group = (it) => {
         })
       }))
 
-    it.effect("what is not given is empty", () =>
+    it.effect("the parts of a checkpoint that are not given are empty", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: 0 })
@@ -113,7 +113,7 @@ const versions: Group = (it) => {
         assert.isNull(read.parent)
       }))
 
-    it.effect("nothing of a version carries over to the next one", () =>
+    it.effect("next nodes, interrupts, metadata and tags of a version do not carry over to the next one", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const first = yield* view.append({
@@ -132,7 +132,7 @@ const versions: Group = (it) => {
         assert.deepStrictEqual(read.pendingInterrupts, [])
       }))
 
-    it.effect("createdAt never goes back", () =>
+    it.effect("createdAt never decreases from one version to the next", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* putAll(view, threadId, range(1, 5))
@@ -145,7 +145,7 @@ const versions: Group = (it) => {
         assert.isAtLeast(times[9]! - times[10]!, 1000)
       }))
 
-    it.effect("a checkpoint's id is a UUIDv7 of its own unless it is given", () =>
+    it.effect("the id of a checkpoint is a new UUIDv7 unless one is given", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, range(1, 20))
@@ -156,7 +156,7 @@ const versions: Group = (it) => {
         assert.strictEqual(Option.getOrThrow(yield* view.get(threadId)).checkpointId, "mine")
       }))
 
-    it.effect("each version's parent is the one before, and the first has none", () =>
+    it.effect("the parent of each version is the one before, and the first has none", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, range(1, 5))
@@ -172,7 +172,7 @@ const versions: Group = (it) => {
 
 const names: Group = (it) => {
   describe("names", patient, () => {
-    it.effect("two namespaces with one thread id never meet", () =>
+    it.effect("threads with one id in two namespaces are independent", () =>
       Effect.gen(function*() {
         const a = yield* jsonView(yield* fresh)
         const b = yield* jsonView(yield* fresh)
@@ -193,7 +193,7 @@ const names: Group = (it) => {
         assert.strictEqual(yield* stateAt(b, threadId, 1), "b1")
       }))
 
-    it.effect("the service itself is the view of the namespace \"\"", () =>
+    it.effect("the service is the view of the namespace \"\"", () =>
       Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
         const view = yield* jsonView("")
@@ -204,7 +204,7 @@ const names: Group = (it) => {
         assert.strictEqual(yield* stateAt(checkpointer, threadId, 2), 2)
       }))
 
-    it.effect("thread ids that are like one another never meet, and come back as they are", () =>
+    it.effect("thread ids that resemble each other name different threads, and read back unchanged", () =>
       Effect.gen(function*() {
         const [view] = yield* freshThread
         yield* Effect.forEach(likeOneAnother, (threadId) => view.append({ threadId, state: threadId }))
@@ -216,7 +216,7 @@ const names: Group = (it) => {
         }
       }))
 
-    it.effect("namespaces, checkpoint ids and tags that are like one another never meet", () =>
+    it.effect("namespaces, checkpoint ids and tags that resemble each other are different", () =>
       Effect.gen(function*() {
         const prefix = yield* fresh
         for (const name of likeOneAnother) {
@@ -235,7 +235,7 @@ const names: Group = (it) => {
         }
       }))
 
-    it.effect("a namespace and a thread id are not one name", () =>
+    it.effect("a namespace and a thread id are not joined into one name", () =>
       Effect.gen(function*() {
         const name = yield* fresh
         const split = [["a:", "b"], ["a", ":b"], ["a:b", "c"], ["a", "b:c"], ["a/b", "c"], ["a", "b/c"]] as const
@@ -268,7 +268,7 @@ const conflicts: Group = (it) => {
         assert.deepStrictEqual({ expected: error.expected, actual: error.actual }, versions)
       })
 
-    it.effect("a put whose parent is not the head conflicts and writes nothing", () =>
+    it.effect("a put whose parent is not the newest version conflicts and writes nothing", () =>
       Effect.gen(function*() {
         const { saved, threadId, view } = yield* three
         yield* conflict(view, threadId, { parent: saved[0]!, state: 4 }, { expected: 1, actual: 3 })
@@ -277,7 +277,7 @@ const conflicts: Group = (it) => {
         assert.strictEqual(next.version, 4)
       }))
 
-    it.effect("a put whose parent has the head's number but another id conflicts and writes nothing", () =>
+    it.effect("a put whose parent has the newest version's number but another id conflicts and writes nothing", () =>
       Effect.gen(function*() {
         const { saved, threadId, view } = yield* three
         const forged = { ...refOf(saved[2]!), checkpointId: saved[1]!.checkpointId }
@@ -319,7 +319,7 @@ const conflicts: Group = (it) => {
         )
       }))
 
-    it.effect("a create of a thread that was deleted is its version 1 again", () =>
+    it.effect("a create after deleteThread is version 1 again", () =>
       Effect.gen(function*() {
         const { threadId, view } = yield* three
         yield* view.deleteThread(threadId)
@@ -327,7 +327,7 @@ const conflicts: Group = (it) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
       }))
 
-    it.effect("a put that takes a missing thread for existing conflicts and writes nothing", () =>
+    it.effect("a put after a version of a thread that does not exist conflicts and writes nothing", () =>
       Effect.gen(function*() {
         const { saved, view } = yield* three
         const threadId = yield* fresh
@@ -338,14 +338,14 @@ const conflicts: Group = (it) => {
         assert.strictEqual((yield* view.create({ threadId, state: 1 })).version, 1)
       }))
 
-    it.effect("a parent read before its thread was deleted conflicts", () =>
+    it.effect("a put whose parent's thread was deleted conflicts", () =>
       Effect.gen(function*() {
         const { saved, threadId, view } = yield* three
         yield* view.deleteThread(threadId)
         yield* conflict(view, threadId, { parent: saved[2]!, state: 4 }, { expected: 3, actual: 0 })
       }))
 
-    it.effect("a parent read before its thread was deleted and begun anew conflicts, though the number is the same", () =>
+    it.effect("a put whose parent's thread was deleted and created again conflicts, though the number is the same", () =>
       Effect.gen(function*() {
         const { saved, threadId, view } = yield* three
         yield* view.deleteThread(threadId)
@@ -353,7 +353,7 @@ const conflicts: Group = (it) => {
         yield* conflict(view, threadId, { parent: saved[2]!, state: 4 }, { expected: 3, actual: 3 })
       }))
 
-    it.effect("a listed checkpoint is as good a parent as one that was read", () =>
+    it.effect("a put takes a listed checkpoint as its parent, and conflicts once that is not the newest one", () =>
       Effect.gen(function*() {
         const { threadId, view } = yield* three
         const [head] = yield* view.listVersions(threadId)
@@ -361,10 +361,10 @@ const conflicts: Group = (it) => {
         yield* conflict(view, threadId, { parent: head!, state: 5 }, { expected: 3, actual: 4 })
       }))
 
-    it.effect("a put follows the newest version however that was read, and conflicts once it is the newest no more", () =>
+    it.effect("a put follows the newest version however it was read, and conflicts once that is not the newest one", () =>
       Effect.gen(function*() {
         const { threadId, view } = yield* three
-        // One of these knows what it has written, the other only what it has read.
+        // The first caches what it saved, the second only what it read.
         for (const reader of [view, yield* anotherService(view.namespace)]) {
           const first = <A, E, R>(stream: Stream.Stream<A, E, R>) =>
             Effect.map(Stream.runHead(stream), Option.getOrThrow)
@@ -391,7 +391,7 @@ const conflicts: Group = (it) => {
         }
       }))
 
-    it.effect("a parent of another namespace is refused", () =>
+    it.effect("a put refuses a parent of another namespace", () =>
       Effect.gen(function*() {
         const { saved, threadId, view } = yield* three
         const other = yield* jsonView(yield* fresh)
@@ -413,7 +413,7 @@ const exactlyOnce: Group = (it) => {
       pendingInterrupts: [{ interruptId: "i", request: { amount: 0 } }]
     }
 
-    it.effect("putting the same content under its id again returns the version that is there and writes nothing", () =>
+    it.effect("an append that is repeated under its id returns the checkpoint that exists, and writes nothing", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const first = yield* view.append({ threadId, ...content })
@@ -421,7 +421,7 @@ const exactlyOnce: Group = (it) => {
         assert.deepStrictEqual(plain(again), plain(first))
       }))
 
-    it.effect("content is the same whatever the order of its keys and the sign of its zeros", () =>
+    it.effect("an append is a repetition whatever the order of its keys and the sign of its zeros", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, ...content })
@@ -435,7 +435,7 @@ const exactlyOnce: Group = (it) => {
         assert.strictEqual(again.version, 1)
       }))
 
-    it.effect("it does so too when the head has moved on, with a stale parent, and when tags were set", () =>
+    it.effect("a put that is repeated returns its checkpoint though its parent is stale, newer versions exist and tags were set", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const root = yield* view.append({ threadId, state: 0 })
@@ -485,7 +485,7 @@ const exactlyOnce: Group = (it) => {
       ]
 
     it.effect.each(others)(
-      "the same id for other content is CheckpointIdTaken, and nothing is written: $name",
+      "other content under an id that exists is CheckpointIdTaken, and nothing is written: $name",
       ({ other }) =>
         Effect.gen(function*() {
           const [view, threadId] = yield* freshThread
@@ -505,7 +505,7 @@ const exactlyOnce: Group = (it) => {
         })
     )
 
-    it.effect("restore and fork are exactly once too", () =>
+    it.effect("a restore or fork that is repeated under its id returns the checkpoint that exists", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, [1, 2])
@@ -521,7 +521,7 @@ const exactlyOnce: Group = (it) => {
         assert.deepStrictEqual(yield* versionsOf(view, target.threadId), [1])
       }))
 
-    it.effect("the same id in another thread or namespace, or after its thread was deleted, is another checkpoint", () =>
+    it.effect("a checkpoint id can be used again in another thread or namespace, or once its thread was deleted", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, ...content })
@@ -535,7 +535,7 @@ const exactlyOnce: Group = (it) => {
         assert.strictEqual(yield* stateAt(view, threadId, 1), 4)
       }))
 
-    it.effect("32 concurrent puts of one id save it once, and all get it", () =>
+    it.effect("32 concurrent appends of one id save one checkpoint, which all of them return", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: 0 })
@@ -549,7 +549,7 @@ const exactlyOnce: Group = (it) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [2, 1])
       }))
 
-    it.effect("of 32 concurrent puts of one id with different contents one is saved, and the others are told", () =>
+    it.effect("of 32 concurrent appends of one id with different contents one is saved, and the others are CheckpointIdTaken", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const results = yield* Effect.forEach(
@@ -572,7 +572,7 @@ const increment = (state: Schema.Json): Schema.Json => (state as number) + 1
 
 const updates: Group = (it) => {
   describe("update", patient, () => {
-    it.effect("an update saves what the function makes of the newest state, upon it", () =>
+    it.effect("an update saves what its function makes of the newest state as the next version", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const saved = yield* putAll(view, threadId, [1, 2, 10])
@@ -598,7 +598,7 @@ const updates: Group = (it) => {
         assert.strictEqual(yield* stateAt(view, threadId, 33), 32)
       }))
 
-    it.effect("updates of two services over one store all count", () =>
+    it.effect("concurrent updates by two services over one store all count", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const second = yield* anotherService(view.namespace)
@@ -609,7 +609,7 @@ const updates: Group = (it) => {
         assert.strictEqual(yield* stateAt(view, threadId, 33), 32)
       }).pipe(onLiveClock))
 
-    it.effect("an update keeps next nodes, metadata and the pending interrupt, and copies no tags", () =>
+    it.effect("an update keeps next nodes, metadata and pending interrupts, and copies no tags", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const parts = {
@@ -645,7 +645,7 @@ const updates: Group = (it) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
       }))
 
-    it.effect("an error of the function comes out as it is, at once, even if it is itself a VersionConflict", () =>
+    it.effect("an update fails with the error of its function, unchanged and without a retry, even if it is a VersionConflict", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: 0 })
@@ -670,7 +670,7 @@ const updates: Group = (it) => {
         }
       }))
 
-    it.effect("a defect of the function comes out as it is, and writes nothing", () =>
+    it.effect("an update dies with the defect of its function, and writes nothing", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: 0 })
@@ -687,7 +687,7 @@ const updates: Group = (it) => {
         yield* view.update(threadId, increment)
       }))
 
-    it.effect("an effectful update is tried again upon the new head when the head moved meanwhile", () =>
+    it.effect("updateEffect runs again on the newest state if another version was saved meanwhile", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: "a" })
@@ -704,7 +704,7 @@ const updates: Group = (it) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [4, 3, 2, 1])
       }).pipe(onLiveClock))
 
-    it.effect("an effectful update whose thread goes meanwhile is CheckpointNotFound", () =>
+    it.effect("updateEffect is CheckpointNotFound if its thread is deleted meanwhile", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: 1 })
@@ -714,7 +714,7 @@ const updates: Group = (it) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [])
       }).pipe(onLiveClock))
 
-    it.effect("8 concurrent effectful updates of a counter all count", () =>
+    it.effect("8 concurrent runs of updateEffect on a counter all count", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: 0 })
@@ -726,7 +726,7 @@ const updates: Group = (it) => {
         assert.strictEqual(yield* stateAt(view, threadId, 9), 8)
       }).pipe(onLiveClock))
 
-    it.effect("an update's time is not before its parent's", () =>
+    it.effect("an update is saved at its own time, not at that of its parent", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: 0 })
