@@ -19,12 +19,12 @@ export const make =
       Effect.flatMap(inTransaction, (inTransaction) => {
         if (inTransaction) return Effect.fail(error)
         let isFirst = true
-        const again = Effect.suspend(() => {
+        const repeated = Effect.suspend(() => {
           if (!isFirst) return operation
           isFirst = false
           return Effect.fail(error)
         })
-        return inDoubt((attempt) => Effect.retry(attempt(again), { schedule, while: mayRepeat }))
+        return inDoubt((attempt) => Effect.retry(attempt(repeated), { schedule, while: mayRepeat }))
       }))
   }
 

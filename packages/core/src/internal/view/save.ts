@@ -16,7 +16,7 @@ import {
 import type * as HeadCache from "../headCache.ts"
 import * as Metrics from "../metrics.ts"
 import * as Content from "./content.ts"
-import { type Reader, remember } from "./read.ts"
+import { headOf, type Reader, remember } from "./read.ts"
 import { type Attempt, inDoubt, type Retry } from "./retry.ts"
 import * as Snapshot from "./snapshot.ts"
 
@@ -114,7 +114,7 @@ export const make = (
       Effect.mapError((error) => new StoreError({ ...error, outcome: "Unknown" }))
     )
     return raw !== undefined && Content.isSame(content, raw)
-      ? { info: remember(headCache, raw, raw.info), head: headCache.of(raw.info) }
+      ? { info: remember(headCache, raw, raw.info), head: headOf(raw) }
       : yield* new CheckpointIdTaken({ threadId, namespace, checkpointId })
   })
 
