@@ -330,26 +330,30 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
     }
   )
 
-  it.effect("of processes that put upon what they have read each success saw its parent, and they are one chain", () =>
-    Effect.gen(function*() {
-      const server = yield* PostgresServer.PostgresServer
-      const url = yield* server.createDatabase()
-      const proxy = yield* TcpProxy.fromUrl(url)
-      const cuts = Random.nextIntBetween(20, 200).pipe(
-        Effect.flatMap((millis) => Effect.sleep(millis)),
-        Effect.andThen(proxy.cut("Reset")),
-        Effect.forever,
-        Random.withSeed("processes")
-      )
-      const attempts = yield* writeInProcesses(proxy.url, { clocks: [0, 0, 0, 0], threads: 3, rounds: 200 }, cuts)
-      yield* Effect.gen(function*() {
-        const checkpointer = yield* Checkpointer.Checkpointer
-        const stored = yield* History.read(checkpointer, threadIds(3))
-        assert.deepStrictEqual(History.violations(attempts, stored), [])
-        assert.isBelow(stored.length, attempts.length, "some have met")
-        assert.isAbove(attempts.filter(({ outcome }) => outcome === "Unknown").length, 0, "some replies were lost")
-      }).pipe(Effect.provide(pgLayer(undefined, { url })))
-    }))
+  it.effect(
+    "of processes that put upon what they have read each success saw its parent, and they are one chain",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* PostgresServer.PostgresServer
+        const url = yield* server.createDatabase()
+        const proxy = yield* TcpProxy.fromUrl(url)
+        const cuts = Random.nextIntBetween(20, 200).pipe(
+          Effect.flatMap((millis) => Effect.sleep(millis)),
+          Effect.andThen(proxy.cut("Reset")),
+          Effect.forever,
+          Random.withSeed("processes")
+        )
+        const attempts = yield* writeInProcesses(proxy.url, { clocks: [0, 0, 0, 0], threads: 3, rounds: 200 }, cuts)
+        yield* Effect.gen(function*() {
+          const checkpointer = yield* Checkpointer.Checkpointer
+          const stored = yield* History.read(checkpointer, threadIds(3))
+          assert.deepStrictEqual(History.violations(attempts, stored), [])
+          assert.isBelow(stored.length, attempts.length, "some have met")
+          assert.isAbove(attempts.filter(({ outcome }) => outcome === "Unknown").length, 0, "some replies were lost")
+        }).pipe(Effect.provide(pgLayer(undefined, { url })))
+      }),
+    { timeout: 120_000 }
+  )
 
   it.effect("clocks of processes that are hours apart change neither the order of versions nor their times", () =>
     Effect.gen(function*() {

@@ -102,17 +102,19 @@ export const impatient: Schedule.Schedule<unknown, CheckpointError.StoreError> =
   Schedule.setInputType<CheckpointError.StoreError>()
 )
 
+type Refused = CheckpointError.StoreError | CheckpointError.VersionConflict | CheckpointError.ThreadExists
+
 /** What a put came to. */
 export const outcomeOf = <E, R>(
   put: Effect.Effect<{ readonly version: number }, E, R>
-): Effect.Effect<Attempt["outcome"], Exclude<E, CheckpointError.StoreError | CheckpointError.VersionConflict>, R> =>
+): Effect.Effect<Attempt["outcome"], Exclude<E, Refused>, R> =>
   put.pipe(
     Effect.map(({ version }): Attempt["outcome"] => version),
     Effect.catch((error) =>
       error instanceof CheckpointError.StoreError
         ? Effect.succeed(error.outcome)
-        : error instanceof CheckpointError.VersionConflict
+        : error instanceof CheckpointError.VersionConflict || error instanceof CheckpointError.ThreadExists
         ? Effect.succeed("NotApplied" as const)
-        : Effect.fail(error as Exclude<E, CheckpointError.StoreError | CheckpointError.VersionConflict>)
+        : Effect.fail(error as Exclude<E, Refused>)
     )
   )
