@@ -102,7 +102,8 @@ layer(Database.layer, { excludeTestServices: true })("the time that a statement 
         assert.strictEqual((yield* checkpointer.append({ threadId: "t", state: 4 })).version, 2)
         const left = yield* sql`
           SELECT state, query FROM pg_stat_activity
-           WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'`
+           WHERE datname = current_database() AND backend_type = 'client backend'
+             AND pid <> pg_backend_pid() AND state <> 'idle'`
         assert.deepStrictEqual(left, [])
       }).pipe(Effect.provide(pgLayer({ ...never, schema: `nested ${operation}` }))))
   }
