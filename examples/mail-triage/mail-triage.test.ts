@@ -219,11 +219,11 @@ const demo = (...args: ReadonlyArray<string>) =>
   }))
 
 layer(NodeServices.layer, { excludeTestServices: true })("the demo", (it) => {
-  it.effect("the graph of the demo is the one that the README shows", () =>
+  it.effect("the graph of the demo is the one that docs/state-graph.md shows", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
-      const readme = yield* fs.readFileString(fileURLToPath(new URL("../../README.md", import.meta.url)))
-      const [, picture] = readme.match(/^```mermaid\n(.*?)\n```$/ms) ?? []
+      const page = yield* fs.readFileString(fileURLToPath(new URL("../../docs/state-graph.md", import.meta.url)))
+      const [, picture] = page.match(/^```mermaid\n(.*?)\n```$/ms) ?? []
       assert.strictEqual(picture, StateGraph.toMermaid(Triage.triage))
     }))
 

@@ -29,7 +29,7 @@ const asked = <S, N extends string>(result: StateGraph.RunResult<S, N>): StateGr
   return result._tag === "Interrupted" ? result.interrupt : assert.fail()
 }
 
-/** Questions, and who may answer them. */
+/** Questions, their answers, and pauses. */
 export const asking: Group = (it) => {
   describe("an interrupt", patient, () => {
     it.effect("an interrupt is saved before the run returns, and another process can answer it", () =>
@@ -56,11 +56,11 @@ export const asking: Group = (it) => {
         const ended = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" }))
         assert.strictEqual(ended._tag, "Completed")
         assert.deepStrictEqual(ended.state, ["a", "ask", "b"])
-        // The node that asks is run again from its beginning, and nothing else is.
+        // Only the node that asked runs again, from its beginning.
         assert.deepStrictEqual(ran, ["a", "ask", "ask", "b"])
       }))
 
-    it.effect("an interrupt encodes its request and its response by their schemas", () =>
+    it.effect("an interrupt encodes its request and its response with their schemas", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const after = DateTime.makeUnsafe("2026-01-01T00:00:00Z")
@@ -89,7 +89,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ended.state, ["2026-01-02T00:00:00.000Z"])
       }))
 
-    it.effect("an interrupt whose request does not encode fails the run, and the node cannot catch that", () =>
+    it.effect("an interrupt whose request does not match its schema fails the run, and the node cannot catch it", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -102,7 +102,7 @@ export const asking: Group = (it) => {
         )
       }))
 
-    it.effect("an interrupt ends its node, whatever the node catches, races or protects", () =>
+    it.effect("an interrupt ends its node, even if the node catches, races, retries or is uninterruptible", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -132,7 +132,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["released", "ensured", "ensured"])
       }))
 
-    it.effect("an interrupt is answered exactly once, however many processes try at the same time", () =>
+    it.effect("an interrupt takes exactly one of the answers that many processes give at the same time", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran } = here
@@ -193,7 +193,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual((yield* elsewhere(StateGraph.resume(graph, { threadId }))).state, ["yes"])
       }))
 
-    it.effect("an answer to another interrupt than the node raises now fails the run, caught or not", () =>
+    it.effect("an answer to an interrupt that the node no longer asks fails the run, and cannot be caught", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
@@ -235,7 +235,7 @@ export const asking: Group = (it) => {
         }
       }))
 
-    it.effect("interrupts of one node are raised one after the other, and again at each visit of the node", () =>
+    it.effect("interrupts of one node are raised one at a time, and again at each visit of the node", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -272,7 +272,7 @@ export const asking: Group = (it) => {
         assert.strictEqual(new Set(questions.map(({ interruptId }) => interruptId)).size, 6)
       }))
 
-    it.effect("interrupts of parallel nodes are raised one after the other, and finished nodes do not run again", () =>
+    it.effect("interrupts of parallel nodes are raised one at a time, and nodes that returned do not run again", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -293,7 +293,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["d"])
       }))
 
-    it.effect("an interrupt does not take an answer with the id of another interrupt", () =>
+    it.effect("an interrupt refuses an answer with the id of another interrupt", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -322,7 +322,7 @@ export const asking: Group = (it) => {
         yield* writesNothing(graph, threadId)(finished)
       }))
 
-    it.effect("an interrupt, earlier answers and finished siblings survive an edit of the state", () =>
+    it.effect("an edit of the state keeps the pending interrupt, earlier answers and results of parallel nodes", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -344,7 +344,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "a"])
       }))
 
-    it.effect("an edit at the same time as an answer loses neither of them", () =>
+    it.effect("an answer and an edit at the same time are both saved", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -379,7 +379,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ended.state, ["a", "edited", "ask", "b"])
       }))
 
-    it.effect("an interrupt is left unanswered by a resume with other nodes, and nothing of its step is kept", () =>
+    it.effect("resume with other nodes drops the pending interrupt and the results of its step", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -393,7 +393,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "ask", "b"])
       }))
 
-    it.effect("an open interrupt pins its version, an answered one does not, and its writes are pruned with it", () =>
+    it.effect("a prune keeps a version with a pending interrupt, and removes an answered one with its writes", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
@@ -401,7 +401,7 @@ export const asking: Group = (it) => {
         const view = yield* StateGraph.view(graph)
         const checkpointer = yield* Checkpointer.Checkpointer
         const question = (yield* StateGraph.run(graph, { threadId, input: [] })).checkpoint
-        // Left behind as it is by a branch.
+        // A branch leaves the version with its pending interrupt.
         yield* StateGraph.resume(graph, { threadId, version: 1, next: [] })
         yield* checkpointer.prune({ namespace, maxVersions: 1 })
         assert.isTrue(Option.isSome(yield* view.get(threadId, { version: question.version })))
@@ -418,7 +418,7 @@ export const asking: Group = (it) => {
         yield* fails(view.pendingWrites(claim), "CheckpointNotFound")
       }))
 
-    it.effect("StateGraph.interrupts lists what the threads of the graph wait for, and nothing else", () =>
+    it.effect("StateGraph.interrupts lists the pending interrupts of the threads of the graph, and no others", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -448,7 +448,7 @@ export const asking: Group = (it) => {
   })
 
   describe("a pause", patient, () => {
-    it.effect("a pause before or after a node lasts until the answer is continue, at each visit of the node", () =>
+    it.effect("a pause before or after a node ends with the response continue, at each visit of the node", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -482,7 +482,7 @@ export const asking: Group = (it) => {
         }
       }))
 
-    it.effect("a run pauses once between two steps, and an interrupt of the next node follows the pause", () =>
+    it.effect("a run pauses once between two steps, before an interrupt of the next node", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -513,7 +513,7 @@ export const asking: Group = (it) => {
         )
       }))
 
-    it.effect("a pause after a step that stops the run keeps the branches", () =>
+    it.effect("a pause after the last step of a stopped run keeps the branches", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { says, threadId } = here

@@ -6,7 +6,7 @@ import { patient } from "../laws/suite.ts"
 import { askTwice, fanOut } from "./graphs.ts"
 import { Ask, fails, type Group, historyOf, setting, stepsOf, words, writesNothing } from "./suite.ts"
 
-/** Going back to an earlier version, and on from there otherwise. */
+/** Time travel: branches from an earlier version. */
 export const branching: Group = (it) => {
   describe("a branch", patient, () => {
     const graphOf = ({ namespace, says }: Effect.Success<typeof setting>) =>
@@ -25,7 +25,7 @@ export const branching: Group = (it) => {
         edges: { a: ["ask"], ask: (state) => state.at(-1) === "y" ? ["yes"] : ["no"], yes: [], no: [] }
       })
 
-    it.effect("a branch can give another answer, and the other versions stay as they are", () =>
+    it.effect("a branch can give another answer, and the other versions do not change", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -56,7 +56,7 @@ export const branching: Group = (it) => {
         assert.deepStrictEqual(here.ran, ["a", "yes", "no", "no"])
       }))
 
-    it.effect("a branch leaves open the interrupt of another branch", () =>
+    it.effect("an answer in one branch leaves the interrupt of another branch pending", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -76,7 +76,7 @@ export const branching: Group = (it) => {
         assert.deepStrictEqual(ended.state, ["a", "y", "yes"])
       }))
 
-    it.effect("a branch can continue with another state or with other nodes", () =>
+    it.effect("a branch can continue with an update or with other nodes", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -88,7 +88,7 @@ export const branching: Group = (it) => {
         assert.deepStrictEqual([waits._tag, waits.state], ["Interrupted", ["a", "seen"]])
       }))
 
-    it.effect("a branch is not made if its resume is refused", () =>
+    it.effect("a branch is not saved if resume refuses its options", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -105,7 +105,7 @@ export const branching: Group = (it) => {
         yield* nothing(fails(nowhere, "InvalidInput"))
       }))
 
-    it.effect("a branch from the middle of a step has the results and answers up to there", () =>
+    it.effect("a branch from the middle of a step has the results and answers of that version", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -120,7 +120,7 @@ export const branching: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "a"])
       }))
 
-    it.effect("a branch from the last version of a run has ended too", () =>
+    it.effect("a branch from the last version of a run is completed", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -133,7 +133,7 @@ export const branching: Group = (it) => {
         assert.strictEqual((yield* StateGraph.resume(graph, { threadId }))._tag, "Completed")
       }))
 
-    it.effect("a fork of a thread that waits is answered independently of it", () =>
+    it.effect("a fork of a thread that waits for an answer is answered independently", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here

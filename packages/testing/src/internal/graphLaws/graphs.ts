@@ -2,7 +2,7 @@ import { StateGraph } from "@effect-checkpoint/core"
 import * as Effect from "effect/Effect"
 import { Ask, type setting, words } from "./suite.ts"
 
-/** The graphs that several laws run. Their states are lists of words, and their nodes may ask `Ask`. */
+/** Graphs that several laws run. Their states are lists of words, and their nodes can ask `Ask`. */
 
 interface Names {
   /** `"law"` by default. */
@@ -19,7 +19,7 @@ interface Nodes {
 
 const namesOf = <N extends Nodes>(nodes: N): ReadonlyArray<keyof N & string> => Object.keys(nodes)
 
-/** An edge for each node, to those that follow it. */
+/** The edges of nodes, from the indices of their next nodes. */
 const edgesOf = <N extends Nodes>(nodes: N, next: (index: number) => ReadonlyArray<keyof N & string>) => {
   const edges: { [K in keyof N]?: ReadonlyArray<keyof N & string> } = {}
   namesOf(nodes).forEach((name, index) => edges[name] = next(index))
@@ -57,7 +57,7 @@ export const fanOut = <const N extends Nodes>(
   })
 }
 
-/** A graph of two nodes that run in turns until the state has so many words. */
+/** A graph of two nodes that take turns until the state has `length` words. */
 export const takingTurns = ({ namespace, says }: Effect.Success<typeof setting>, length: number) =>
   StateGraph.make({
     ...words,
@@ -69,7 +69,7 @@ export const takingTurns = ({ namespace, says }: Effect.Success<typeof setting>,
     edges: { a: ["b"], b: (state) => state.length < length ? ["a"] : [] }
   })
 
-/** A graph that asks one question, between two nodes that do not. */
+/** A graph that asks one question between two nodes. */
 export const approval = (here: Effect.Success<typeof setting>) =>
   chain(here, { a: here.says("a"), ask: here.says("ask", StateGraph.interrupt(Ask, "well?")), b: here.says("b") })
 

@@ -22,15 +22,15 @@ import {
 
 const join = (state: ReadonlyArray<string>): string => `(${state.join(" ")})`
 
-/** Graphs as nodes of others. */
+/** Graphs as nodes of other graphs. */
 export const nesting: Group = (it) => {
-  describe("a graph within a graph", patient, () => {
-    /** An inner graph of two nodes, of which the second does something first. */
+  describe("a nested graph", patient, () => {
+    /** An inner graph of three nodes, of which the second runs `before` first. */
     const innerOf = <E, R>({ says }: Effect.Success<typeof setting>, before: Effect.Effect<unknown, E, R>) =>
       StateGraph.make({
         ...words,
         name: "inner",
-        begin: (input: ReadonlyArray<string>, saved) => saved === undefined ? input : ["not again"],
+        begin: (input: ReadonlyArray<string>, saved) => saved === undefined ? input : ["saved"],
         start: "x",
         nodes: { x: says("x"), y: says("y", before), z: says("z") },
         edges: { x: ["y"], y: ["z"], z: [] }
@@ -63,7 +63,7 @@ export const nesting: Group = (it) => {
         (checkpointer) => Effect.orDie(checkpointer.view({ state: Schema.Array(Schema.String), namespace }))
       )
 
-    it.effect("a nested graph has its own namespace in the thread, and begins again at each visit of its node", () =>
+    it.effect("a nested graph has its own namespace in the thread, and runs from its start at each visit", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, ran, threadId } = here
@@ -88,7 +88,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual((yield* historyOf(outer, threadId)).length, 7)
       }))
 
-    it.effect("a nested graph continues where it failed, and does not run again if the outer step was not saved", () =>
+    it.effect("a nested graph continues at its step that failed, and is not repeated if the outer save failed", () =>
       Effect.gen(function*() {
         for (const durability of ["step", "exit"] as const) {
           const here = yield* setting
@@ -109,7 +109,7 @@ export const nesting: Group = (it) => {
         }
       }))
 
-    it.effect("a nested graph runs with the settings of the outer graph, except those it sets itself", () =>
+    it.effect("a nested graph runs with the settings of the outer call, except those of subgraph", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
@@ -132,14 +132,14 @@ export const nesting: Group = (it) => {
         const view = yield* within(`${namespace}/as`)
         const [inside] = yield* view.listVersions(threadId)
         assert.strictEqual(inside?.metadata["tenant"], 1)
-        // Pauses are the outer one's.
+        // The outer graph pauses, and the nested one does not.
         const paused = yield* StateGraph.run(outer, { ...options, input: [], interruptBefore: ["otherwise"] })
         assert.strictEqual(paused._tag === "Interrupted" ? paused.interrupt.node : paused._tag, "otherwise")
         const went = yield* StateGraph.resume(outer, { ...options, response: "continue", interruptAfter: ["as"] })
         assert.deepStrictEqual(went.state, ["(x y)", "(x z)"])
       }))
 
-    it.effect("an interrupt of a nested graph is raised by the outer graph, and answered exactly once", () =>
+    it.effect("an interrupt of a nested graph is raised by the outer graph, and takes exactly one answer", () =>
       Effect.gen(function*() {
         for (const durability of ["step", "exit"] as const) {
           const here = yield* setting
@@ -171,11 +171,11 @@ export const nesting: Group = (it) => {
         }
       }))
 
-    it.effect("a nested graph that was answered completes, wherever the process dies", () =>
+    it.effect("a nested graph whose interrupt was answered completes, even if the process dies at any save", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const outer = outerOf(here, innerOf(here, StateGraph.interrupt(Ask, "inside?")))
-        // Puts of an answered run: the answer outside, inside, y, z, the step outside, b and so on.
+        // The puts after an answer: the outer answer, the inner answer, y, z, the outer step, b and so on.
         for (let broken = 2; broken <= 8; broken++) {
           const threadId = `law ${broken}`
           yield* StateGraph.run(outer, { threadId, input: ["1", "2", "3"] })
@@ -191,7 +191,7 @@ export const nesting: Group = (it) => {
         }
       }))
 
-    it.effect("a graph nested two levels deep can fail, ask, and be branched", () =>
+    it.effect("a graph nested two levels deep can fail, ask and be branched", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const once = failing("deep")
@@ -218,12 +218,12 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(ran, ["o", "m", "go"])
         assert.strictEqual((yield* stepsOf(yield* within(`${namespace}/middle/deep%2Fest`), threadId)).length, 8)
 
-        // A branch from the second question goes back to it, two graphs within.
+        // A branch from the second question returns to it in both nested graphs.
         const branch = yield* elsewhere(
           StateGraph.resume(outer, { threadId, version: second.checkpoint.version, response: "3" })
         )
         assert.deepStrictEqual(branch.state, ["o", "(o m (o m go 1 3))"])
-        // And from the first one as well, from where the second is asked again.
+        // A branch from the first question asks the second one again.
         const asksAgain = yield* StateGraph.resume(outer, {
           threadId,
           version: first.checkpoint.version,
@@ -235,7 +235,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(ran, ["o", "m", "go"])
       }))
 
-    it.effect("a nested graph that has asked begins again in a branch from before it", () =>
+    it.effect("a nested graph runs from its start in a branch from a version before it", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -249,7 +249,7 @@ export const nesting: Group = (it) => {
         assert.strictEqual((yield* StateGraph.resume(outer, { threadId, response: "again" }))._tag, "Completed")
       }))
 
-    it.effect("interrupts of a nested graph and of its node are answered apart", () =>
+    it.effect("interrupts of a nested graph and of its node each get their own answer", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -273,7 +273,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(result.state, ["to 1? to 4?"])
       }))
 
-    it.effect("nested graphs of parallel nodes fail, ask and continue apart", () =>
+    it.effect("nested graphs of parallel nodes ask and continue independently", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -293,13 +293,13 @@ export const nesting: Group = (it) => {
         }
         assert.deepStrictEqual(nodes, ["one", "two"])
         assert.deepStrictEqual(result.state, ["go", "(x y z)", "(x y z)"])
-        // The second one is gone back to inside, and the first one has finished.
+        // The branch returns to the question of the second graph. The first one has completed.
         const branch = yield* StateGraph.resume(outer, { ...options, version: last, response: "otherwise" })
         assert.deepStrictEqual(branch.state, ["go", "(x y z)", "(x y z)"])
         assert.strictEqual(ran.filter((node) => node === "x").length, 2)
       }))
 
-    it.effect("a nested graph that cannot continue where it was fails, and does not begin again", () =>
+    it.effect("a nested graph that does not fit its thread fails with GraphMismatch, and does not begin again", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, ran, threadId } = here
@@ -322,7 +322,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(ran, [])
       }))
 
-    it.effect("a nested graph that cannot continue from a branch of the outer graph fails, and nothing is written", () =>
+    it.effect("a nested graph that does not fit a branch of the outer one fails before anything is written", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
@@ -341,7 +341,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(yield* inside.listVersions(threadId), before)
       }))
 
-    it.effect("a nested graph that its node retries continues where it failed", () =>
+    it.effect("a nested graph that its node retries continues at the step that failed", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -353,7 +353,7 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(ran, ["x", "y", "y", "y", "z"])
       }))
 
-    it.effect("a nested graph has its own step limit, and a second one in the same node is refused", () =>
+    it.effect("a nested graph can have its own step limit, and a second one in the same node is refused", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here

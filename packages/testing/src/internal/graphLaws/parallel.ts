@@ -24,7 +24,7 @@ import {
 
 const strategy = "Parallel"
 
-/** Several nodes in one step. */
+/** Fan-out: several nodes in one step. */
 export const parallel: Group = (it) => {
   describe("a parallel step", patient, () => {
     it.effect("a parallel step runs as many nodes at the same time as its concurrency allows", () =>
@@ -36,7 +36,7 @@ export const parallel: Group = (it) => {
           const all = yield* Deferred.make<void>()
           let now = 0
           let most = 0
-          // Each waits until as many as may be there are.
+          // Each node waits until the expected number of nodes is running.
           const node = () =>
             Effect.gen(function*() {
               most = Math.max(most, ++now)
@@ -51,7 +51,7 @@ export const parallel: Group = (it) => {
         }
       }))
 
-    it.effect("nodes of a parallel step that finished before one failed or died do not run again", () =>
+    it.effect("nodes of a parallel step that returned before another one failed or died do not run again", () =>
       Effect.gen(function*() {
         for (const problem of [Effect.fail(new Boom({ node: "b" })), Effect.die("b")]) {
           const here = yield* setting
@@ -79,7 +79,7 @@ export const parallel: Group = (it) => {
         }
       }))
 
-    it.effect("a resume with nodes of a parallel step drops what they have done and runs them again", () =>
+    it.effect("resume with nodes of a parallel step drops their results and runs them again", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -90,7 +90,7 @@ export const parallel: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "a", "b", "a", "b"])
       }))
 
-    it.effect("an interruption interrupts the nodes of a parallel step, and keeps what has finished", () =>
+    it.effect("an interruption of a parallel step keeps the results of the nodes that returned", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -166,7 +166,7 @@ export const parallel: Group = (it) => {
         )
       }))
 
-    it.effect("updates of parallel nodes keep fields of any schema as the state does", () =>
+    it.effect("updates of parallel nodes are saved and read with any schema that the state can have", () =>
       Effect.gen(function*() {
         class Money {
           readonly cents: number

@@ -18,19 +18,19 @@ const between = (minimum: number, maximum: number) =>
 const NodeKind = Schema.Literals(["plain", "asks", "asks twice", "contains a graph"])
 const Luck = Schema.Literals(["well", "well", "well", "fails", "dies", "is interrupted"])
 
-/** What is chosen by chance: where nodes lead, how they fare at first, and what becomes of the process. */
+/** A random plan: the edges and the kinds of nodes, how their first runs end, and when the store fails. */
 const plans = Arbitrary.all({
   nodes: Arbitrary.array(
     Arbitrary.all({
       kind: Arbitrary.schema(NodeKind),
-      /** The nodes that it leads to as bits, by how much has happened. */
+      /** Sets of next nodes, as bits. The length of the state chooses one. */
       edges: Arbitrary.array(between(0, 31), { minLength: 1, maxLength: 3 })
     }),
     { minLength: 5, maxLength: 5 }
   ),
-  /** How those fare that are run, one after the other; well, when this is used up. */
+  /** How the runs of nodes end, in order. All further ones succeed. */
   luck: Arbitrary.array(Arbitrary.schema(Luck), { maxLength: 12 }),
-  /** After how many writes the store is gone, attempt by attempt. */
+  /** After how many writes the store fails, for each attempt. */
   crashes: Arbitrary.array(between(0, 9), { maxLength: 8 }),
   strategy: Arbitrary.schema(Schema.Literals(["PickFirst", "PickLast", "Parallel"])),
   durability: Arbitrary.schema(Schema.Literals(["step", "exit"])),
@@ -39,7 +39,7 @@ const plans = Arbitrary.all({
 
 type Plan = typeof plans extends Arbitrary.Arbitrary<infer A> ? A : never
 
-/** The graph of a plan, its nodes faring as `fate` says. */
+/** The graph of a plan. Each node runs `fate` first. */
 const graphOf = (plan: Plan, namespace: string, fate: Effect.Effect<void, Boom>) => {
   const ask = (question: string) => StateGraph.interrupt(Ask, question)
   const inner = StateGraph.make({
@@ -82,7 +82,7 @@ const graphOf = (plan: Plan, namespace: string, fate: Effect.Effect<void, Boom>)
   })
 }
 
-/** Runs to the end, whatever happens on the way, and says how it ended. */
+/** Runs and resumes a plan until it ends, and returns how. */
 const runToEnd = Effect.fnUntraced(function*(plan: Plan, namespace: string, threadId: string) {
   let run = 0
   let hanging = yield* Deferred.make<void>()
@@ -131,14 +131,14 @@ const runToEnd = Effect.fnUntraced(function*(plan: Plan, namespace: string, thre
       isThere = (yield* Effect.flatMap(StateGraph.view(graph), (view) => view.listVersions(threadId))).length > 0
     }
   }
-  return assert.fail("it does not end")
+  return assert.fail("the run does not end")
 })
 
-/** Graphs of all kinds, in all kinds of trouble. */
+/** Random graphs with random failures. */
 export const random: Group = (it, properties) => {
   describe("any graph", patient, () => {
     it.effect.prop(
-      "any graph ends as if nothing had happened, whatever fails, dies or is interrupted during its run",
+      "any graph whose nodes and saves fail, die or are interrupted at random ends like an undisturbed one",
       [plans],
       ([plan]) =>
         Effect.gen(function*() {

@@ -22,10 +22,10 @@ import {
   writesNothing
 } from "./suite.ts"
 
-/** What runs begin with, and how they go on. */
+/** How runs begin, and how they are resumed. */
 export const resuming: Group = (it) => {
   describe("run", patient, () => {
-    it.effect("run on an unfinished thread is refused, and writes nothing", () =>
+    it.effect("run on an unfinished thread fails with ThreadUnfinished, and writes nothing", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -42,7 +42,7 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "a"])
       }))
 
-    it.effect("run on a thread that has ended begins again, from the input and the saved state", () =>
+    it.effect("run on a thread whose run ended begins again, with the input and the saved state", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -70,7 +70,7 @@ export const resuming: Group = (it) => {
         ])
       }))
 
-    it.effect("run replaces the saved fields by those of its input, by default", () =>
+    it.effect("run replaces fields of the saved state with those of its input by default", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -87,7 +87,7 @@ export const resuming: Group = (it) => {
   })
 
   describe("resume", patient, () => {
-    it.effect("resume continues after an error or a defect of a node, at the saved step with the saved state", () =>
+    it.effect("resume continues after an error or a defect of a node, at the saved step and with the saved state", () =>
       Effect.gen(function*() {
         for (const problem of [Effect.fail(new Boom({ node: "b" })), Effect.die(new Boom({ node: "b" }))]) {
           const here = yield* setting
@@ -104,7 +104,7 @@ export const resuming: Group = (it) => {
         }
       }))
 
-    it.effect("resume continues after a reducer, an edge or a node that throws, or a state that does not encode", () =>
+    it.effect("resume continues after a reducer, an edge or a node throws, or a state does not match its schema", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         let broken: string | undefined
@@ -145,7 +145,7 @@ export const resuming: Group = (it) => {
             assert.isTrue(exit._tag === "Failure" && String(exit.cause).includes(message))
             broken = undefined
             if (where === "state" && durability === "exit") {
-              // What cannot be saved at the end has nothing before it.
+              // The only save of the run failed.
               yield* fails(StateGraph.resume(graph, { threadId: id }), "CheckpointNotFound")
             } else {
               assert.deepStrictEqual((yield* historyOf(graph, id)).at(-1)?.state, ["a"])
@@ -176,7 +176,7 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "b", "cleaned", "interrupted", "b"])
       }))
 
-    it.effect("resume of a thread that has ended returns its result, and writes and runs nothing", () =>
+    it.effect("resume of a thread whose run ended returns its result, and writes and runs nothing", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -191,7 +191,7 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual(ran, ["a"])
       }))
 
-    it.effect("resume of a missing thread or version fails, and begins nothing", () =>
+    it.effect("resume of a missing thread or version fails with CheckpointNotFound, and runs nothing", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -207,7 +207,7 @@ export const resuming: Group = (it) => {
   })
 
   describe("GraphMismatch", patient, () => {
-    it.effect("a checkpoint that the graph cannot continue from fails run and resume, and is never overwritten", () =>
+    it.effect("a checkpoint that the graph does not fit fails run and resume, and is never overwritten", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, ran, says } = here
@@ -290,7 +290,7 @@ export const resuming: Group = (it) => {
         }
       }))
 
-    it.effect("resume with another node continues from a node that the graph no longer has", () =>
+    it.effect("resume with another node continues a thread whose next node the graph no longer has", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { says, threadId } = here
@@ -301,7 +301,7 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual((yield* StateGraph.resume(now, { threadId, next: ["b"] })).state, ["a", "b"])
       }))
 
-    it.effect("a stopped run whose branches the graph no longer has is not resumed, except with other nodes", () =>
+    it.effect("resume of a stopped run whose branches the graph no longer has fails, except with other nodes", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { says, threadId } = here
@@ -315,7 +315,7 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual((yield* StateGraph.resume(now, { threadId, next: ["b"] })).state, ["go", "b"])
       }))
 
-    it.effect("a pending interrupt that the graph does not declare, or did not raise, is not answered", () =>
+    it.effect("an answer to an interrupt that the graph does not declare, or did not raise, is refused", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const options = { ...words, name: "law", namespace, start: "a", edges: { a: [] } } as const
@@ -342,7 +342,7 @@ export const resuming: Group = (it) => {
         )
       }))
 
-    it.effect("a pending interrupt that the graph does not declare is refused by resume, except with other nodes", () =>
+    it.effect("resume fails if the graph does not declare the pending interrupt, except with other nodes", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const options = { ...words, name: "law", namespace, start: "a", edges: { a: [] } } as const
@@ -364,7 +364,7 @@ export const resuming: Group = (it) => {
   })
 
   describe("maxSteps", patient, () => {
-    it.effect("maxSteps fails the run with its work saved, and resume continues", () =>
+    it.effect("maxSteps fails the run after its steps are saved, and resume continues", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, threadId } = here
@@ -383,7 +383,7 @@ export const resuming: Group = (it) => {
             completedNodes: ["a"],
             waits: false
           })
-          // The step with which it ends is the last one that it may have.
+          // A run may complete with its last step.
           assert.strictEqual((yield* StateGraph.resume(graph, options))._tag, "Completed")
           assert.deepStrictEqual(ran.splice(0), ["a", "b", "a", "b", "a", "b"])
         }

@@ -21,10 +21,10 @@ import {
   words
 } from "./suite.ts"
 
-/** What is saved of a run, and when. */
+/** What a run saves, and when. */
 export const saving: Group = (it) => {
   describe("checkpoints", patient, () => {
-    it.effect("each step is a checkpoint: the state, the next nodes, its number, its nodes, what it waits for", () =>
+    it.effect("each step is a checkpoint with its state, next nodes, number, completed nodes and interrupt", () =>
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -56,7 +56,7 @@ export const saving: Group = (it) => {
         ])
       }))
 
-    it.effect("StateGraph.metadata reads what a graph keeps with each version, and nothing from other versions", () =>
+    it.effect("StateGraph.metadata reads the versions that a graph saved, and is None for others", () =>
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
         let innerTask = ""
@@ -110,7 +110,7 @@ export const saving: Group = (it) => {
         }
       }))
 
-    it.effect("a step costs one put, and a parallel step one write for each node but the last besides", () =>
+    it.effect("a step costs one put, and a parallel step also one pending write for each node except the last", () =>
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -129,7 +129,7 @@ export const saving: Group = (it) => {
         assert.deepStrictEqual(exit, { puts: 1, writes: 0 })
       }))
 
-    it.effect("the caller's metadata is kept from step to step, except for the key graph", () =>
+    it.effect("the metadata of the caller is kept from step to step, except for the key graph", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { says, threadId } = here
@@ -143,7 +143,7 @@ export const saving: Group = (it) => {
         assert.strictEqual(Option.getOrThrow(StateGraph.metadata(again.checkpoint)).step, 4)
       }))
 
-    it.effect("a save that fails ends the run, and resume continues from what was saved before", () =>
+    it.effect("a save that fails ends the run, and resume continues from the save before", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says } = here
@@ -155,7 +155,7 @@ export const saving: Group = (it) => {
             StateGraph.run(graph, { threadId, input: [] })
           )
           yield* fails(run, "StoreError")
-          // One attempt, and nothing is run after it.
+          // The save is tried once, and no node runs after it.
           assert.strictEqual(puts, broken)
           assert.deepStrictEqual(ran.splice(0), ["a", "b", "c"].slice(0, broken - 1))
           if (broken === 1) {
@@ -168,7 +168,7 @@ export const saving: Group = (it) => {
         }
       }))
 
-    it.effect("of two runs of a thread at the same time one fails with a conflict, and the other loses nothing", () =>
+    it.effect("one of two concurrent runs of a thread fails with VersionConflict, and the other loses nothing", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { says, threadId } = here
@@ -270,7 +270,7 @@ export const saving: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "b", "c"])
       }))
 
-    it.effect("durability exit reports both errors if the save at an error fails, and does not try it twice", () =>
+    it.effect("durability exit reports both errors if the save after an error fails, and tries that save once", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -287,7 +287,7 @@ export const saving: Group = (it) => {
         assert.deepStrictEqual(errors, ["Boom", "StoreError"])
       }))
 
-    it.effect("durability exit saves what the siblings of a failed node have done", () =>
+    it.effect("durability exit saves the results of parallel nodes that returned before another one failed", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -302,7 +302,7 @@ export const saving: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "a", "b", "b", "c"])
       }))
 
-    it.effect("durability exit gives a step one idempotency key before and after it is saved", () =>
+    it.effect("durability exit keeps the idempotency key of a node when its step is saved", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -330,7 +330,7 @@ export const saving: Group = (it) => {
   })
 
   describe("idempotency keys", patient, () => {
-    it.effect("idempotency keys are the same during a visit of a node, and differ between visits", () =>
+    it.effect("an idempotency key is the same during a visit of a node, and differs at the next visit", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const keys: Array<string> = []
@@ -361,7 +361,7 @@ export const saving: Group = (it) => {
         const firstVisit = keys.length
         assert.strictEqual(firstVisit, 3)
         yield* StateGraph.resume(graph, { threadId, response: "again" })
-        // The visit that was answered, and the next one.
+        // One key for the visit that was answered, and one for the next visit.
         assert.strictEqual(new Set(keys).size, 2)
         assert.strictEqual(new Set(keys.slice(0, firstVisit + 1)).size, 1)
       }))
@@ -378,7 +378,7 @@ export const saving: Group = (it) => {
         const view = yield* StateGraph.view(graph)
         const fork = `${threadId} fork`
         yield* fails(StateGraph.run(graph, { threadId, input: [] }), "Boom")
-        // The newest version, and one before it.
+        // Version 1 is the newest one the first time, and an earlier one the second time.
         yield* fails(StateGraph.resume(graph, { threadId, version: 1 }), "Boom")
         yield* fails(StateGraph.resume(graph, { threadId, version: 1 }), "Boom")
         yield* fails(StateGraph.resume(graph, { threadId, next: ["a"] }), "Boom")

@@ -10,10 +10,10 @@ import { elsewhere, fails, type Group, historyOf, refuses, setting, words, write
 
 const strategies = ["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"] as const
 
-/** What a step does to the state, and what it leads to. */
+/** How a step changes the state, and which nodes run next. */
 export const stepping: Group = (it) => {
   describe("steps", patient, () => {
-    it.effect("edges, fixed or by the state after the step, name the next nodes, and an empty edge ends the run", () =>
+    it.effect("an edge is a list or a function of the state after the step, and an empty one ends the run", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -24,7 +24,7 @@ export const stepping: Group = (it) => {
           nodes: { a: says("a"), b: says("b"), c: says("c"), never: says("never") },
           edges: {
             a: ["b"],
-            // The word of the step itself is in the state already.
+            // The state already has the update of the step.
             b: (state) => state.filter((word) => word === "b").length < 3 ? ["a"] : ["c"],
             c: { to: ["never"], when: (state) => state.at(-1) === "c" ? [] : ["never"] },
             never: []
@@ -69,7 +69,7 @@ export const stepping: Group = (it) => {
         ])
       }))
 
-    it.effect("an update replaces the whole state if that is not a struct, with null too", () =>
+    it.effect("an update replaces the whole state if it is not a struct, also with null", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -89,7 +89,7 @@ export const stepping: Group = (it) => {
         ])
       }))
 
-    it.effect("a state that is an instance of a class stays one when it is updated", () =>
+    it.effect("an update keeps a state an instance of its class", () =>
       Effect.gen(function*() {
         class Count extends Schema.Class<Count>("Count")({ n: Schema.Int, name: Schema.String }) {
           get next(): number {
@@ -113,7 +113,7 @@ export const stepping: Group = (it) => {
         assert.strictEqual(again.state.name, "again")
       }))
 
-    it.effect("updates of a parallel step are reduced in the order of the edge, whichever node finishes first", () =>
+    it.effect("updates of a parallel step are reduced in the order of the edge, whichever node returns first", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const done = { a: yield* Deferred.make<void>(), b: yield* Deferred.make<void>() }
@@ -136,7 +136,7 @@ export const stepping: Group = (it) => {
           edges: { go: ["c", "a", "b"], a: ["join"], b: ["join"], c: ["join"], join: [] }
         })
         const result = yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" })
-        // Each had the state from before the step; what they all lead to is run once.
+        // Each node had the state from before the step. The node that all of them lead to runs once.
         assert.deepStrictEqual(result.state, ["go", "c of 1", "a of 1", "b of 1", "join"])
         assert.deepStrictEqual(ran, ["go", "join"])
         assert.deepStrictEqual((yield* historyOf(graph, threadId)).map(({ completedNodes }) => completedNodes), [
@@ -147,7 +147,7 @@ export const stepping: Group = (it) => {
         ])
       }))
 
-    it.effect("successors of a parallel step are in the order of its nodes and of their edges, each once", () =>
+    it.effect("the next nodes of a parallel step are in the order of its nodes and of their edges, each once", () =>
       Effect.gen(function*() {
         const { namespace, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -168,7 +168,7 @@ export const stepping: Group = (it) => {
       }))
 
     for (const strategy of strategies) {
-      it.effect(`strategy ${strategy} never runs the branches that it does not choose, not on resume either`, () =>
+      it.effect(`strategy ${strategy} never runs the nodes that it does not choose, even after resume`, () =>
         Effect.gen(function*() {
           const { namespace, ran, says, threadId } = yield* setting
           const graph = StateGraph.make({
@@ -190,7 +190,7 @@ export const stepping: Group = (it) => {
         }))
     }
 
-    it.effect("a stopped run returns its branches at each resume, and continues with the node that resume names", () =>
+    it.effect("resume of a stopped run returns its branches again, and continues with a node that it names", () =>
       Effect.gen(function*() {
         const { namespace, ran, says, threadId } = yield* setting
         const graph = StateGraph.make({
@@ -217,7 +217,7 @@ export const stepping: Group = (it) => {
         assert.deepStrictEqual(ran, ["go", "b", "end"])
       }))
 
-    it.effect("resume runs the nodes it names as one step, each once, and ends the run if it names none", () =>
+    it.effect("resume runs the nodes that it names as one step, each once, and ends the run if it names none", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -271,7 +271,7 @@ export const stepping: Group = (it) => {
         assert.deepStrictEqual(ran, [])
       }))
 
-    it.effect("run, resume, stream and subgraph do the same in a pipe, where the graph is their last argument", () =>
+    it.effect("run, resume, stream and subgraph do the same in a pipe, with the graph as their last argument", () =>
       Effect.gen(function*() {
         const resultOf = <S, E, R>(
           events: Stream.Stream<StateGraph.RunEvent<S, unknown, string>, E, R>
@@ -319,7 +319,7 @@ export const stepping: Group = (it) => {
         assert.deepStrictEqual(last.ran, first.ran)
       }))
 
-    it.effect("nodes may have any names", () =>
+    it.effect("nodes can have any names", () =>
       Effect.gen(function*() {
         const { namespace, threadId } = yield* setting
         const names = ["a:0", "a", "answer:a:0", "update:a", "a/0", "__proto__", "constructor", "10", "2", "", "ü🎉"]

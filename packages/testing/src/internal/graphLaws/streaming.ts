@@ -8,7 +8,7 @@ import { patient } from "../laws/suite.ts"
 import { chain } from "./graphs.ts"
 import { Ask, failing, type Group, historyOf, setting, storeError, withFaults, words } from "./suite.ts"
 
-/** An event in a few words. */
+/** Describes an event in a few words. */
 const brief = (event: StateGraph.RunEvent<unknown, unknown, string>): string => {
   switch (event._tag) {
     case "NodeStarted":
@@ -28,7 +28,7 @@ const brief = (event: StateGraph.RunEvent<unknown, unknown, string>): string => 
   }
 }
 
-/** The events of a run. */
+/** Events of a run. */
 export const streaming: Group = (it) => {
   describe("a stream", patient, () => {
     const graphOf = (
@@ -54,7 +54,7 @@ export const streaming: Group = (it) => {
     }
     const settings = { strategy: "Parallel", concurrency: 1 } as const
 
-    it.effect("a stream emits what happens in order, and the result last, of a run or a resume", () =>
+    it.effect("a stream of a run or a resume emits its events in order, and the result last", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
@@ -111,19 +111,19 @@ export const streaming: Group = (it) => {
         for (let broken = 1; broken <= 4; broken++) {
           const threadId = `law ${broken}`
           let puts = 0
-          const told: Array<string> = []
+          const events: Array<string> = []
           const run = Stream.runForEach(
             StateGraph.stream(graph, { ...settings, threadId, input: [] }),
-            (event) => Effect.sync(() => told.push(brief(event)))
+            (event) => Effect.sync(() => events.push(brief(event)))
           )
           yield* Effect.exit(withFaults({ put: () => ++puts === broken ? storeError : undefined })(run))
           const view = yield* StateGraph.view(graph)
           const saved = Option.getOrUndefined(yield* view.get(threadId))
           assert.strictEqual(saved?.version ?? 0, broken - 1)
-          // Of the parallel step, b was kept beside its version.
-          const finished = told.filter((line) => line.includes(" = ")).map((line) => line.slice(-1))
+          // The result of b was saved as a pending write of the parallel step.
+          const finished = events.filter((line) => line.includes(" = ")).map((line) => line.slice(-1))
           assert.deepStrictEqual(finished, [...saved?.state ?? [], ...(broken === 3 ? ["b"] : [])])
-          assert.deepStrictEqual(told.filter((line) => line.startsWith("saved")).length, broken - 1)
+          assert.deepStrictEqual(events.filter((line) => line.startsWith("saved")).length, broken - 1)
         }
       }))
 
@@ -140,7 +140,7 @@ export const streaming: Group = (it) => {
         }
       }))
 
-    it.effect("a stream whose consumer is slow suspends the run, and is interrupted with its consumer", () =>
+    it.effect("a stream with a slow consumer suspends the run, and a consumer that fails interrupts it", () =>
       Effect.gen(function*() {
         for (const durability of ["step", "exit"] as const) {
           const { namespace, threadId } = yield* setting
@@ -174,15 +174,15 @@ export const streaming: Group = (it) => {
         const here = yield* setting
         const { threadId } = here
         const graph = graphOf(here, failing("b"))
-        const told: Array<string> = []
+        const events: Array<string> = []
         const error = yield* Effect.flip(
           Stream.runForEach(
             StateGraph.stream(graph, { ...settings, threadId, input: [], durability: "exit" }),
-            (event) => Effect.sync(() => told.push(brief(event)))
+            (event) => Effect.sync(() => events.push(brief(event)))
           )
         )
         assert.include(String(error), "Boom")
-        assert.deepStrictEqual(told, ["1 a", "1 a: token 1", "1 a: token 2", "1 a = a", "2 b", "saved 1"])
+        assert.deepStrictEqual(events, ["1 a", "1 a: token 1", "1 a: token 2", "1 a = a", "2 b", "saved 1"])
         const refused = yield* Effect.flip(Stream.runDrain(StateGraph.stream(graph, { threadId, input: [] })))
         assert.strictEqual((refused as { readonly _tag: string })._tag, "ThreadUnfinished")
       }))

@@ -9,33 +9,33 @@ import { fresh, type Properties } from "../laws/suite.ts"
 
 export { fails, type Properties, refuses } from "../laws/suite.ts"
 
-/** What the groups of laws about graphs share. */
+/** Helpers of the laws of graphs. */
 
 export type It = Vitest.MethodsNonLive<Checkpointer.Checkpointer | CheckpointStore.CheckpointStore>
 
 /** A group of laws. */
 export type Group = (it: It, properties: Properties) => void
 
-/** What nodes fail with. */
+/** The error of nodes. */
 export class Boom extends Data.TaggedError("Boom")<{ readonly node: string }> {}
 
-/** A question whose two sides are the same. */
+/** A question whose request and response are encoded as they are. */
 export class Ask extends StateGraph.Interrupt<Ask>()("Ask", { request: Schema.String, response: Schema.String }) {}
 
-/** A question whose sides differ: a time is stored as text. */
+/** A question whose request and response are encoded as other types. */
 export class When extends StateGraph.Interrupt<When>()("When", {
   request: Schema.Struct({ after: Schema.DateTimeUtc }),
   response: Schema.Struct({ at: Schema.DateTimeUtc })
 }) {}
 
-/** States that say what happened, in order: each update is a word. */
+/** A state that records what happened: a list of words, to which each update adds one. */
 export const words = {
   state: Schema.Array(Schema.String),
   update: Schema.String,
   reduce: (state: ReadonlyArray<string>, word: string): ReadonlyArray<string> => [...state, word]
 }
 
-/** A thread and a namespace of a law's own, and nodes that leave a trace. */
+/** A thread and a namespace for one law, and nodes that record their runs. */
 export const setting = Effect.gen(function*() {
   const ran: Array<string> = []
   function says(name: string): () => Effect.Effect<string>
@@ -46,20 +46,20 @@ export const setting = Effect.gen(function*() {
   return {
     namespace: yield* fresh,
     threadId: yield* fresh,
-    /** The nodes that were run, in the order in which they began. */
+    /** The nodes that ran, in the order in which they began. */
     ran,
-    /** A node that says its name, after what it has to do. */
+    /** A node that runs `before` and then returns its name. */
     says
   }
 })
 
-/** Fails so many times, and then no more. */
+/** Fails the given number of times, and then succeeds. */
 export const failing = (node: string, times = 1): Effect.Effect<void, Boom> => {
   let left = times
   return Effect.suspend(() => left-- > 0 ? Effect.fail(new Boom({ node })) : Effect.void)
 }
 
-/** What a version says about the graph, in short. */
+/** A short form of a version of a graph. */
 export interface Step {
   readonly version: number
   readonly state: unknown
@@ -70,7 +70,7 @@ export interface Step {
   readonly waits: boolean
 }
 
-/** All versions of a thread, oldest first. */
+/** All versions of a thread of a view, oldest first. */
 export const stepsOf = <S>(
   view: Pick<Checkpointer.View<S>, "history">,
   threadId: string
@@ -85,13 +85,13 @@ export const stepsOf = <S>(
       })
   )
 
-/** The same, of a graph. */
+/** All versions of a thread of a graph, oldest first. */
 export const historyOf = <S, I, U, N extends string, A, E, R, Q>(
   graph: StateGraph.StateGraph<S, I, U, N, A, E, R, Q>,
   threadId: string
 ) => Effect.flatMap(StateGraph.view(graph), (view) => stepsOf(view, threadId))
 
-/** What is stored of a thread does not change. */
+/** Dies if an effect changes the versions of a thread. */
 export const writesNothing = <S, I, U, N extends string, A, E, R, Q>(
   graph: StateGraph.StateGraph<S, I, U, N, A, E, R, Q>,
   threadId: string
@@ -103,12 +103,12 @@ export const writesNothing = <S, I, U, N extends string, A, E, R, Q>(
     const result = yield* effect
     const after = yield* Effect.orDie(view.listVersions(threadId))
     if (JSON.stringify(after) !== JSON.stringify(before)) {
-      return yield* Effect.die(new Error(`something was written to "${threadId}"`))
+      return yield* Effect.die(new Error(`the versions of "${threadId}" changed`))
     }
     return result
   })
 
-/** A service of its own over the same store, as another process has it. */
+/** Runs an effect with another service over the same store, as in another process. */
 export const elsewhere = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.flatMap(
     Effect.orDie(Checkpointer.make()),
@@ -117,11 +117,11 @@ export const elsewhere = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 
 export const storeError = new CheckpointError.StoreError({
   operation: "put",
-  reason: new CheckpointError.Rejected({ message: "a law has taken it away" }),
+  reason: new CheckpointError.Rejected({ message: "a fault of the law" }),
   outcome: "NotApplied"
 })
 
-/** What a law does to a store: an error in place of a write, or nothing. */
+/** The faults of a store: an error instead of a write. */
 export interface Faults {
   readonly put?: (record: CheckpointStore.NewCheckpoint) => CheckpointError.StoreError | undefined
   readonly saveWrites?: () => CheckpointError.StoreError | undefined
@@ -129,7 +129,7 @@ export interface Faults {
   readonly savedWrites?: Effect.Effect<unknown>
 }
 
-/** Over the same store with faults, as another process has it. */
+/** Runs an effect with another service over the same store with faults. */
 export const withFaults = (faults: Faults) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
     const store = yield* CheckpointStore.CheckpointStore
@@ -151,7 +151,7 @@ export const withFaults = (faults: Faults) => <A, E, R>(effect: Effect.Effect<A,
     return yield* Effect.provideService(elsewhere(effect), CheckpointStore.CheckpointStore, faulty)
   })
 
-/** Counts what an effect writes: versions, and writes kept beside them. */
+/** Counts what an effect writes: versions and pending writes. */
 export const counting = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.suspend(() => {
     const count = { puts: 0, writes: 0 }
