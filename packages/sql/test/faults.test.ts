@@ -352,7 +352,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
           assert.isAbove(attempts.filter(({ outcome }) => outcome === "Unknown").length, 0, "some replies were lost")
         }).pipe(Effect.provide(pgLayer(undefined, { url })))
       }),
-    { timeout: 120_000 }
+    { timeout: 240_000 }
   )
 
   it.effect("clocks of processes that are hours apart change neither the order of versions nor their times", () =>
