@@ -29,28 +29,42 @@ const agrees = (before: Schema.Json, after: Schema.Json): void => {
   if (delta === undefined) return
   const applied = Result.getOrThrow(Delta.apply(delta.patch, before, new WeakSet()))
   assert.isTrue(Json.equals(applied, after))
-  assert.deepStrictEqual(before, original, "what a patch is applied to stays as it was")
+  assert.deepStrictEqual(before, original, "a patch does not change what it is applied to")
   assert.strictEqual(
     Json.encodeUnsafe(before).bytes + delta.growth,
     Json.encodeUnsafe(after).bytes,
     "the growth is exact"
   )
   const stored = Json.decode(delta.encoded.text)
-  assert.isTrue(Json.equals(stored, delta.patch), "what is stored is what is applied")
+  assert.isTrue(Json.equals(stored, delta.patch), "the stored patch is the applied one")
   const { bytes, text } = Json.encodeUnsafe(delta.patch)
-  assert.deepStrictEqual([delta.encoded.text, delta.encoded.bytes], [text, bytes], "and as large as it says")
+  assert.deepStrictEqual(
+    [delta.encoded.text, delta.encoded.bytes],
+    [text, bytes],
+    "the stored patch has the bytes that it claims"
+  )
 }
 
-describe("a delta", () => {
-  it.prop("leads from any state to any other", [AnyJson, AnyJson], ([before, after]) => agrees(before, after), {
-    arbitrary: { runs: 500 }
-  })
+describe("Delta", () => {
+  it.prop(
+    "Delta.apply of what Delta.diff makes leads from any state to any other",
+    [AnyJson, AnyJson],
+    ([before, after]) => agrees(before, after),
+    {
+      arbitrary: { runs: 500 }
+    }
+  )
 
-  it.prop("leads from one state to one much like it", [Related], ([[before, after]]) => agrees(before, after), {
-    arbitrary: { runs: 500 }
-  })
+  it.prop(
+    "Delta.apply of what Delta.diff makes leads from any state to a similar one",
+    [Related],
+    ([[before, after]]) => agrees(before, after),
+    {
+      arbitrary: { runs: 500 }
+    }
+  )
 
-  it("says what happened, and no more", () => {
+  it("Delta.diff describes the usual changes of a list with one operation for each", () => {
     const list = Array.from({ length: 100 }, (_, i) => ({ id: i, text: `message ${i}` }))
     const patch = (after: unknown) => Delta.diff({ list }, after)?.patch
     const added = { id: 100, text: "new" }
@@ -77,7 +91,7 @@ describe("a delta", () => {
     assert.deepStrictEqual(patch([]), [{ op: "replace", path: "", value: [] }])
   })
 
-  it("is not made of what is not JSON, also where it looks like what was there", () => {
+  it("Delta.diff makes nothing of what is not JSON, even if it resembles what was there", () => {
     for (
       const value of [
         Number.NaN,
@@ -96,7 +110,7 @@ describe("a delta", () => {
     }
   })
 
-  it("is not made of more than 1,000 steps, nor of what would nest too deeply", () => {
+  it("Delta.diff makes nothing of more than 1,000 operations, or of what would nest too deeply", () => {
     const numbers = Array.from({ length: 3000 }, (_, i) => i)
     assert.isUndefined(Delta.diff(numbers, numbers.map((n) => n + 0.5)))
     const nest = (levels: number): Schema.Json => levels === 0 ? 0 : [nest(levels - 1)]
@@ -104,17 +118,17 @@ describe("a delta", () => {
     assert.isUndefined(Delta.diff({ a: { b: 1 } }, { a: { b: nest(999) } }))
   })
 
-  it("is stored unless it is larger than half of the state", () => {
+  it("Delta.continues is false for a delta of more than half of the state", () => {
     const chain = { keyframeVersion: 1, keyframeBytes: 10_000, deltaBytes: 0 }
     assert.isTrue(Delta.continues(chain, 1, 5000, 10_000))
     assert.isFalse(Delta.continues(chain, 1, 5001, 10_000))
-    // Also of a state so small that nothing else would end its chain.
+    // The same for a state so small that nothing else would end its chain.
     const small = { keyframeVersion: 1, keyframeBytes: 20, deltaBytes: 0 }
     assert.isTrue(Delta.continues(small, 1, 10, 20))
     assert.isFalse(Delta.continues(small, 1, 11, 20))
   })
 
-  it("is stored while all deltas of its chain, with 200 bytes a row, are smaller than the state or 4 KiB", () => {
+  it("Delta.continues is false once the deltas, with 200 bytes a row, are as large as the state or 4 KiB", () => {
     const chain = (deltaBytes: number) => ({ keyframeVersion: 1, keyframeBytes: 3000, deltaBytes })
     // Two rows are read: the one before, and this one.
     assert.isTrue(Delta.continues(chain(9499), 2, 100, 10_000))
@@ -125,13 +139,13 @@ describe("a delta", () => {
     assert.isFalse(Delta.continues(chain(3596), 2, 100, 1000))
   })
 
-  it("is stored while its chain with the keyframe is smaller than two states", () => {
+  it("Delta.continues is false once the deltas and the keyframe are as large as two states", () => {
     const chain = (keyframeBytes: number) => ({ keyframeVersion: 1, keyframeBytes, deltaBytes: 2000 })
     assert.isTrue(Delta.continues(chain(17_699), 1, 100, 10_000))
     assert.isFalse(Delta.continues(chain(17_700), 1, 100, 10_000))
   })
 
-  it("that does not fit is refused, and changes nothing", () => {
+  it("Delta.apply refuses a patch that does not fit, and changes nothing", () => {
     const state = { list: [1, 2], text: "x" }
     for (
       const patch of [

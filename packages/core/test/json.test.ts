@@ -3,7 +3,7 @@ import * as Arbitrary from "effect/Arbitrary"
 import * as Schema from "effect/Schema"
 import * as Json from "../src/internal/json.ts"
 
-/** JSON whose keys and strings are full of what JSON text escapes. */
+/** JSON with keys and strings of characters that JSON escapes. */
 const Escaped = Arbitrary.map(
   Arbitrary.array(
     Arbitrary.all([
@@ -21,23 +21,23 @@ const Escaped = Arbitrary.map(
     )
 )
 
-/** Two keys of one shape, the second of which the native parser may answer with the key of another object. */
+/** Objects of one shape. The native parser may replace their second key by that of another one. */
 const shapes = ["!", "x", "longer"].flatMap((first) =>
   ["\\", "\n", "\"", "\u001a0000", "a\\b"].map((second) => ({ [first]: {}, [second]: 0 }))
 )
 
 describe("Json.parse", () => {
-  it.prop("reads any JSON text", [Arbitrary.schema(Schema.Json)], ([json]) => {
+  it.prop("Json.parse reads any JSON text", [Arbitrary.schema(Schema.Json)], ([json]) => {
     assert.isTrue(Json.equals(Json.parse(JSON.stringify(json)), json))
     assert.isTrue(Json.equals(Json.parse(JSON.stringify(json, null, "\t")), json))
   }, { arbitrary: { runs: 500 } })
 
-  it.prop("reads text with escaped keys and strings", [Escaped], ([json]) => {
+  it.prop("Json.parse reads text with escaped keys and strings", [Escaped], ([json]) => {
     assert.isTrue(Json.equals(Json.parse(JSON.stringify(json)), json))
     assert.isTrue(Json.equals(Json.parse(JSON.stringify(json, null, 2)), json))
   }, { arbitrary: { runs: 500 } })
 
-  it("gives an object its own keys, whatever was parsed before", () => {
+  it("Json.parse gives an object its own keys, whatever was parsed before", () => {
     for (const poison of shapes) {
       JSON.parse(JSON.stringify(poison))
       for (const shape of shapes) {
@@ -46,7 +46,7 @@ describe("Json.parse", () => {
     }
   })
 
-  it("keeps the key __proto__ a key", () => {
+  it("Json.parse reads __proto__ as an ordinary key", () => {
     const read = Json.parse("{\"__proto__\":{\"a\":1},\"\\n\":[]}") as Schema.JsonObject
     assert.deepStrictEqual(Object.keys(read), ["__proto__", "\n"])
     assert.isTrue(Object.getPrototypeOf(read) === Object.prototype)

@@ -5,7 +5,7 @@ import { Effect, Schema } from "effect"
 const state = Schema.Struct({ done: Schema.Boolean })
 const nothing = () => Effect.void
 
-it("every kind of edge is drawn: fixed ones whole, those that depend on the state dotted", () => {
+it("toMermaid draws fixed edges solid, and those that depend on the state dotted", () => {
   const graph = StateGraph.make({
     name: "refund",
     state,
@@ -40,7 +40,7 @@ it("every kind of edge is drawn: fixed ones whole, those that depend on the stat
   )
 })
 
-it("an edge that may end the run says so", () => {
+it("toMermaid draws an edge to the end where a choice may end the run", () => {
   const graph = StateGraph.make({
     name: "loop",
     state,
@@ -60,7 +60,7 @@ it("an edge that may end the run says so", () => {
   )
 })
 
-it("names are text, whatever is in them", () => {
+it("toMermaid shows names as text, whatever their characters", () => {
   const names = ["end", "start", "a\"]; click b \"x", "<b>&amp;#35;", "two\nlines", "__proto__", "`code` ü🎉", ""]
   const graph = StateGraph.make({
     name: "names",

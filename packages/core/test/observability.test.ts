@@ -9,7 +9,7 @@ const unavailable = (outcome: "NotApplied" | "Unknown") =>
     outcome
   })
 
-/** A store whose operations fail before they are tried, as long as there are errors left. */
+/** A store whose operations fail before they run, as long as there are errors left. */
 const failing = (errors: Array<CheckpointError.StoreError | undefined>, after: "before" | "after" = "before") =>
   Layer.effect(
     CheckpointStore.CheckpointStore,
@@ -45,7 +45,7 @@ const counted = Effect.map(Metric.snapshot, (snapshots) =>
 const withMetrics = Effect.provideService(Metric.MetricRegistry, new Map())
 
 describe("metrics", () => {
-  it.effect("count what was saved, refused, retried, read and pruned", () =>
+  it.effect("metrics count what was saved, refused, retried, read and pruned", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
       const first = yield* checkpointer.append({ threadId: "t", state: "12345678" })
@@ -57,7 +57,7 @@ describe("metrics", () => {
       const metrics = yield* counted
       assert.include(metrics, {
         checkpoint_puts: 2,
-        // The second state is the first one again, and is stored as no change: [].
+        // The second state equals the first one, and is stored as a change of nothing: [].
         checkpoint_bytes_written: 12,
         checkpoint_conflicts: 1,
         "checkpoint_retries NotApplied": 1,
@@ -83,7 +83,7 @@ describe("retries", () => {
       assert.strictEqual(parent.version, 2)
     }).pipe(Effect.provide(over(failing([unavailable("Unknown"), unavailable("Unknown")], "after")))))
 
-  it.effect("what may have been done by one attempt is not said to be not done because a later one failed", () => {
+  it.effect("an error is not NotApplied if an earlier attempt may have been applied", () => {
     const errors: Array<CheckpointError.StoreError | undefined> = []
     const list = Array.from({ length: 50 }, (_, i) => `message ${i}`)
     return Effect.gen(function*() {
@@ -91,13 +91,13 @@ describe("retries", () => {
       errors.push(unavailable("Unknown"), ...Array.from({ length: 3 }, () => unavailable("NotApplied")))
       const whole = yield* Effect.flip(checkpointer.append({ threadId: "t", state: list }))
       assert.nestedInclude(whole, { _tag: "StoreError", outcome: "Unknown", "reason.message": "made to fail" })
-      // A change, which the second attempt finds to be no longer upon the head, and so the whole state.
+      // A change. The second attempt finds another newest version, and sends the whole state.
       yield* checkpointer.get("t")
       errors.push(unavailable("Unknown"), undefined, ...Array.from({ length: 4 }, () => unavailable("NotApplied")))
       const changed = yield* Effect.flip(checkpointer.append({ threadId: "t", state: [...list, "another"] }))
       assert.include(changed, { _tag: "StoreError", outcome: "Unknown" })
       assert.lengthOf(yield* checkpointer.listVersions("t"), 2)
-      // What was saved is looked for, and cannot be read.
+      // What was saved is looked up, which fails.
       errors.push(unavailable("Unknown"), undefined, ...Array.from({ length: 4 }, () => unavailable("NotApplied")))
       const sought = yield* Effect.flip(checkpointer.append({ threadId: "u", state: list }))
       assert.include(sought, { _tag: "StoreError", outcome: "Unknown" })
@@ -106,7 +106,7 @@ describe("retries", () => {
     }).pipe(Effect.provide(over(failing(errors, "after"))))
   })
 
-  it.effect("a deletion whose outcome is unknown is not tried again, one that was not applied is", () =>
+  it.effect("a deletion is retried if it was not applied, and not if its outcome is unknown", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
       const error = yield* Effect.flip(checkpointer.deleteThread("t"))
@@ -114,7 +114,7 @@ describe("retries", () => {
       assert.strictEqual(yield* checkpointer.deleteThread("t"), 0)
     }).pipe(Effect.provide(over(failing([unavailable("Unknown"), unavailable("NotApplied")])))))
 
-  it.effect("what does not pass is not tried again, and the schedule ends the rest", () =>
+  it.effect("a final error is not retried, and any other until the schedule ends", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
       const final = yield* Effect.flip(checkpointer.get("t"))
@@ -131,7 +131,7 @@ describe("retries", () => {
       ...Array.from({ length: 4 }, () => unavailable("NotApplied"))
     ])))))
 
-  it.effect("within a transaction of the caller's nothing is tried again", () =>
+  it.effect("nothing is retried in a caller's transaction", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
       yield* Effect.flip(checkpointer.append({ threadId: "t", state: 1 }))
@@ -150,7 +150,7 @@ describe("retries", () => {
 })
 
 describe("spans and logs", () => {
-  it.effect("every public operation is a span that names its thread", () =>
+  it.effect("every public operation has a span that names its thread", () =>
     Effect.gen(function*() {
       const spans = new Map<string, Tracer.NativeSpan>()
       const tracer = Tracer.make({
@@ -201,7 +201,7 @@ describe("spans and logs", () => {
       assert.isTrue(spans.has("Checkpointer.health"))
     }).pipe(Effect.provide(Checkpointer.layerMemory)))
 
-  it.effect("what is logged on the way is annotated with the thread", () =>
+  it.effect("logs of an operation are annotated with its thread", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
       const annotations: Array<Readonly<Record<string, unknown>>> = []
@@ -215,7 +215,7 @@ describe("spans and logs", () => {
       assert.deepInclude(annotations[0], { threadId: "t", namespace: "" })
     }).pipe(Effect.provide(Checkpointer.layerMemory)))
 
-  it.effect("a run of a graph and its nodes have spans, annotate what is logged, and count the steps", () =>
+  it.effect("a run of a graph and its nodes have spans and annotated logs, and its steps are counted", () =>
     Effect.gen(function*() {
       const spans: Array<Tracer.Span> = []
       const tracer = Tracer.make({

@@ -37,7 +37,7 @@ const nextTurn = Effect.promise(() => new Promise(setImmediate))
 const nested = (depth: number): string => "[".repeat(depth) + "]".repeat(depth)
 
 layer(EmbeddedPostgres.layer, { excludeTestServices: true })("EmbeddedPostgres in memory", (it) => {
-  it.effect("a parameter comes back as it was sent", () =>
+  it.effect("a parameter is returned as it was sent", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const rows = yield* sql`
@@ -46,7 +46,7 @@ layer(EmbeddedPostgres.layer, { excludeTestServices: true })("EmbeddedPostgres i
       assert.deepStrictEqual(rows, [{ number: 2, text: "it's", flag: true, missing: null, numbers: [1, 2] }])
     }))
 
-  it.effect("a statement is prepared once and answers as often as it is run", () =>
+  it.effect("a statement that runs many times is prepared once", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const answers = yield* Effect.forEach(Arr.range(1, 50), (n) => sql`SELECT ${n} * 2 AS reused_answer`)
@@ -56,7 +56,7 @@ layer(EmbeddedPostgres.layer, { excludeTestServices: true })("EmbeddedPostgres i
       assert.deepStrictEqual(prepared, [{ runs: 50n }])
     }))
 
-  it.effect("jsonb comes back equal", () =>
+  it.effect("a jsonb value is returned equal", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const value = { b: [1, null, { c: "é\"\\\n😀" }], a: 1.5, empty: {} }
@@ -64,7 +64,7 @@ layer(EmbeddedPostgres.layer, { excludeTestServices: true })("EmbeddedPostgres i
     }))
 
   for (const megabytes of [1, 8]) {
-    it.effect(`a jsonb parameter of ${megabytes} MB comes back equal`, () =>
+    it.effect(`a jsonb value of ${megabytes} MB is returned equal`, () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const value = Arr.makeBy(megabytes * 1024, (n) => `${n}`.padEnd(1021, "x"))
@@ -80,7 +80,7 @@ layer(EmbeddedPostgres.layer, { excludeTestServices: true })("EmbeddedPostgres i
       }))
   }
 
-  it.effect("a transaction that succeeds is kept, one that fails leaves nothing", () =>
+  it.effect("a transaction that succeeds is committed, and one that fails leaves nothing", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       yield* sql`CREATE TABLE transactions (name text)`
@@ -106,7 +106,7 @@ layer(EmbeddedPostgres.layer, { excludeTestServices: true })("EmbeddedPostgres i
       assert.deepStrictEqual(yield* sql`SELECT * FROM savepoints`, [{ name: "outer" }, { name: "after" }])
     }))
 
-  it.effect("a statement that fails says its SQLSTATE, and the connection still works", () =>
+  it.effect("a statement that fails has its SQLSTATE, and the connection still works", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const connection = sql`SELECT pg_backend_pid() AS pid`
@@ -117,11 +117,11 @@ layer(EmbeddedPostgres.layer, { excludeTestServices: true })("EmbeddedPostgres i
       assert.deepStrictEqual(yield* connection, before)
     }))
 
-  it.effect("JSON too deep for the stack fails with 54001, and only its own transaction is lost", () =>
+  it.effect("JSON too deep for the stack fails with 54001, and only its transaction is rolled back", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       yield* sql`CREATE TABLE depths (value jsonb)`
-      // Each failure used to leave the next one worse off.
+      // Each failure once left less of the stack for the next statement.
       yield* Effect.forEach([7_000, 50_000, 1_000_000, 7_000, 6_999, 6_998], (depth) =>
         Effect.gen(function*() {
           const error = yield* Effect.flip(sql.withTransaction(Effect.andThen(
@@ -134,7 +134,7 @@ layer(EmbeddedPostgres.layer, { excludeTestServices: true })("EmbeddedPostgres i
       assert.deepStrictEqual(yield* sql`SELECT value::text FROM depths`, [{ value: nested(2_000) }])
     }))
 
-  it.effect("a stream gives every row in order, and may be left early", () =>
+  it.effect("a stream has every row in order, and can be stopped early", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const numbers = sql<{ n: number }>`SELECT n FROM generate_series(1, 20000) AS n`.stream.pipe(
@@ -145,7 +145,7 @@ layer(EmbeddedPostgres.layer, { excludeTestServices: true })("EmbeddedPostgres i
       assert.deepStrictEqual(yield* sql`SELECT 1 AS one`, [{ one: 1 }])
     }))
 
-  it.effect("fibers get their own answers", () =>
+  it.effect("concurrent fibers get their own rows", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       yield* sql`CREATE TABLE counters (n int4)`
@@ -177,7 +177,7 @@ layer(EmbeddedPostgres.layer, { excludeTestServices: true })("EmbeddedPostgres i
       }
     }))
 
-  it.effect("an interrupted waiter leaves the client usable", () =>
+  it.effect("an interrupted statement that was waiting leaves the client usable", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const fibers = yield* Effect.forEach(Arr.range(1, 20), (n) => Effect.forkChild(sql`SELECT ${n}::int4 AS n`))
@@ -191,7 +191,7 @@ layer(EmbeddedPostgres.layer, { excludeTestServices: true })("EmbeddedPostgres i
       assert.deepStrictEqual(yield* sql`SELECT 1 AS one`, [{ one: 1 }])
     }))
 
-  it.effect("the event loop gets turns while statements keep coming", () =>
+  it.effect("the event loop runs between statements of one transaction", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       let turns = 0
@@ -214,7 +214,7 @@ describe("PgliteStream", () => {
     (db) => Effect.promise(() => db.close())
   ).pipe(Effect.map(PgliteStream.make))
 
-  it.effect("requests may come in any pieces, and a new connection finds nothing of the one before", () =>
+  it.effect("PgliteStream takes requests in any pieces, and resets the session for a new connection", () =>
     Effect.gen(function*() {
       const { stream } = yield* backend
       const inPieces = () => {
@@ -256,7 +256,7 @@ describe("PgliteStream", () => {
       }))
     }))
 
-  it.effect("the log of a session does not grow with what it writes", () =>
+  it.effect("the write-ahead log does not grow with what a session writes", () =>
     Effect.gen(function*() {
       const { stream } = yield* backend
       yield* Effect.gen(function*() {
@@ -280,7 +280,7 @@ describe("EmbeddedPostgres in a folder", () => {
   const lockOf = (dataDir: string): string => NodePath.join(dataDir, "effect-checkpoint.lock")
   const owned = (names: ReadonlyArray<string>) => names.filter((name) => name.startsWith("effect-checkpoint"))
 
-  it.effect("what was written is there when it is opened again, and nothing of ours is left beside it", () =>
+  it.effect("a folder has what was written when it is opened again, and no files of ours", () =>
     Effect.gen(function*() {
       const dataDir = NodePath.join(yield* temporaryFolder, "made", "on demand")
       yield* opened(dataDir, create)
@@ -289,7 +289,7 @@ describe("EmbeddedPostgres in a folder", () => {
       assert.deepStrictEqual(yield* opened(dataDir, kept), [{ name: "kept" }])
     }))
 
-  it.effect("a commit is synced to disk before it is acknowledged", () =>
+  it.effect("a commit in a folder is synced to disk before it is acknowledged", () =>
     Effect.gen(function*() {
       const dataDir = yield* temporaryFolder
       const { fsyncSync } = NodeFs
@@ -322,7 +322,7 @@ describe("EmbeddedPostgres in a folder", () => {
       )
     }))
 
-  it.effect("a folder that is open cannot be opened again, and the error names the process", () =>
+  it.effect("a folder that is open cannot be opened a second time, and the error names the process", () =>
     Effect.gen(function*() {
       const dataDir = yield* temporaryFolder
       yield* opened(
@@ -340,7 +340,7 @@ describe("EmbeddedPostgres in a folder", () => {
       assert.deepStrictEqual(yield* opened(dataDir, kept), [{ name: "kept" }])
     }))
 
-  it.effect("a process that is killed loses nothing it was told is written, and its folder opens at once", () =>
+  it.effect("a folder whose process was killed has everything that was committed, and opens at once", () =>
     Effect.gen(function*() {
       const dataDir = yield* temporaryFolder
       const child = yield* Effect.acquireRelease(
@@ -368,7 +368,7 @@ describe("EmbeddedPostgres in a folder", () => {
       )
     }))
 
-  it.effect("a new folder whose making was cut short is made again", () =>
+  it.effect("a folder whose creation was cut short is created again", () =>
     Effect.gen(function*() {
       const dataDir = yield* temporaryFolder
       yield* opened(dataDir, Effect.void)
@@ -380,7 +380,7 @@ describe("EmbeddedPostgres in a folder", () => {
       assert.deepStrictEqual(yield* opened(dataDir, kept), [{ name: "kept" }])
     }))
 
-  it.effect("when Postgres crashes, statements fail instead of waiting, and a folder keeps what was committed", () =>
+  it.effect("statements fail at once when Postgres crashes, and a folder keeps what was committed", () =>
     Effect.gen(function*() {
       const dataDir = yield* temporaryFolder
       yield* opened(
@@ -388,7 +388,7 @@ describe("EmbeddedPostgres in a folder", () => {
         Effect.gen(function*() {
           const sql = yield* PgClient.PgClient
           yield* create
-          // Read while a row is made, where the backend has to clean up after an error and cannot.
+          // The error occurs while a row is made, where the backend must clean up and cannot.
           const crash = sql`SELECT value::jsonb FROM (SELECT ${nested(50_000)}::text AS value OFFSET 0) AS rows`
           const statements = [crash, sql`SELECT 1`, sql`SELECT 1`]
           for (const statement of statements) {
@@ -401,7 +401,7 @@ describe("EmbeddedPostgres in a folder", () => {
       assert.deepStrictEqual(yield* opened(dataDir, kept), [{ name: "kept" }])
     }))
 
-  it.effect("a folder that cannot be used is refused with what to do", () =>
+  it.effect("a folder that cannot be used is an error that names it", () =>
     Effect.gen(function*() {
       const file = NodePath.join(yield* temporaryFolder, "file")
       NodeFs.writeFileSync(file, "")
@@ -412,7 +412,7 @@ describe("EmbeddedPostgres in a folder", () => {
       assert.include(empty.message, "dataDir is empty")
     }))
 
-  it.effect("without PGlite installed, the error says to install it", () =>
+  it.effect("opening a folder without PGlite fails with how to install it", () =>
     Effect.gen(function*() {
       yield* Effect.acquireRelease(
         Effect.sync(() =>
@@ -441,11 +441,11 @@ describe("DataDirLock", () => {
 
   for (const [which, content] of Object.entries(stale)) {
     it.effect.skipIf(NodeProcess.platform !== "linux")(
-      `of many that find a lock ${which}, one takes it over, and the rest are told who`,
+      `of many that find a lock ${which}, one takes it over and the others learn who has it`,
       () =>
         Effect.gen(function*() {
           const lock = yield* path
-          // A late one may have seen the old lock, and must not take the new one for it.
+          // A late one may have read the old lock, and must not remove the new one.
           for (const lateness of Arr.range(0, 20)) {
             NodeFs.writeFileSync(lock, content === "" ? "" : JSON.stringify(content))
             yield* Effect.scoped(Effect.gen(function*() {
@@ -465,7 +465,7 @@ describe("DataDirLock", () => {
     )
   }
 
-  it.effect("of many that find none, one gets it, and the next one when it is let go", () =>
+  it.effect("of many that find no lock one gets it, and another one when it is released", () =>
     Effect.gen(function*() {
       const lock = yield* path
       const winners = yield* Effect.scoped(
@@ -476,7 +476,7 @@ describe("DataDirLock", () => {
       yield* Effect.scoped(DataDirLock.acquire(lock))
     }))
 
-  it.effect("a lock is taken over even when the last take-over was cut short", () =>
+  it.effect("a lock is taken over even if the last takeover was cut short", () =>
     Effect.gen(function*() {
       const lock = yield* path
       const gone = JSON.stringify({ pid: 2 ** 22 + 1 })

@@ -24,7 +24,7 @@ import { age, clientLayer, Database, pgLayer, some, statementsOf, withUser } fro
 
 const neverAgain = Schedule.recurs(0)
 
-/** The plan of a statement as prepared once and for all values. */
+/** The generic plan of a statement. */
 const explain = Effect.fnUntraced(function*(statement: string) {
   const sql = yield* PgClient.PgClient
   const connection = yield* sql.reserve
@@ -39,7 +39,7 @@ const explain = Effect.fnUntraced(function*(statement: string) {
   return rows.map((row) => String(Object.values(row)[0])).join("\n")
 }, Effect.scoped)
 
-/** Asks again until there is a row. */
+/** Repeats a query until it has a row. */
 const waitFor = <E, R>(query: Effect.Effect<ReadonlyArray<unknown>, E, R>) =>
   Effect.repeat(query, { until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") })
 
@@ -50,13 +50,13 @@ class Counters extends Checkpointer.Service<Counters>()("test/Counters", {
 
 class Chats extends Checkpointer.Service<Chats>()("test/Chats", { state: Schema.Array(Schema.String) }) {}
 
-// Servers answer in real time.
+// A server answers in real time.
 layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
   const inSchema = (schema: string, options?: PgCheckpointer.Options, config?: Partial<PgClient.PgPoolConfig>) =>
     Counters.layer.pipe(Layer.provideMerge(pgLayer({ ...options, schema }, config)))
 
   describe("statements", () => {
-    it.effect("a put and a get are one statement each, and a listing reads no state", () =>
+    it.effect("each put, get and listing is one statement, and a listing reads no state", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
         const [first, put] = yield* statementsOf(counters.append({ threadId: "one", state: { count: 1 } }))
@@ -81,7 +81,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         }
       }).pipe(Effect.provide(inSchema("statements"))))
 
-    it.effect("a step of a graph is one statement, and a parallel one as many as it has nodes", () =>
+    it.effect("a step of a graph is one statement, and a parallel step as many as it has nodes", () =>
       Effect.gen(function*() {
         const graph = StateGraph.make({
           name: "steps",
@@ -99,13 +99,13 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         const [, statements] = yield* statementsOf(
           StateGraph.run(graph, { threadId: "t", input, strategy: "Parallel" })
         )
-        // A look at the thread, its beginning, ten steps, and one of three nodes.
+        // Reading the thread, beginning it, ten steps, and one step of three nodes.
         assert.strictEqual(statements.length, 1 + 1 + 10 + 3, statements.join("\n"))
         const [, resumed] = yield* statementsOf(StateGraph.resume(graph, { threadId: "t" }))
         assert.strictEqual(resumed.length, 1)
       }).pipe(Effect.provide(inSchema("steps"))))
 
-    it.effect("a database that has no statistics yet finds its rows by their keys", () =>
+    it.effect("reads use the keys in a database without statistics", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
         yield* counters.append({ threadId: "t", state: { count: 1 } })
@@ -125,7 +125,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         }
       }).pipe(Effect.provide(inSchema("unknown"))))
 
-    it.effect("no hot read scans a table, and open threads are read from an index that has no others", () =>
+    it.effect("frequent reads scan no table, and open threads are read from an index of their own", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const counters = yield* Counters
@@ -172,7 +172,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           put: counters.append({ threadId: "thread 2", state: { count: 2 } }),
           compareAndSet: counters.put({ parent: some(yield* counters.get("thread 2")), state: { count: 3 } })
         }
-        // Postgres 12 cannot sort within what an index has sorted already.
+        // Postgres 12 has no incremental sort.
         const [server] = yield* sql`SELECT current_setting('server_version_num')::integer >= 130000 AS sorts`
         if (server!.sorts !== true) {
           for (const name of ["threads", "allThreads", "interrupted", "unfinished"]) delete reads[name]
@@ -196,7 +196,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
   })
 
   describe("transactions", () => {
-    it.effect("what was rolled back is not taken for the head, though something else was saved under its id", () =>
+    it.effect("a version that was rolled back is not taken for the newest, though its number and id exist again", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const checkpointer = yield* Checkpointer.Checkpointer
@@ -214,12 +214,12 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.deepStrictEqual(some(yield* other.get("t", { version: 2 })).state, list("done", 100))
       }).pipe(Effect.provide(inSchema("rolledback"))))
 
-    it.effect("an id that somebody else puts at the same moment is Contention there, and one checkpoint", () =>
+    it.effect("a checkpoint id that two transactions save at once is one checkpoint, and Contention in the other transaction", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const checkpointer = yield* Checkpointer.Checkpointer
         const put = (checkpointId: string) => checkpointer.append({ threadId: "t", checkpointId, state: checkpointId })
-        // Within a transaction the view is read once, and remembered.
+        // A transaction reads the view once and caches it.
         const isWaiting = Effect.andThen(
           sql`SELECT pg_stat_clear_snapshot()`,
           sql`SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
@@ -243,7 +243,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.strictEqual((yield* checkpointer.listVersions("t")).length, 2)
       }).pipe(Effect.provide(inSchema("sameid"))))
 
-    it.effect("a put within the caller's transaction is committed with it, or rolled back with it", () =>
+    it.effect("a put in a caller's transaction is committed or rolled back with it", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const counters = yield* Counters
@@ -263,7 +263,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.strictEqual((yield* counters.get("undone"))._tag, "None")
       }).pipe(Effect.provide(inSchema("transactions"))))
 
-    it.effect("a conflict and a repeated id do not spoil the caller's transaction", () =>
+    it.effect("a conflict or a repeated id does not fail the caller's transaction", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const counters = yield* Counters
@@ -283,7 +283,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.strictEqual(some(yield* counters.get("t")).state.count, 3)
       }).pipe(Effect.provide(inSchema("transaction_conflicts"))))
 
-    it.effect("a writer in a transaction does not wait for one outside that waits for it", () =>
+    it.effect("a put in a transaction does not wait for one outside that waits for the transaction", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const counters = yield* Counters
@@ -292,7 +292,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         const inside = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
           yield* counters.append({ threadId: "t", state: { count: 1 } })
           yield* holding.open
-          // The other one is in the database by now, waiting for the head row.
+          // Wait until the other one is in the database and waits for the head row.
           yield* waitFor(sql`SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))`)
           yield* counters.append({ threadId: "t", state: { count: 2 } })
         })))
@@ -302,7 +302,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.strictEqual(outside.version, 4)
       }).pipe(Effect.provide(inSchema("transaction_queue"))))
 
-    it.effect("deleting a thread while it is put upon leaves nothing behind", () =>
+    it.effect("deleteThread waits for a put in a transaction, and leaves nothing behind", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const counters = yield* Counters
@@ -323,7 +323,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
   })
 
   describe("migrations", () => {
-    it.effect("16 instances that start at once on an empty database all start", () =>
+    it.effect("16 services that start at once on an empty database all start", () =>
       Effect.gen(function*() {
         const instances = yield* Effect.forEach(
           Array.from({ length: 16 }, (_, i) => i),
@@ -337,7 +337,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.deepStrictEqual(instances.map(({ version }) => version), Array(16).fill(1))
       }))
 
-    it.effect("a database that a newer version of the library migrated is refused, by every layer", () =>
+    it.effect("every layer refuses a database that a newer version of the library migrated", () =>
       Effect.gen(function*() {
         yield* PgCheckpointer.migrate({ schema: "newer" })
         const sql = yield* PgClient.PgClient
@@ -350,7 +350,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         }
       }).pipe(Effect.provide(clientLayer())))
 
-    it.effect("storage without its tables says that the migrations have not run", () =>
+    it.effect("layerStorage without tables fails with SchemaMissing, which asks for the migrations", () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(
           Effect.scoped(Layer.build(PgCheckpointer.layerStorageWith({ schema: "nothing_here" })))
@@ -359,7 +359,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.match(error.message, /nothing_here.*migrations/)
       }).pipe(Effect.provide(clientLayer())))
 
-    it.effect("health tells when the tables are gone", () =>
+    it.effect("health fails with SchemaMissing if the tables are gone", () =>
       Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
         const sql = yield* PgClient.PgClient
@@ -368,7 +368,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.strictEqual((yield* Effect.flip(checkpointer.health)).reason._tag, "SchemaMissing")
       }).pipe(Effect.provide(inSchema("health"))))
 
-    it.effect("a role that may create nothing works with tables that an owner made", () =>
+    it.effect("a role that may create nothing can use tables that another role owns", () =>
       Effect.gen(function*() {
         const { url } = yield* Database
         const sql = yield* PgClient.PgClient
@@ -391,7 +391,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           Effect.provide(PgCheckpointer.layerStorageWith({ schema: "owned" })),
           Effect.provide(asRole)
         )
-        // Starting with migrations is fine while there are none to run, and a typed error otherwise.
+        // Starting with migrations succeeds if there are none to run, and is a typed error otherwise.
         yield* Effect.scoped(Layer.build(PgCheckpointer.layerWith({ schema: "owned" }))).pipe(Effect.provide(asRole))
         const error = yield* Effect.flip(
           Effect.scoped(Layer.build(PgCheckpointer.layerWith({ schema: "not_owned" }))).pipe(Effect.provide(asRole))
@@ -401,7 +401,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         yield* sql`DROP ROLE least_privileged`
       }).pipe(Effect.provide(clientLayer())))
 
-    it.effect("the schema's name may be anything that Postgres can quote", () =>
+    it.effect("a schema may have any name that Postgres can quote", () =>
       Effect.forEach(
         [
           "Mixed Case",
@@ -441,7 +441,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           }).pipe(Effect.provide(Layer.fresh(inSchema(schema))))
       ))
 
-    it.effect("an impossible schema name, timeout or state size is refused before anything is done", () =>
+    it.effect("an impossible schema name, timeout or state size is refused before anything is sent", () =>
       Effect.gen(function*() {
         const refused = (options: PgCheckpointer.Options) =>
           Effect.map(Effect.flip(Effect.scoped(Layer.build(PgCheckpointer.layerWith(options)))), (error) => {
@@ -460,11 +460,11 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
 
   describe("limits", () => {
     it.effect(
-      "the largest state that may be written can be read, whatever Postgres makes of it",
+      "the largest state that can be saved can be read, even if Postgres prints it longer",
       () =>
         Effect.gen(function*() {
           const checkpointer = yield* Checkpointer.Checkpointer
-          // The text of jsonb has a space after each comma, and 301 digits for this number.
+          // As text, jsonb has a space after each comma, and 301 digits for the number below.
           const dense = Array.from({ length: 4 * 1024 * 1024 - 1 }, () => 1)
           yield* checkpointer.append({ threadId: "dense", state: dense })
           assert.deepStrictEqual(some(yield* checkpointer.get("dense")).state, dense)
@@ -480,7 +480,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
       60_000
     )
 
-    it.effect("a state that holds what jsonb cannot is kept readable in SQL as far as it can be", () =>
+    it.effect("a state with characters that jsonb cannot hold stays readable in SQL otherwise", () =>
       Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
         const sql = yield* PgClient.PgClient
@@ -492,7 +492,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.deepStrictEqual(rows, [{ thread_id: "t", version: 1, plain: "text", next_nodes: ["next"] }])
       }).pipe(Effect.provide(pgLayer({ schema: "states" }))))
 
-    it.effect("a stored row that somebody damaged is a typed error, and its neighbours still read", () =>
+    it.effect("a damaged row is a StateDecodeError, and other versions can be read", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
         const sql = yield* PgClient.PgClient
@@ -519,7 +519,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         }
       }).pipe(Effect.provide(inSchema("damaged"))))
 
-    it.effect("a thread that began or moved at no time is an error of the listing, or of the put", () =>
+    it.effect("an infinite time of a thread is an error of the listing or of the put", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
         const sql = yield* PgClient.PgClient
@@ -542,7 +542,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         })
       }).pipe(Effect.provide(inSchema("timeless"))))
 
-    it.effect("a version is not taken for the newest because the newest one's row is gone, or is not what the head says", () =>
+    it.effect("a version is not taken for the newest one if the row of that is gone or the head row names another", () =>
       Effect.gen(function*() {
         const chats = yield* Chats
         const sql = yield* PgClient.PgClient
@@ -565,7 +565,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
   })
 
   describe("deltas", () => {
-    it.effect("a put sends what changed, and what is stored is as little", () =>
+    it.effect("a put sends and stores only what changed", () =>
       Effect.gen(function*() {
         const chats = yield* Chats
         const sql = yield* PgClient.PgClient
@@ -574,7 +574,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         const second = yield* chats.put({ parent: first, state: Array(201).fill(message) })
         yield* chats.append({ threadId: "t", state: Array(202).fill(message) })
         yield* chats.update("t", (messages) => [...messages, message])
-        // What another process put is not at hand; what it was put upon is.
+        // A version of another process is not cached, but its parent is.
         yield* chats.put({ parent: { ...second, version: 4, checkpointId: "unknown" }, state: [] }).pipe(Effect.flip)
         const rows = yield* sql`
           SELECT format, payload_bytes < 400 AS small, state_bytes > 50000 AS large, keyframe_version::float8 AS keyframe
@@ -589,7 +589,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
       }).pipe(Effect.provide(Chats.layer), Effect.provide(pgLayer({ schema: "deltas" }))))
 
     it.effect.prop(
-      "the view of the database has the state of each version as the service reads it",
+      "the view checkpoint_states has the state of each version as the service reads it",
       [Arbitrary.array(Arbitrary.all([Arbitrary.schema(Schema.Json), Arbitrary.schema(Schema.String)]), {
         minLength: 2,
         maxLength: 12
@@ -615,7 +615,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
             SELECT version::float8 AS version, state FROM "in SQL".checkpoint_states ORDER BY version`
           assert.strictEqual(rows.length, parts.length)
           for (const { state, version } of rows) {
-            // Where text cannot be in jsonb the view has it escaped, as it is stored.
+            // Text that jsonb cannot hold is escaped in the view, as it is stored.
             const read = some(yield* checkpointer.get("t", { version })).state
             if (!/\\u0000|\\u001a|\\ud[89a-f]/.test(JSON.stringify(read))) assert.deepStrictEqual(state, read)
           }
@@ -624,7 +624,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
     )
 
     it.effect(
-      "a prune that dies half-way leaves every version that is kept, and the next one does the rest",
+      "a prune that dies halfway leaves every version that is kept, and the next one finishes",
       () =>
         Effect.gen(function*() {
           const chats = yield* Chats
@@ -664,7 +664,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
           assert.deepStrictEqual(some(yield* chats.get("thread 3", { version: 2 })).state, state(2))
           const [rows] = yield* sql`SELECT count(*)::float8 AS rows FROM dying.checkpoints`
           assert.deepStrictEqual(rows, { rows: 120 * 3 + 1 })
-          // The chains go on where they were.
+          // The next version still continues its chain.
           const next = yield* chats.append({ threadId: "thread 3", state: state(9) })
           assert.deepStrictEqual(some(yield* chats.get("thread 3", { version: 9 })).state, state(9))
           assert.strictEqual(next.version, 9)
@@ -672,7 +672,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
       60_000
     )
 
-    it.effect("bytes follow what is pruned when the chain ends, or at once with compact", () =>
+    it.effect("the bytes of pruned versions are removed when their chain ends, or at once with compact", () =>
       Effect.gen(function*() {
         const chats = yield* Chats
         const checkpointer = yield* Checkpointer.Checkpointer
@@ -697,7 +697,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         yield* chats.append({ threadId: "t", state: state(61) })
         yield* checkpointer.prune({ maxVersions: 2 })
         assert.isAbove(yield* rows, 2)
-        // What the prune before has left goes now, though no version has to.
+        // A compacting prune removes the bytes that earlier ones left, even if no version is due.
         const planned = yield* checkpointer.prune({ maxVersions: 2, compact: true }, { dryRun: true })
         const done = yield* checkpointer.prune({ maxVersions: 2, compact: true })
         assert.deepStrictEqual({ ...done, dryRun: true }, planned)
@@ -710,7 +710,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
   })
 
   describe("poolers", () => {
-    it.effect("nothing is kept in a session: every statement may have a connection of its own, unprepared", () =>
+    it.effect("every statement can have its own connection and be unprepared, since nothing is kept in a session", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
         const checkpointer = yield* Checkpointer.Checkpointer
@@ -723,7 +723,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.strictEqual(yield* counters.deleteThread("t"), 1)
       }).pipe(Effect.provide(inSchema("pooler", {}, { prepare: false, connectionTTL: 0 }))))
 
-    it.effect("names that the client transforms for its owner's tables do not change ours", () =>
+    it.effect("name transforms of the client do not change our tables", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
         yield* counters.append({ threadId: "t", state: { count: 1 }, metadata: { snake_case: 1, camelCase: 2 } })
@@ -739,7 +739,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
   describe("failures", () => {
     const never = { retry: neverAgain }
 
-    it.effect("an unreachable server, a wrong password, a missing role and a missing database each say so", () =>
+    it.effect("an unreachable server, a wrong password, a missing role and a missing database have errors that name them", () =>
       Effect.gen(function*() {
         const { url } = yield* Database
         const elsewhere = new URL(Redacted.value(url))
@@ -763,7 +763,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         }
       }))
 
-    it.effect("a full pool is its own error, with nothing sent", () =>
+    it.effect("an operation on a full pool is PoolExhausted, and nothing is sent", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
         const checkpointer = yield* Checkpointer.Checkpointer
@@ -791,7 +791,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.strictEqual((yield* counters.get("t"))._tag, "None")
       }).pipe(Effect.provide(inSchema("full", { ...never, acquireTimeout: "200 millis" }, { maxConnections: 1 }))))
 
-    it.effect("a statement that waits too long ends in a Timeout whose outcome is unknown, and the client goes on", () =>
+    it.effect("a statement that waits too long is a Timeout with an unknown outcome, and the client stays usable", () =>
       Effect.gen(function*() {
         const counters = yield* Counters
         const sql = yield* PgClient.PgClient
@@ -815,11 +815,11 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.strictEqual((yield* counters.append({ threadId: "t", state: { count: 4 } })).version, 2)
       }).pipe(Effect.provide(inSchema("slow", { ...never, statementTimeout: "300 millis" }))))
 
-    it.effect("only one prune runs at a time, and one that died is taken over", () =>
+    it.effect("only one prune runs at a time, and the lease of one that died expires", () =>
       Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
         const sql = yield* PgClient.PgClient
-        yield* sql`INSERT INTO leased.checkpoint_leases VALUES ('prune', 'somebody else', now() + interval '1 minute')`
+        yield* sql`INSERT INTO leased.checkpoint_leases VALUES ('prune', 'another process', now() + interval '1 minute')`
         const error = yield* Effect.flip(checkpointer.prune({ maxVersions: 1 }))
         assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": "PruneRunning" })
         yield* checkpointer.prune({ maxVersions: 1 }, { dryRun: true })
@@ -890,7 +890,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         )
       }))
 
-    it.effect("DATABASE_URL is enough, and pool_max_size in it is honoured and taken out", () =>
+    it.effect("DATABASE_URL is enough, and its pool_max_size is used and removed", () =>
       Effect.gen(function*() {
         const url = Redacted.value((yield* Database).url)
         const { client } = yield* build({ DATABASE_URL: `${url}?pool_max_size=7`, CHECKPOINT_SCHEMA: "from_config" })
@@ -901,7 +901,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.strictEqual(other.saved.version, 2)
       }))
 
-    it.effect("the settings of libpq do as well, and the URL wins over them", () =>
+    it.effect("the variables of libpq are enough, and DATABASE_URL takes precedence over them", () =>
       Effect.gen(function*() {
         const url = new URL(Redacted.value((yield* Database).url))
         const settings = {
@@ -920,7 +920,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         yield* build({ DATABASE_URL: url.toString(), PGPASSWORD: decodeURIComponent(password) }, { schema: "libpq" })
       }))
 
-    it.effect("a program may name its own variables, and is told which one is missing or wrong", () =>
+    it.effect("layerConfig reads variables that the program names, and errors name the one that is missing or wrong", () =>
       Effect.gen(function*() {
         const { url } = yield* Database
         const live = PgCheckpointer.layerConfig({
@@ -949,7 +949,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         assert.nestedInclude(wrong, { _tag: "InvalidInput", field: "client.maxConnections" })
       }))
 
-    it.effect("what is wrong with a setting is said without showing it", () =>
+    it.effect("an error about a setting does not show its value", () =>
       Effect.gen(function*() {
         const url = "postgresql://user:top-secret@127.0.0.1:5432/db"
         const logs: Array<string> = []

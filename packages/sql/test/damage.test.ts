@@ -5,12 +5,12 @@ import { Arbitrary, Cause, DateTime, Effect, Exit, Schedule, Schema, Stream } fr
 import { Database, pgLayer } from "./support.ts"
 
 /*
- * Rows that somebody changed by hand: what they spoil is an error that names the thread, and nothing else is spoilt.
+ * Rows that were changed by hand. Reading them is an error that names the thread, and everything else stays readable.
  */
 
 const effort = Number(process.env["CHECKPOINT_TEST_EFFORT"])
 
-/** By column, what somebody might write into it. */
+/** By column, values that might be written into it by hand. */
 const values = {
   payload: [
     `'"gone"'`,
@@ -62,7 +62,7 @@ const headValues = {
 const assignments = (of: Record<string, ReadonlyArray<string>>): ReadonlyArray<string> =>
   Object.entries(of).flatMap(([column, values]) => values.map((value) => `${column} = ${value}`))
 
-/** The newest version has a delta, as most have. */
+/** The newest version is stored as a delta, as most are. */
 const versions = 8
 
 const Damage = Schema.Union([
@@ -92,9 +92,9 @@ type LawError =
   | CheckpointError.VersionConflict
   | CheckpointError.ThreadExists
 
-layer(Database.layer, { excludeTestServices: true })("rows that somebody damaged", (it) => {
+layer(Database.layer, { excludeTestServices: true })("damaged rows", (it) => {
   it.effect.prop(
-    "are errors that name their thread and version, and nothing else is spoilt",
+    "damaged rows are errors that name their thread and version, and leave all other rows readable",
     [Arbitrary.array(Arbitrary.schema(Damage), { minLength: 1, maxLength: 3 })],
     ([damages]) =>
       Effect.gen(function*() {
@@ -117,7 +117,7 @@ layer(Database.layer, { excludeTestServices: true })("rows that somebody damaged
             }
           }
         }
-        // Another process, which remembers nothing of them.
+        // A service without anything in its cache.
         const service = yield* Checkpointer.make({ retry: Schedule.recurs(0) })
         const view = yield* service.view(options)
         const intact = (namespace: string, threadId: string) =>
@@ -196,8 +196,8 @@ layer(Database.layer, { excludeTestServices: true })("rows that somebody damaged
             assert.include(error, { threadId: "t", namespace: "damaged" })
             assert.isTrue(Number.isSafeInteger(error.version), name)
           } else if (error._tag === "StoreError") {
-            // What the server itself refuses, such as a row that is there already or a patch that does not fit; and a put
-            // upon a head of no time.
+            // Refusals of the server, such as a row that exists or a patch that does not fit, and a put after a version
+            // with an infinite time.
             assert.include(["Rejected", "Unknown"], error.reason._tag, name)
             assert.isFalse(error.isRetryable, name)
           } else assert.notStrictEqual(error._tag, "InvalidInput", `${name}: ${error.message}`)

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { toStoreError } from "../src/internal/errors.ts"
 
-/** As the driver gives it: the server's error is the cause. */
+/** A failure as the driver reports it, with the server's error as the cause. */
 const failed = (code: string) =>
   toStoreError(
     "put",
@@ -16,7 +16,7 @@ const failed = (code: string) =>
   )
 
 const expected: Record<string, readonly [string, boolean, "NotApplied" | "Unknown"]> = {
-  // Ended by an administrator, a crash, a dropped database, or one of three timeouts of the session.
+  // The session was ended by an administrator, a crash, a dropped database or a timeout.
   "57P01": ["Unavailable", true, "Unknown"],
   "57P02": ["Unavailable", true, "Unknown"],
   "57P04": ["Unavailable", true, "Unknown"],
@@ -39,9 +39,9 @@ const expected: Record<string, readonly [string, boolean, "NotApplied" | "Unknow
   "22P02": ["Rejected", false, "NotApplied"]
 }
 
-describe("what an SQLSTATE tells", () => {
+describe("errors of Postgres", () => {
   for (const [code, [reason, isRetryable, outcome]] of Object.entries(expected)) {
-    it(`${code} is ${reason}, ${isRetryable ? "passing" : "final"}, and its outcome is ${outcome}`, () => {
+    it(`SQLSTATE ${code} is ${reason}, ${isRetryable ? "retryable" : "final"}, and its outcome is ${outcome}`, () => {
       const error = failed(code)
       assert.deepStrictEqual([error.operation, error.reason._tag, error.isRetryable, error.outcome], [
         "put",

@@ -39,7 +39,7 @@ const anyOf = <A>(all: ReadonlyArray<A>) =>
 // many faults
 // -----------------------------------------------------------------------------
 
-/** Every fault once, in an order and at points that a seed decides, one to three seconds apart. */
+/** Every fault once, one to three seconds apart. A seed decides their order and places. */
 const strike = Effect.fnUntraced(function*(
   proxy: TcpProxy.TcpProxy,
   target: { readonly database: string; readonly applicationName: string },
@@ -83,12 +83,12 @@ const manyFaults = Effect.gen(function*() {
   const { url } = yield* Database
   const ours = { applicationName: "a program among faults", database: databaseOf(url) }
   const proxy = yield* TcpProxy.fromUrl(url)
-  // A round trip of a network, without which all would be over before much can break.
+  // As slow as a network, since otherwise everything would be over before much can break.
   const latency = proxy.delay("20 millis")
 
   const toPut = (marker: number) => ({
     threadId: `thread ${marker % threads}`,
-    // As drawn ones look, so that changes are stored and not whole states.
+    // An id like a generated one, so that changes are stored instead of whole states.
     checkpointId: `00000000-0000-7000-8000-${String(marker).padStart(12, "0")}`,
     state: { marker: String(marker), text: "the same in all versions ".repeat(20) }
   })
@@ -127,7 +127,7 @@ const manyFaults = Effect.gen(function*() {
   assert.deepStrictEqual(
     yield* Effect.repeat(left, {
       until: ({ backends, open }) => backends === 0 && open === 0,
-      // An end takes its time through the proxy, too.
+      // The end of a connection is delayed by the proxy too.
       schedule: Schedule.spaced("20 millis").pipe(Schedule.upTo({ times: 250 }))
     }).pipe(Effect.andThen(left)),
     { backends: 0, open: 0 }
@@ -144,7 +144,7 @@ const manyFaults = Effect.gen(function*() {
     const checkpointer = yield* Checkpointer.Checkpointer
     const stored = History.read(checkpointer, threadIds(threads))
     assert.deepStrictEqual(History.violations(attempts, yield* stored), [])
-    // What failed can be put again, whatever became of it.
+    // Every put that failed can be repeated, whether it was applied or not.
     const again = yield* Effect.forEach(attempts, (attempt) => {
       if (typeof attempt.outcome === "number") return Effect.succeed(attempt)
       const put = toPut(Number(attempt.marker))
@@ -160,7 +160,7 @@ const manyFaults = Effect.gen(function*() {
 
 const toAttempts = Schema.decodeUnknownEffect(Schema.Array(History.Attempt))
 
-/** Runs writers in processes of their own on the same threads, and returns what they were told. */
+/** Runs writers of the same threads in separate processes, and returns what each put returned. */
 const writeInProcesses = Effect.fnUntraced(function*<R>(
   url: Redacted.Redacted,
   options: { readonly clocks: ReadonlyArray<number>; readonly threads: number; readonly rounds: number },
@@ -182,23 +182,23 @@ const writeInProcesses = Effect.fnUntraced(function*<R>(
 const threadIds = (threads: number) => Arr.makeBy(threads, (n) => `thread ${n}`)
 
 // -----------------------------------------------------------------------------
-// half-way
+// operations that are cut short
 // -----------------------------------------------------------------------------
 
 const never = Schedule.recurs(0)
 
-/** Runs an effect and says how many bytes it sent through a proxy. */
+/** Runs an effect, and returns how many bytes it sent through a proxy. */
 const bytesOf = Effect.fnUntraced(function*<A, E, R>(proxy: TcpProxy.TcpProxy, effect: Effect.Effect<A, E, R>) {
   const before = yield* proxy.counts
   yield* effect
   return (yield* proxy.counts).toServer - before.toServer
 })
 
-/** Points of the way of so many bytes, at random but the same each time. */
+/** Random points among a number of bytes, the same in each run. */
 const pointsOf = (bytes: number, count: number, seed: string) =>
   Effect.all(Arr.replicate(Random.nextIntBetween(0, bytes, { halfOpen: true }), count)).pipe(Random.withSeed(seed))
 
-/** Runs a task in a process that is killed when so many bytes have passed; returns once its connections are gone. */
+/** Runs a task in a process and kills that when a number of bytes have passed. Waits until its connections are gone. */
 const killedAt = Effect.fnUntraced(function*(task: Worker.Task, proxy: TcpProxy.UrlProxy, bytes: number) {
   const { faults } = yield* PostgresServer.PostgresServer
   const { toServer } = yield* proxy.counts
@@ -226,7 +226,7 @@ const stateOf = (thread: number, version: number) => ({
 
 const isTagged = (thread: number, version: number) => thread % 3 === 0 && version === 1
 
-/** A database with many versions, all of which are known; some of the first are tagged. */
+/** A database with many versions of known content, some of which are tagged. */
 const withVersions = Effect.gen(function*() {
   const server = yield* PostgresServer.PostgresServer
   const url = yield* server.createDatabase()
@@ -246,7 +246,7 @@ const withVersions = Effect.gen(function*() {
   return { url, proxy: yield* TcpProxy.fromUrl(url) }
 })
 
-/** Reads everything that is listed, and returns how many of the newest versions of each thread that is. */
+/** Checks everything that can be read, and returns how many of the newest versions each thread has. */
 const readAll = (checkpointer: Checkpointer.Checkpointer["Service"]) =>
   Effect.forEach(
     Arr.range(0, manyThreads - 1),
@@ -263,7 +263,7 @@ const readAll = (checkpointer: Checkpointer.Checkpointer["Service"]) =>
     { concurrency: 4 }
   )
 
-/** What must hold after a prune that was cut short when there were `before` versions, and when another has ended. */
+/** Checks what must hold after a prune that was cut short with `before` versions, and after the next prune. */
 const afterPrune = Effect.fnUntraced(function*(
   policy: { readonly maxVersions: number; readonly compact: boolean },
   before: number
@@ -271,7 +271,7 @@ const afterPrune = Effect.fnUntraced(function*(
   const checkpointer = yield* Checkpointer.Checkpointer
   const sql = yield* PgClient.PgClient
   for (const left of yield* readAll(checkpointer)) assert.include([before, policy.maxVersions], left)
-  // A process that died has its lease for a minute.
+  // The lease of a process that died lasts a minute.
   const held =
     yield* sql`UPDATE effect_checkpoint.checkpoint_leases SET expires_at = now() + interval '1 minute' RETURNING name`
   if (held.length > 0) {
@@ -287,10 +287,10 @@ const afterPrune = Effect.fnUntraced(function*(
 })
 
 // -----------------------------------------------------------------------------
-// a server that is short of something
+// a server without space
 // -----------------------------------------------------------------------------
 
-/** Whether a small disk can be mounted, which takes root on Linux and the permission to mount. */
+/** Whether a small disk can be mounted, which needs root and the permission to mount on Linux. */
 const canMount = platform() === "linux" && userInfo().uid === 0 && (() => {
   const folder = mkdtempSync(join(tmpdir(), "checkpoint-disk-"))
   const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]).status === 0
@@ -305,7 +305,7 @@ const run = (command: string, ...args: ReadonlyArray<string>) =>
     assert.strictEqual(status, 0, stderr)
   })
 
-/** A disk of so many megabytes that belongs to the server's user. */
+/** A disk of a number of megabytes that belongs to the server's user. */
 const smallDisk = Effect.fnUntraced(function*(megabytes: number) {
   const folder = yield* Effect.acquireRelease(
     Effect.sync(() => mkdtempSync(join(tmpdir(), "checkpoint-disk-"))),
@@ -313,17 +313,17 @@ const smallDisk = Effect.fnUntraced(function*(megabytes: number) {
   )
   yield* Effect.acquireRelease(
     run("mount", "-t", "tmpfs", "-o", `size=${megabytes}m`, "tmpfs", folder),
-    // The server may have a file of it open still.
+    // The server may still have one of its files open.
     () => run("umount", "--lazy", folder)
   )
   yield* run("chown", "postgres:", folder)
   return folder
 })
 
-// Servers answer in real time.
+// A server answers in real time.
 layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
   it.effect(
-    "what was acknowledged is stored once, and what was not applied is not, whatever breaks",
+    "every put that was acknowledged is stored once, and none that was not applied, whatever breaks",
     () => manyFaults,
     {
       timeout: 120_000
@@ -331,7 +331,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
   )
 
   it.effect(
-    "of processes that put upon what they have read each success saw its parent, and they are one chain",
+    "successful puts of several processes after what each has read are one chain, each made from its parent",
     () =>
       Effect.gen(function*() {
         const server = yield* PostgresServer.PostgresServer
@@ -348,14 +348,14 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
           const checkpointer = yield* Checkpointer.Checkpointer
           const stored = yield* History.read(checkpointer, threadIds(3))
           assert.deepStrictEqual(History.violations(attempts, stored), [])
-          assert.isBelow(stored.length, attempts.length, "some have met")
+          assert.isBelow(stored.length, attempts.length, "some puts conflicted")
           assert.isAbove(attempts.filter(({ outcome }) => outcome === "Unknown").length, 0, "some replies were lost")
         }).pipe(Effect.provide(pgLayer(undefined, { url })))
       }),
     { timeout: 240_000 }
   )
 
-  it.effect("clocks of processes that are hours apart change neither the order of versions nor their times", () =>
+  it.effect("clocks of processes that are hours apart affect neither the order of versions nor their times", () =>
     Effect.gen(function*() {
       const server = yield* PostgresServer.PostgresServer
       const url = yield* server.createDatabase()
@@ -376,7 +376,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         assert.deepStrictEqual(times, times.toSorted((one, other) => one - other))
         assert.isAtLeast(times[0]!, before)
         assert.isAtMost(times.at(-1)!, after)
-        // Ids are drawn by the clocks of the processes.
+        // Ids contain the time of their process.
         const drawn = attempts.map(({ checkpointId }) => parseInt(checkpointId.replace("-", "").slice(0, 12), 16))
         assert.isAbove(Math.max(...drawn) - Math.min(...drawn), 32 * 3_600_000, "the clocks were hours apart")
         const prune = checkpointer.prune({ maxAge: "1 hour" })
@@ -384,8 +384,8 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       }).pipe(Effect.provide(pgLayer(undefined, { url })))
     }))
 
-  describe("half-way", () => {
-    it.effect("a prune whose connection is cut loses no version that is kept, and the next one finishes the work", () =>
+  describe("operations that are cut short", () => {
+    it.effect("a prune whose connection is cut removes no version that is kept, and the next one finishes", () =>
       Effect.gen(function*() {
         const { proxy, url } = yield* withVersions
         const direct = yield* Layer.build(pgLayer(undefined, { url }))
@@ -408,7 +408,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
             })
             failed++
           }
-          // Where it is not over: statements that are prepared already are shorter than those that were counted.
+          // The cut may still be pending: prepared statements are shorter than those that were counted.
           yield* proxy.restore
           yield* Effect.provide(afterPrune(policy, before), direct)
           before = policy.maxVersions
@@ -416,7 +416,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         assert.isAbove(failed, 3)
       }))
 
-    it.effect("a prune whose process is killed loses no version that is kept, and the next one finishes the work", () =>
+    it.effect("a prune whose process is killed removes no version that is kept, and the next one finishes", () =>
       Effect.gen(function*() {
         const { proxy, url } = yield* withVersions
         const direct = yield* Layer.build(pgLayer(undefined, { url }))
@@ -434,7 +434,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         assert.include(ends, "SIGKILL")
       }))
 
-    /** The tables are all there and work, or there is none of them; in both cases the next migration is fine. */
+    /** Checks that all tables exist and work, or none, and that the next migration succeeds. */
     const afterMigration = Effect.fnUntraced(function*(schema: string) {
       const sql = yield* PgClient.PgClient
       const [found] = yield* sql`SELECT FROM pg_namespace WHERE nspname = ${schema}`
@@ -451,7 +451,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       return found !== undefined
     })
 
-    it.effect("a migration whose connection is cut happened or did not, and the next one is fine", () =>
+    it.effect("a migration whose connection is cut is applied whole or not at all, and the next one succeeds", () =>
       Effect.gen(function*() {
         const { url } = yield* Database
         const proxy = yield* TcpProxy.fromUrl(url)
@@ -468,7 +468,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
           const happened = yield* Effect.provide(afterMigration(`cut_${n}`), direct)
           assert.isFalse(happened && error._tag === "StoreError" && error.outcome === "NotApplied")
         }
-        // The reply to the commit is the last thing that arrives. It is counted on a connection that is warm again.
+        // The reply to the commit is the last one. It is counted on a connection that has prepared its statements.
         yield* migrate("warmer")
         const { toClient } = yield* proxy.counts
         yield* migrate("counted")
@@ -480,7 +480,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         assert.isTrue(yield* Effect.provide(afterMigration("unheard"), direct))
       }))
 
-    it.effect("a migration whose process is killed happened or did not, and the next one is fine", () =>
+    it.effect("a migration whose process is killed is applied whole or not at all, and the next one succeeds", () =>
       Effect.gen(function*() {
         const server = yield* PostgresServer.PostgresServer
         const url = yield* server.createDatabase()
@@ -498,7 +498,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
 
     const source = { threadId: "thread 1", version: 20 }
 
-    /** The thread is whole, or it is not there. */
+    /** Checks that the thread is whole or does not exist. */
     const afterFork = Effect.fnUntraced(function*(threadId: string) {
       const checkpointer = yield* Checkpointer.Checkpointer
       const head = Option.getOrUndefined(yield* checkpointer.get(threadId))
@@ -513,7 +513,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       return true
     })
 
-    it.effect("a fork whose connection is cut is a whole thread or none", () =>
+    it.effect("a fork whose connection is cut creates a whole thread or none", () =>
       Effect.gen(function*() {
         const { proxy, url } = yield* withVersions
         const direct = yield* Layer.build(pgLayer(undefined, { url }))
@@ -535,13 +535,13 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
           assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": "Unavailable" })
           found.push(yield* Effect.provide(afterFork(`cut ${n}`), direct))
           assert.isFalse(found[n] === true && error._tag === "StoreError" && error.outcome === "NotApplied")
-          // The statement is prepared again on the next connection, so that all are as long as the one measured.
+          // Prepare the statement on the next connection, since the one that was measured was prepared.
           yield* fork(`warm ${n}`)
         }
         assert.deepStrictEqual([found.includes(false), found.at(-1)], [true, true])
       }))
 
-    it.effect("a fork whose process is killed is a whole thread or none", () =>
+    it.effect("a fork whose process is killed creates a whole thread or none", () =>
       Effect.gen(function*() {
         const { proxy, url } = yield* withVersions
         const direct = yield* Layer.build(pgLayer(undefined, { url }))
@@ -556,7 +556,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       }))
   })
 
-  it.effect("a pool that is exhausted is a typed error in time, and all is well when connections come back", () =>
+  it.effect("an exhausted pool is PoolExhausted in time, and works again when connections are free", () =>
     Effect.gen(function*() {
       const { url } = yield* Database
       const proxy = yield* TcpProxy.fromUrl(url)
@@ -564,7 +564,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         const checkpointer = yield* Checkpointer.Checkpointer
         const put = (n: number) => checkpointer.append({ threadId: `pool ${n}`, state: n })
         yield* Effect.forEach([0, 1], put)
-        // Both connections are made before nothing passes any more.
+        // Both connections must exist before the proxy stalls.
         const sql = yield* PgClient.PgClient
         yield* Effect.scoped(Effect.all([sql.reserve, sql.reserve]))
         yield* proxy.stall
@@ -592,7 +592,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       )
     }))
 
-  it.effect("a transaction that somebody leaves open with a thread's head costs a typed error in time, and nothing else", () =>
+  it.effect("a transaction left open with a thread's head row is a Timeout for writers of that thread, and affects no others", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
       const put = (checkpointId: string) => checkpointer.append({ threadId: "held", checkpointId, state: checkpointId })
@@ -612,11 +612,11 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
         outcome: "Unknown",
         isRetryable: true
       })
-      // Others, and readers, have nothing to wait for.
+      // Other threads and readers do not wait.
       assert.strictEqual((yield* checkpointer.append({ threadId: "free", state: 1 })).version, 1)
       assert.strictEqual(some(yield* checkpointer.get("held")).checkpointId, "before")
       yield* Fiber.interrupt(somebody)
-      // Whether it was applied when the lock was gone is what nobody knew.
+      // It may have been applied once the lock was gone.
       assert.strictEqual((yield* put("during")).version, 2)
       assert.strictEqual((yield* put("after")).version, 3)
       const versions = yield* checkpointer.listVersions("held")
@@ -624,7 +624,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
     }).pipe(Effect.provide(pgLayer({ schema: "held", retry: never, statementTimeout: "300 millis" }))))
 
   it.effect.skipIf(!canMount)(
-    `a full disk is a typed error and loses nothing${canMount ? "" : " (needs root and mount)"}`,
+    `a full disk is Overloaded and loses nothing${canMount ? "" : " (needs root and mount)"}`,
     () =>
       Effect.gen(function*() {
         const server = yield* PostgresServer.PostgresServer

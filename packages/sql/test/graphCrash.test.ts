@@ -14,12 +14,12 @@ const program = fileURLToPath(new URL("fixtures/crashWorker.ts", import.meta.url
 
 const rounds = 2
 
-/** After so many processes nobody is killed any more, so that the graph ends on any machine. */
+/** How many processes are killed at most, so that the graph ends on any machine. */
 const maxKilled = 20
 
 interface Worker {
   readonly child: ChildProcess
-  /** How it ended: with what it said, or `undefined` where it was killed. */
+  /** What it wrote before it ended, or `undefined` if it was killed. */
   readonly ended: Promise<string | undefined>
 }
 
@@ -45,11 +45,11 @@ const start = (threadId: string, name: string, interruptId: string | undefined) 
     ({ child, ended }) => Effect.andThen(Effect.sync(() => child.kill("SIGKILL")), Effect.promise(() => ended))
   )
 
-/** Whether a condition that others bring about holds by now. */
+/** Waits until a condition holds. */
 const until = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
   Effect.repeat(condition, { until: (holds) => holds, schedule: Schedule.spaced("10 millis") })
 
-/** Starts workers, lets them all go at the same moment, and kills each that is not done after its time. */
+/** Starts workers, releases all of them at once, and kills each that is still running after its time. */
 const race = Effect.fnUntraced(function*(
   threadId: string,
   workers: ReadonlyArray<{
@@ -78,7 +78,7 @@ const race = Effect.fnUntraced(function*(
     )
     return Effect.raceFirst(Effect.promise(() => ended), Effect.andThen(killed, Effect.promise(() => ended)))
   }, { concurrency: "unbounded" })
-  // What the killed have sent is still carried out.
+  // The server still executes what killed processes sent.
   yield* until(Effect.map(
     sql<{ readonly there: number }>`
       SELECT count(*)::integer AS there FROM pg_stat_activity
@@ -90,9 +90,9 @@ const race = Effect.fnUntraced(function*(
 
 const Live = Layer.effectDiscard(makeTables).pipe(Layer.provideMerge(pgLayer()), Layer.provideMerge(Database.layer))
 
-layer(Live, { excludeTestServices: true })("a graph whose processes are killed over and over", (it) => {
+layer(Live, { excludeTestServices: true })("a graph whose processes are killed", (it) => {
   it.effect(
-    "ends as one that is left alone, with nothing lost, and nothing done or answered twice",
+    "a graph whose processes are killed again and again ends like one that is not, with nothing lost or done twice",
     () =>
       Effect.gen(function*() {
         const threads = yield* StateGraph.view(outer)
@@ -102,7 +102,7 @@ layer(Live, { excludeTestServices: true })("a graph whose processes are killed o
           const head = Option.getOrUndefined(yield* threads.get("crashed"))
           if (head?.nextNodes.length === 0) break
           const interruptId = head?.pendingInterrupts[0]?.interruptId
-          // Several answer at the same time.
+          // Several processes answer at the same time.
           const workers = yield* Effect.forEach(Array.from({ length: interruptId === undefined ? 1 : 3 }), () =>
             Effect.map(Random.nextIntBetween(0, 120), (killAfter) => ({
               name: `crashed/${processes++}`,
@@ -116,7 +116,7 @@ layer(Live, { excludeTestServices: true })("a graph whose processes are killed o
           killed += ends.length - survivors.length
           const wentOn = survivors.filter((end) => end === "Interrupted" || end === "Completed")
           assert.isAtMost(wentOn.length, 1)
-          // Whoever was not the one was told so.
+          // The others learn that they were too late.
           const others = survivors.filter((end) => end !== "Interrupted" && end !== "Completed")
           assert.deepStrictEqual(new Set(others), new Set(others.map(() => "InterruptAlreadyResolved")))
           if (interruptId === undefined) assert.deepStrictEqual(others, [])
@@ -129,7 +129,7 @@ layer(Live, { excludeTestServices: true })("a graph whose processes are killed o
         assert.deepStrictEqual(stepOf(crashed), stepOf(alone))
         assert.strictEqual(crashed.version, alone.version)
 
-        // A node that ran again had the key that it had before.
+        // A node that ran twice had the same key both times.
         assert.deepStrictEqual(yield* effectsOf("crashed"), yield* effectsOf("alone"))
         assert.isAbove((yield* runsOf("crashed")).length, (yield* effectsOf("crashed")).length)
 
@@ -147,7 +147,7 @@ layer(Live, { excludeTestServices: true })("a graph whose processes are killed o
   )
 })
 
-/** All but the id of the step, which is its own. */
+/** The metadata of a step without its id. */
 const stepOf = (checkpoint: Checkpoint.CheckpointInfo) => {
   const { stepId: _, ...step } = Option.getOrThrow(StateGraph.metadata(checkpoint))
   return step
@@ -170,7 +170,7 @@ const effectsOf = (thread: string) =>
 const runsOf = (thread: string) =>
   Effect.flatMap(PgClient.PgClient, (sql) => sql`SELECT key FROM runs WHERE thread = ${thread}`)
 
-/** What the pending writes say: of the nodes of parallel steps that had finished, and of the answers. */
+/** What the pending writes contain: results of nodes of parallel steps, and answers. */
 const storedOf = Effect.fnUntraced(function*(thread: string) {
   const sql = yield* PgClient.PgClient
   const [writes] = yield* sql<{ readonly saved: number; readonly repeated: number }>`

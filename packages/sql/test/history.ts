@@ -1,20 +1,20 @@
 /**
- * Whether what writers were told of their puts agrees with what is stored.
+ * Checks that the results of puts agree with what is stored.
  */
 import { type Checkpointer, CheckpointError } from "@effect-checkpoint/core"
 import { Effect, Schedule, Schema, Stream } from "effect"
 
-/** A put as its writer knows it. Its marker is in the state, and in no other put's. */
+/** A put and its result. The marker is in its state and in that of no other put. */
 export class Attempt extends Schema.Class<Attempt>("test/Attempt")({
   threadId: Schema.String,
   checkpointId: Schema.String,
   marker: Schema.String,
   /**
-   * What the put named as its parent: id and marker of the checkpoint that the writer had read, or `null` for a thread
-   * that must not exist. Absent where the put went after whatever was the newest.
+   * The parent of the put: id and marker of the checkpoint that the writer had read, or `null` if the thread must not
+   * exist. Absent for an append.
    */
   parent: Schema.optionalKey(Schema.NullOr(Schema.Struct({ checkpointId: Schema.String, marker: Schema.String }))),
-  /** The version that was acknowledged, or what was said of the failure; a conflict is `NotApplied`. */
+  /** The version that was acknowledged, or the outcome of the failure. A conflict is `NotApplied`. */
   outcome: Schema.Union([Schema.Int, Schema.Literals(["NotApplied", "Unknown"])])
 }) {}
 
@@ -27,7 +27,7 @@ export interface Stored {
   readonly marker: string
 }
 
-/** Everything in which the two disagree; nothing for a good history. */
+/** Everything in which the two disagree. */
 export const violations = (
   attempts: ReadonlyArray<Attempt>,
   stored: ReadonlyArray<Stored>
@@ -36,7 +36,7 @@ export const violations = (
   const name = (threadId: string, checkpointId: string): string => `${threadId}/${checkpointId}`
   const asked = new Map(attempts.map((attempt) => [name(attempt.threadId, attempt.checkpointId), attempt]))
 
-  // Every thread is one chain, from 1, and each version of it was asked for.
+  // Each thread is one chain from version 1, and each of its versions comes from a put.
   const threads = Map.groupBy(stored, ({ threadId }) => threadId)
   const versions = new Map<string, Stored>()
   for (const rows of threads.values()) {
@@ -51,12 +51,12 @@ export const violations = (
       if (versions.has(id)) found.push(`${id} is stored twice`)
       versions.set(id, row)
       const attempt = asked.get(id)
-      if (attempt === undefined) found.push(`${id} is stored, but nobody put it`)
+      if (attempt === undefined) found.push(`${id} is stored, but no put saved it`)
       else if (attempt.marker !== row.marker) found.push(`${id} holds ${row.marker}, but was put as ${attempt.marker}`)
-      // Who named a parent saw its state, and it is the version before.
+      // The parent that a put names is the version before, with the state that the writer read.
       else if (attempt.parent !== undefined) {
         if (attempt.parent?.checkpointId !== before?.checkpointId) {
-          found.push(`${id} was put upon ${attempt.parent?.checkpointId}, but stands upon ${before?.checkpointId}`)
+          found.push(`${id} was put after ${attempt.parent?.checkpointId}, but is stored after ${before?.checkpointId}`)
         } else if (attempt.parent?.marker !== before?.marker) {
           found.push(`${id} was made from ${attempt.parent?.marker}, but its parent holds ${before?.marker}`)
         }
@@ -77,7 +77,7 @@ export const violations = (
 
 const Marked = Schema.Struct({ marker: Schema.String })
 
-/** All versions of some threads, read through the service. */
+/** Reads all versions of some threads through the service. */
 export const read = (checkpointer: Checkpointer.Checkpointer["Service"], threadIds: Iterable<string>) =>
   Effect.map(
     Effect.forEach(threadIds, (threadId) =>
@@ -96,7 +96,7 @@ export const read = (checkpointer: Checkpointer.Checkpointer["Service"], threadI
       threads.flat()
   )
 
-/** Few attempts, so that some puts fail. */
+/** A schedule with few attempts, so that some puts fail. */
 export const impatient: Schedule.Schedule<unknown, CheckpointError.StoreError> = Schedule.exponential("20 millis").pipe(
   Schedule.upTo({ times: 3 }),
   Schedule.setInputType<CheckpointError.StoreError>()
@@ -104,7 +104,7 @@ export const impatient: Schedule.Schedule<unknown, CheckpointError.StoreError> =
 
 type Refused = CheckpointError.StoreError | CheckpointError.VersionConflict | CheckpointError.ThreadExists
 
-/** What a put came to. */
+/** The outcome of a put. */
 export const outcomeOf = <E, R>(
   put: Effect.Effect<{ readonly version: number }, E, R>
 ): Effect.Effect<Attempt["outcome"], Exclude<E, Refused>, R> =>

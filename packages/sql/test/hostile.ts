@@ -1,6 +1,6 @@
 /**
- * What another role can put in the way of a service that shares its database: operators and functions in `public`, for
- * arguments that those of the server do not take as they are. Each of them counts its calls.
+ * Operators and functions that another role can create in `public` to be called by a service in the same database. They
+ * take arguments for which the server has no exact match, and count their calls.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer } from "effect"
@@ -11,7 +11,7 @@ import { clientLayer } from "./support.ts"
 
 const root = join(import.meta.dirname, "../../..")
 
-/** Words that are followed by a parenthesis, for all functions in our SQL; and what Effect's migrator calls. */
+/** All words before a parenthesis in our SQL, which include its functions, and those that Effect's migrator calls. */
 const calledNames = (): ReadonlyArray<string> => {
   const files = globSync(["packages/sql/src/**/*.ts", "docs/*.md"], { cwd: root })
   const text = files.map((file) => readFileSync(join(root, file), "utf8")).join("\n")
@@ -27,7 +27,7 @@ const types = [
 
 const operators = "= <> < <= > >= + - * / % || @> <@ && ? -> ->> #> #>> #- ~ ~~".split(" ")
 
-// A sequence, because its count is not rolled back.
+// Calls are counted by a sequence, which is not rolled back.
 const define = (names: ReadonlyArray<string>) => `
   DO $define$
   DECLARE
@@ -91,16 +91,16 @@ const define = (names: ReadonlyArray<string>) => `
     END LOOP;
   END $define$`
 
-/** Adds them to the database, as a role that may do no more than create objects in `public`. */
+/** Creates them in the database, as a role that may only create objects in `public`. */
 export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
-  // Roles belong to the server, and other test files share it.
+  // Roles belong to the server, which other test files share.
   const role = sql(`hostile_${SecureRandom.uuidV4Unsafe()}`)
   yield* Effect.acquireRelease(
     sql`CREATE ROLE ${role}`,
     () =>
       Effect.orDie(Effect.all([
-        // Dropping as many objects would take more locks than there are.
+        // Dropping that many objects would need more locks than the server has.
         sql`REASSIGN OWNED BY ${role} TO CURRENT_USER`,
         sql`DROP OWNED BY ${role}`,
         sql`DROP ROLE ${role}`

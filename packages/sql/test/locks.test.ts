@@ -5,7 +5,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Schedule, type Scope } from "effect"
 import { Database, pgLayer, some } from "./support.ts"
 
-/** Runs an effect in a transaction that stays open after it, and gives what commits that. */
+/** Runs an effect in a transaction that stays open, and returns the effect that commits it. */
 const held = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
   const sql = yield* PgClient.PgClient
   const done = yield* Latch.make()
@@ -17,7 +17,7 @@ const held = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
   return Effect.andThen(released.open, Fiber.join(fiber))
 })
 
-/** Starts an effect, and returns when a transaction keeps it waiting. An effect that ends without waiting is a failure. */
+/** Starts an effect, and returns when a transaction keeps it waiting. It is a failure if it ends instead. */
 const waiting = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
   const sql = yield* PgClient.PgClient
   const fiber = yield* Effect.forkScoped(effect)
@@ -30,7 +30,7 @@ const waiting = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
   return fiber
 })
 
-/** Provides the service. What was started in the background ends before its connections do. */
+/** Provides the service. Background fibers end before its connections are closed. */
 const within =
   (options: PgCheckpointer.Options) =>
   <A, E>(effect: Effect.Effect<A, E, Checkpointer.Checkpointer | PgClient.PgClient | Scope.Scope>) =>
@@ -38,7 +38,7 @@ const within =
 
 const list = (length: number) => Array.from({ length }, (_, i) => `${i} ${"x".repeat(50)}`)
 
-// Servers answer in real time.
+// A server answers in real time.
 layer(Database.layer, { excludeTestServices: true })("locks of a thread", (it) => {
   it.effect("setTags waits for a prune, and does not bring back a version that it removed", () =>
     Effect.gen(function*() {
@@ -110,7 +110,7 @@ layer(Database.layer, { excludeTestServices: true })("locks of a thread", (it) =
       yield* checkpointer.append({ threadId: "t", state: 1 })
       yield* held(checkpointer.append({ threadId: "t", state: 2 }))
       let tag: string | undefined
-      // The savepoint around the deletion is rolled back: without more, the transaction would be as good as new.
+      // The savepoint of the deletion is rolled back, which alone would make the transaction usable again.
       const outcome = yield* Effect.exit(sql.withTransaction(Effect.gen(function*() {
         yield* checkpointer.append({ threadId: "other", state: 1 })
         const error = yield* Effect.flip(checkpointer.deleteThread("t"))

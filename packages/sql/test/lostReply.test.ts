@@ -7,8 +7,7 @@ import type { Duplex } from "node:stream"
 import { Database, pgLayer } from "./support.ts"
 
 /**
- * Connections that can be told to break right after the server has been sent a
- * put, so that it is carried out and its reply never arrives.
+ * Connections that break before the reply to a put, which the server executes.
  */
 class Wire {
   loseReplies = 0
@@ -18,7 +17,7 @@ class Wire {
     const emit = socket.emit.bind(socket)
     let armed = false
     const write = socket.write.bind(socket) as (...args: ReadonlyArray<unknown>) => boolean
-    // Only the message that runs a put is of interest, whatever else is in the same packet.
+    // A packet may contain more than the message that executes the put.
     socket.write = ((chunk: Uint8Array, ...rest: ReadonlyArray<unknown>) => {
       armed ||= this.loseReplies > 0 && Buffer.from(chunk).includes("lost-")
       return write(chunk, ...rest)
@@ -36,7 +35,7 @@ class Wire {
   }
 }
 
-layer(Database.layer, { excludeTestServices: true })("a connection that breaks before the reply", (it) => {
+layer(Database.layer, { excludeTestServices: true })("lost replies", (it) => {
   const wire = new Wire()
 
   const withWire = <A, E>(effect: Effect.Effect<A, E, Checkpointer.Checkpointer | PgClient.PgClient>) =>
@@ -48,7 +47,7 @@ layer(Database.layer, { excludeTestServices: true })("a connection that breaks b
       )
     })
 
-  it.effect("leaves the checkpoint saved once, and the put succeeds", () =>
+  it.effect("a put whose reply is lost succeeds and is saved once", () =>
     withWire(Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
       const first = yield* checkpointer.append({ threadId: "t", state: 0 })

@@ -4,8 +4,8 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { Database, pgLayer } from "./support.ts"
 
-layer(Database.layer, { excludeTestServices: true })("a put whose reply is lost", (it) => {
-  it.effect("is not said to be not applied because a later attempt found no server", () =>
+layer(Database.layer, { excludeTestServices: true })("lost replies", (it) => {
+  it.effect("a put whose reply is lost is Unknown, though the second attempt finds no server", () =>
     Effect.gen(function*() {
       const proxy = yield* TcpProxy.fromUrl((yield* Database).url)
       const error = yield* Effect.gen(function*() {

@@ -5,7 +5,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Schedule } from "effect"
 import { clientLayer, Database, pgLayer, withUser } from "./support.ts"
 
-/** What each way to start says of a schema. */
+/** The errors of all ways to start with a schema. */
 const refusals = Effect.fnUntraced(function*(schema: string) {
   const starts = {
     layer: Effect.scoped(Layer.build(PgCheckpointer.layerWith({ schema }))),
@@ -21,7 +21,7 @@ const tablesOf = (schema: string) =>
   )
 
 layer(Database.layer, { excludeTestServices: true })("migrations", (it) => {
-  it.effect("refuse a schema of version 0.1, in every way to start, and say what to do", () =>
+  it.effect("migrations refuse a schema of version 0.1, in every way to start, and say what to do", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       yield* sql`CREATE SCHEMA first`
@@ -46,7 +46,7 @@ layer(Database.layer, { excludeTestServices: true })("migrations", (it) => {
       }
     }).pipe(Effect.provide(clientLayer())))
 
-  it.effect("refuse tables that another development version created, in every way to start and in health", () =>
+  it.effect("migrations refuse tables of another development version, in every way to start and in health", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
       const sql = yield* PgClient.PgClient
@@ -59,7 +59,7 @@ layer(Database.layer, { excludeTestServices: true })("migrations", (it) => {
       }
     }).pipe(Effect.provide(pgLayer({ schema: "development" }))))
 
-  it.effect("are recorded under the same names in every schema", () =>
+  it.effect("migrations are recorded under the same names in every schema", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const names = yield* Effect.forEach(["one", "$function$ \"two\""], (schema) =>
@@ -71,7 +71,7 @@ layer(Database.layer, { excludeTestServices: true })("migrations", (it) => {
       assert.match(String(names[0]![0]!["name"]), /^create_tables_[0-9a-f]{16}$/)
     }).pipe(Effect.provide(clientLayer())))
 
-  it.effect("let 8 services start at once where transactions are repeatable read by default", () =>
+  it.effect("migrations let 8 services start at once if transactions are repeatable read by default", () =>
     Effect.gen(function*() {
       const isolated = { startupParameters: { default_transaction_isolation: "repeatable read" }, maxConnections: 2 }
       const versions = yield* Effect.forEach(
@@ -85,7 +85,7 @@ layer(Database.layer, { excludeTestServices: true })("migrations", (it) => {
       assert.deepStrictEqual(versions.map(({ version }) => version), Array(8).fill(1))
     }))
 
-  it.effect("that fail report the statement that failed first", () =>
+  it.effect("migrations that fail report the statement that failed first", () =>
     Effect.gen(function*() {
       const { url } = yield* Database
       const sql = yield* PgClient.PgClient

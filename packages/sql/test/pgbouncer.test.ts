@@ -8,7 +8,7 @@ import { age, Database } from "./support.ts"
 
 if (PgBouncer.version === undefined) {
   describe("behind PgBouncer in transaction mode", () => {
-    it.skip("the laws hold (pgbouncer is not installed)", () => {})
+    it.skip("the laws hold behind PgBouncer (pgbouncer is not installed)", () => {})
   })
 } else {
   const pooled = Layer.unwrap(Effect.gen(function*() {

@@ -1,5 +1,5 @@
 /**
- * PgBouncer in transaction mode before a server, where the program is installed.
+ * PgBouncer in transaction mode before a server, if it is installed.
  */
 import { Data, Effect, Redacted, Schedule } from "effect"
 import { spawn, spawnSync } from "node:child_process"
@@ -11,7 +11,7 @@ import * as NodeProcess from "node:process"
 
 class Failed extends Data.TaggedError("Failed")<{ readonly message: string; readonly cause?: unknown }> {}
 
-/** Such as `PgBouncer 1.18.0`; `undefined` where it is not installed. */
+/** For example `PgBouncer 1.18.0`, or `undefined` if it is not installed. */
 export const version: string | undefined = spawnSync("pgbouncer", ["--version"], { encoding: "utf8" }).stdout
   ?.split("\n")[0]
 
@@ -32,7 +32,7 @@ const answers = (port: number) =>
     socket.once("error", (cause) => resume(Effect.fail(new Failed({ message: "it does not listen", cause }))))
   })
 
-/** The URL of a pooler of ten connections to the database, for the scope. */
+/** Starts a pooler of ten connections to the database, and returns its URL. */
 export const before = Effect.fnUntraced(function*(url: Redacted.Redacted) {
   const target = new URL(Redacted.value(url))
   const port = yield* freePort
@@ -63,7 +63,7 @@ ignore_startup_parameters = extra_float_digits
 `
     )
   )
-  // It refuses to run as root, and whoever it runs as reads the settings.
+  // It refuses to run as root, and its user must be able to read the settings.
   yield* Effect.promise(() => Promise.all([chmod(folder, 0o755), chmod(settings, 0o644)]))
   const asUser = NodeProcess.getuid?.() === 0 ? ["-u", "nobody"] : []
   const child = yield* Effect.acquireRelease(

@@ -8,12 +8,11 @@ import * as Hostile from "./hostile.ts"
 import { age, clientLayer, Database, pgLayer } from "./support.ts"
 
 /*
- * Everything that the library does, in a database where another role has put what it can in the way. A statement that
- * resolves an operator or a function outside of `pg_catalog` and the library's schema runs that role's code with the
- * rights of the application.
+ * Runs all operations in a database where another role has created operators and functions. A statement that resolves
+ * one outside of `pg_catalog` and the library's schema runs the code of that role with the rights of the application.
  */
 
-/** One database for the file: filling it takes seconds. */
+/** One database for all tests of the file, since filling it takes seconds. */
 const shared = ManagedRuntime.make(Hostile.layer.pipe(Layer.provideMerge(Database.layer)))
 afterAll(() => shared.dispose())
 
@@ -22,22 +21,22 @@ const onDatabase = clientLayer().pipe(Layer.provideMerge(database))
 const inSchema = (schema: string) => pgLayer({ schema }).pipe(Layer.provideMerge(database))
 
 CheckpointerLaws.laws({
-  name: "beside hostile operators and functions",
+  name: "with hostile operators and functions",
   layer: inSchema("laws"),
   age: age("laws"),
   runs: 10,
   sequences: 25
 })
 
-StateGraphLaws.laws({ name: "graphs beside hostile operators and functions", layer: inSchema("graphs"), runs: 5 })
+StateGraphLaws.laws({ name: "graphs with hostile operators and functions", layer: inSchema("graphs"), runs: 5 })
 
 const document = readFileSync(new URL("../../../docs/tables.md", import.meta.url), "utf8")
 const documented = Array.from(document.matchAll(/^```sql\n(.*?)^```$/gms), ([, block]) => block!.split(/;$/m))
   .flat()
   .filter((statement) => statement.trim() !== "")
 
-describe("a database with hostile operators and functions", () => {
-  it.effect("is compacted, asked what a prune would remove, and read by SQL", () =>
+describe("hostile operators and functions", () => {
+  it.effect("a database with hostile operators can be compacted, planned with a dry run, and read by SQL", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
       const sql = yield* PgClient.PgClient
@@ -63,12 +62,12 @@ describe("a database with hostile operators and functions", () => {
       yield* checkpointer.health
     }).pipe(Effect.provide(inSchema("effect_checkpoint"))))
 
-  it.effect("is used without any of them being called", () =>
+  it.effect("hostile operators and functions are never called by the library", () =>
     Effect.gen(function*() {
       assert.strictEqual(yield* Hostile.calls, 0)
     }).pipe(Effect.provide(onDatabase)))
 
-  it.effect("is one in which they can be called", () =>
+  it.effect("hostile operators and functions are called by SQL without exact types", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const expressions = [

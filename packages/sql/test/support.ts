@@ -4,7 +4,7 @@ import { PgClient } from "@effect/sql-pg"
 import { Context, Duration, Effect, Layer, Option, Redacted, Tracer } from "effect"
 import type { Scope } from "effect"
 
-/** A fresh database on the server, and clients for it as a test wants them. */
+/** A new database on the server. */
 export class Database extends Context.Service<Database, { readonly url: Redacted.Redacted }>()("test/Database") {
   static readonly layerFresh = Layer.effect(
     Database,
@@ -16,7 +16,7 @@ export class Database extends Context.Service<Database, { readonly url: Redacted
 
   static readonly layer = Database.layerFresh.pipe(Layer.provideMerge(PostgresServer.layer))
 
-  /** On a server that may be broken. */
+  /** On a server of its own, which a test may break. */
   static readonly layerOwn = Database.layerFresh.pipe(Layer.provideMerge(PostgresServer.layerOwn()))
 }
 
@@ -26,7 +26,7 @@ export const clientLayer = (config?: Partial<PgClient.PgPoolConfig>) =>
 export const pgLayer = (options?: PgCheckpointer.Options, config?: Partial<PgClient.PgPoolConfig>) =>
   PgCheckpointer.layerWith(options ?? {}).pipe(Layer.provideMerge(clientLayer(config)))
 
-/** The same database as another user, to see what a URL with other credentials gets. */
+/** The same URL with other credentials. */
 export const withUser = (url: Redacted.Redacted, user: string, password: string): Redacted.Redacted => {
   const changed = new URL(Redacted.value(url))
   changed.username = user
@@ -34,7 +34,7 @@ export const withUser = (url: Redacted.Redacted, user: string, password: string)
   return Redacted.make(changed.toString())
 }
 
-/** The statements that an effect sends, in order. */
+/** Runs an effect, and returns the statements that it sends in order. */
 export const statementsOf = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<readonly [A, ReadonlyArray<string>], E, R> =>
@@ -53,7 +53,7 @@ export const statementsOf = <A, E, R>(
     )
   })
 
-/** Makes all that is stored older, by moving its times back. */
+/** Makes everything that is stored older, by moving its times back. */
 export const age =
   (schema = "effect_checkpoint") => (duration: Duration.Input): Effect.Effect<void, never, PgClient.PgClient> =>
     Effect.gen(function*() {
@@ -66,7 +66,7 @@ export const age =
              active_at = date_trunc('minute', updated_at - ${by})`
     }).pipe(Effect.orDie)
 
-/** Runs an effect that lasts until the scope closes in the background. */
+/** Runs an effect in the background until the scope closes. */
 export const inBackground = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<void, never, R | Scope.Scope> =>
   Effect.asVoid(Effect.forkScoped(effect))
 

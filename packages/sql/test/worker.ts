@@ -1,5 +1,5 @@
 /**
- * Processes of their own that work on a database.
+ * Separate processes that work on a database.
  */
 import { Clock, Effect, Redacted, Schema } from "effect"
 import { spawn } from "node:child_process"
@@ -7,12 +7,12 @@ import * as NodeProcess from "node:process"
 import { fileURLToPath } from "node:url"
 
 export const Task = Schema.Union([
-  /** Puts upon what it has read, so many times, on threads that others put upon as well. */
+  /** Puts repeatedly after what it has read, on threads that others write too. */
   Schema.TaggedStruct("Write", {
     name: Schema.String,
     threads: Schema.Int,
     rounds: Schema.Int,
-    /** How far the clock of the process is ahead. */
+    /** By how many hours the clock of the process is ahead. */
     clockHours: Schema.Int
   }),
   Schema.TaggedStruct("Prune", { policy: Schema.Struct({ maxVersions: Schema.Int, compact: Schema.Boolean }) }),
@@ -24,7 +24,7 @@ export const Task = Schema.Union([
 ])
 export type Task = typeof Task.Type
 
-/** A clock that is so many hours ahead. */
+/** A clock that is a number of hours ahead. */
 export const shifted = (hours: number): Clock.Clock => {
   const real = Clock.Clock.defaultValue()
   const millis = () => real.currentTimeMillisUnsafe() + hours * 3_600_000
@@ -40,7 +40,7 @@ export const shifted = (hours: number): Clock.Clock => {
   }
 }
 
-/** Starts a process on a task; it is killed when the scope closes. */
+/** Starts a process with a task. It is killed when the scope closes. */
 export const start = Effect.fnUntraced(function*(task: Task, url: Redacted.Redacted) {
   const child = yield* Effect.acquireRelease(
     Effect.sync(() =>
@@ -60,7 +60,7 @@ export const start = Effect.fnUntraced(function*(task: Task, url: Redacted.Redac
   child.once("close", (code, signal) => end = signal ?? (code === 0 ? "done" : errors))
   return {
     kill: Effect.sync(() => child.kill("SIGKILL")),
-    /** `done`, the signal that killed it, or what it wrote about its failure. */
+    /** How it ended: `done`, the signal that killed it, or what it wrote about its failure. */
     end: Effect.callback<string>((resume) => {
       if (end !== undefined) return resume(Effect.succeed(end))
       child.once("close", () => resume(Effect.succeed(end ?? "")))

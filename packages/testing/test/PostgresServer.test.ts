@@ -34,12 +34,12 @@ const hasDatabase = Effect.fnUntraced(function*(name: string) {
 const withEnvironment = (env: Record<string, string>) =>
   Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
 
-/** Fresh, or the layer that the tests share would be taken. */
+/** The error of building a new layer, not the one that the tests share. */
 const errorIn = (env: Record<string, string>, layer = PostgresServer.layer) =>
   Layer.build(Layer.fresh(layer)).pipe(Effect.scoped, Effect.flip, withEnvironment(env))
 
-layer(PostgresServer.layer)("a server", (it) => {
-  it.effect("answers, and is of the version that it says", () =>
+layer(PostgresServer.layer)("PostgresServer", (it) => {
+  it.effect("a server answers, and has the version that it claims", () =>
     Effect.gen(function*() {
       const server = yield* PostgresServer.PostgresServer
       const sql = yield* client(server.url)
@@ -47,7 +47,7 @@ layer(PostgresServer.layer)("a server", (it) => {
       assert.include(row?.version, `PostgreSQL ${server.version}`)
     }))
 
-  it.effect("is durable where it is ours", () =>
+  it.effect("a server that we started is durable", () =>
     Effect.gen(function*() {
       const { kind, url } = yield* PostgresServer.PostgresServer
       if (kind === "url") return
@@ -58,7 +58,7 @@ layer(PostgresServer.layer)("a server", (it) => {
       assert.deepStrictEqual(settings, [{ fsync: "on", commit: "on", pages: "on" }])
     }))
 
-  it.effect("gives databases that see nothing of each other", () =>
+  it.effect("databases of one server do not see each other", () =>
     Effect.gen(function*() {
       const make = Layer.build(Layer.fresh(PostgresServer.layerDatabase))
       const [first, second] = yield* Effect.all([make, make].map(Effect.map(Context.get(SqlClient.SqlClient))))
@@ -68,14 +68,14 @@ layer(PostgresServer.layer)("a server", (it) => {
       assert.deepStrictEqual(yield* second`SELECT to_regclass('secret') IS NOT NULL AS seen`, [{ seen: false }])
     }))
 
-  it.effect("gives many databases at once", () =>
+  it.effect("createDatabase can run many times at once", () =>
     Effect.gen(function*() {
       const { createDatabase } = yield* PostgresServer.PostgresServer
       const urls = yield* Effect.all(Array.from({ length: 8 }, () => createDatabase()), { concurrency: "unbounded" })
       assert.strictEqual(new Set(urls.map(databaseOf)).size, 8)
     }))
 
-  it.effect("drops a database when its scope closes, even with a connection open", () =>
+  it.effect("a database is dropped when its scope closes, even with an open connection", () =>
     Effect.gen(function*() {
       const { createDatabase } = yield* PostgresServer.PostgresServer
       const scope = yield* Scope.make()
@@ -91,7 +91,7 @@ layer(PostgresServer.layer)("a server", (it) => {
       yield* Effect.flip(sql`SELECT 1`)
     }))
 
-  it.effect("has no need of WITH (FORCE) for that", () =>
+  it.effect("a database with an open connection can be dropped without WITH (FORCE)", () =>
     Effect.gen(function*() {
       const { createDatabase, url } = yield* PostgresServer.PostgresServer
       const database = yield* createDatabase()
@@ -101,7 +101,7 @@ layer(PostgresServer.layer)("a server", (it) => {
       assert.isFalse(yield* hasDatabase(databaseOf(database)))
     }))
 
-  it.effect("refuses a prefix that does not fit into a name", () =>
+  it.effect("createDatabase refuses a prefix that does not fit into a name", () =>
     Effect.gen(function*() {
       const { createDatabase } = yield* PostgresServer.PostgresServer
       for (const prefix of ["", "Upper", "a-b", "a".repeat(31)]) {
@@ -111,7 +111,7 @@ layer(PostgresServer.layer)("a server", (it) => {
       }
     }))
 
-  it.effect("tells its password to nobody", () =>
+  it.effect("no error, log or layer of a server shows its password", () =>
     Effect.gen(function*() {
       const { url } = yield* PostgresServer.PostgresServer
       const password = "a-password-nobody-must-see"
@@ -139,8 +139,8 @@ layer(PostgresServer.layer)("a server", (it) => {
     }))
 })
 
-describe("a server of binaries", () => {
-  it.effect("has the settings that were asked for, and leaves neither a process nor a folder behind", () =>
+describe("PostgresServer of binaries", () => {
+  it.effect("a server of binaries has the settings that were given, and leaves neither a process nor a folder behind", () =>
     Effect.gen(function*() {
       const own = PostgresServer.layerWith({ settings: { max_connections: "17" } })
       const left = yield* Effect.gen(function*() {
@@ -161,7 +161,7 @@ describe("a server of binaries", () => {
       assert.strictEqual(error.reason._tag, "ConnectionError")
     }).pipe(withEnvironment({ CHECKPOINT_TEST_POSTGRES: "binaries" })))
 
-  it.effect("says why it does not start", () =>
+  it.effect("a server of binaries that does not start says why", () =>
     Effect.gen(function*() {
       const error = yield* errorIn(
         { CHECKPOINT_TEST_POSTGRES: "binaries" },
@@ -172,8 +172,8 @@ describe("a server of binaries", () => {
     }))
 })
 
-describe("a kind that is forced and cannot be had", () => {
-  it.effect("is named by the error, with what to do about it", () =>
+describe("CHECKPOINT_TEST_POSTGRES", () => {
+  it.effect("an error about a forced kind of server names it and says what to do", () =>
     Effect.gen(function*() {
       const url = yield* errorIn({ CHECKPOINT_TEST_POSTGRES: "url" })
       assert.instanceOf(url, PostgresServer.PostgresServerError)
@@ -181,7 +181,7 @@ describe("a kind that is forced and cannot be had", () => {
       assert.include(url.message, "CHECKPOINT_TEST_POSTGRES=url")
       assert.include(url.message, "Set CHECKPOINT_TEST_DATABASE_URL")
 
-      // No registry listens there, so that nothing is asked of the network.
+      // No registry listens there, and nothing is requested from the network.
       const image = "127.0.0.1:1/postgres:none"
       const container = yield* errorIn({
         CHECKPOINT_TEST_POSTGRES: "container",
@@ -198,12 +198,12 @@ describe("a kind that is forced and cannot be had", () => {
     }))
 })
 
-describe("the choice", () => {
+describe("choose", () => {
   const url = { kind: "url" } as const
   const shared = { kind: "binaries" } as const
   const chosen = (asked: Parameters<typeof choose>[0]) => Result.getOrUndefined(choose(asked))
 
-  it("is the URL before a container before binaries", () => {
+  it("choose prefers the URL to a container, and that to binaries", () => {
     assert.deepStrictEqual(chosen({ forced: undefined, given: url, withSettings: false }), [url])
     assert.deepStrictEqual(chosen({ forced: undefined, given: undefined, withSettings: false }), [
       "container",
@@ -211,33 +211,33 @@ describe("the choice", () => {
     ])
   })
 
-  it("is what is forced, and nothing else", () => {
+  it("choose takes only the kind that is forced", () => {
     assert.deepStrictEqual(chosen({ forced: "container", given: url, withSettings: false }), ["container"])
     assert.deepStrictEqual(chosen({ forced: "binaries", given: undefined, withSettings: false }), ["binaries"])
     assert.deepStrictEqual(chosen({ forced: "url", given: url, withSettings: false }), [url])
     assert.isUndefined(chosen({ forced: "url", given: undefined, withSettings: false }))
   })
 
-  it("is the server that the global setup shares, where that is of the kind that is forced", () => {
+  it("choose takes the server of the global setup if it is of the forced kind", () => {
     assert.deepStrictEqual(chosen({ forced: "binaries", given: shared, withSettings: false }), [shared])
     assert.deepStrictEqual(chosen({ forced: "container", given: shared, withSettings: false }), ["container"])
   })
 
-  it("is never a server of somebody else where there are settings", () => {
+  it("choose never takes a given server if there are settings", () => {
     assert.deepStrictEqual(chosen({ forced: undefined, given: url, withSettings: true }), ["container", "binaries"])
     assert.deepStrictEqual(chosen({ forced: "binaries", given: shared, withSettings: true }), ["binaries"])
     assert.isUndefined(chosen({ forced: "url", given: url, withSettings: true }))
   })
 })
 
-describe("the global setup", () => {
-  it("tells the test files its server and what kind that is, until it is over", async () => {
+describe("vitestGlobalSetup", () => {
+  it("the global setup names its server and the kind of that in the environment until it ends", async () => {
     const read = () => [process.env.CHECKPOINT_TEST_DATABASE_URL, process.env.CHECKPOINT_TEST_DATABASE_KIND]
     const before = read()
     const stop = await vitestGlobalSetup()
     const server = await Effect.runPromise(Effect.provide(
       PostgresServer.PostgresServer,
-      // The default provider took a copy of the environment before.
+      // The default provider has an older copy of the environment.
       Layer.provide(Layer.fresh(PostgresServer.layer), ConfigProvider.layer(ConfigProvider.fromEnv()))
     ))
     const during = read()

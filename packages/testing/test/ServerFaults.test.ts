@@ -24,7 +24,7 @@ const pidOf = (sql: PgClient.PgClient) =>
 
 const databaseOf = (url: Redacted.Redacted) => new URL(Redacted.value(url)).pathname.slice(1)
 
-/** A connection on a database of its own with a table that holds one row. */
+/** A connection to a new database with a table of one row. */
 const withRow = Effect.gen(function*() {
   const server = yield* PostgresServer.PostgresServer
   const url = yield* server.createDatabase()
@@ -35,8 +35,8 @@ const withRow = Effect.gen(function*() {
 
 const rows = (url: Redacted.Redacted) => Effect.scoped(Effect.flatMap(client(url), (sql) => sql`SELECT * FROM kept`))
 
-layer(PostgresServer.layerOwn(), { excludeTestServices: true })("a server of one's own", (it) => {
-  it.effect("whose backend is terminated loses that connection and no other", () =>
+layer(PostgresServer.layerOwn(), { excludeTestServices: true })("ServerFaults", (it) => {
+  it.effect("terminating a backend ends its connection and no other", () =>
     Effect.gen(function*() {
       const { faults, sql, url } = yield* withRow
       const other = yield* client(url)
@@ -46,7 +46,7 @@ layer(PostgresServer.layerOwn(), { excludeTestServices: true })("a server of one
       assert.strictEqual(yield* pidOf(other), otherPid)
     }))
 
-  it.effect("whose backend is killed loses all connections, recovers by itself and has its data", () =>
+  it.effect("killing a backend ends all connections, and the server recovers with its data", () =>
     Effect.gen(function*() {
       const { faults, sql, url } = yield* withRow
       const other = yield* client(url)
@@ -57,7 +57,7 @@ layer(PostgresServer.layerOwn(), { excludeTestServices: true })("a server of one
       assert.deepStrictEqual(yield* rows(url), [{ row: 1 }])
     }))
 
-  it.effect("finds and ends backends by program and database", () =>
+  it.effect("backends are found and terminated by application name and database", () =>
     Effect.gen(function*() {
       const { database, faults, sql } = yield* withRow
       const second = yield* withRow
@@ -74,7 +74,7 @@ layer(PostgresServer.layerOwn(), { excludeTestServices: true })("a server of one
     }))
 
   for (const mode of ["Fast", "Immediate"] as const) {
-    it.effect(`that is stopped in mode ${mode} is gone, and back with its data when it is started`, () =>
+    it.effect(`a server stopped in mode ${mode} is gone, and has its data when it is started again`, () =>
       Effect.gen(function*() {
         const { faults, sql, url } = yield* withRow
         yield* faults.stop(mode)
@@ -88,13 +88,13 @@ layer(PostgresServer.layerOwn(), { excludeTestServices: true })("a server of one
       }))
   }
 
-  it.effect("that is stopped in mode Smart waits for its clients", () =>
+  it.effect("a server stopped in mode Smart waits for its clients", () =>
     Effect.gen(function*() {
       const { faults, url } = yield* PostgresServer.PostgresServer
       const stopping = yield* Effect.scoped(Effect.gen(function*() {
         const sql = yield* client(url)
         const fiber = yield* Effect.forkDetach(faults.stop("Smart"))
-        // It takes no new clients from the moment that it is stopping.
+        // While it stops, it accepts no new clients.
         yield* Effect.repeat(Effect.exit(Effect.scoped(client(url))), { until: Exit.isFailure })
         yield* sql`SELECT 1`
         assert.isUndefined(fiber.pollUnsafe())
@@ -104,7 +104,7 @@ layer(PostgresServer.layerOwn(), { excludeTestServices: true })("a server of one
       yield* faults.start
     }))
 
-  it.effect("that crashes keeps what was committed and nothing else", () =>
+  it.effect("a server that crashes keeps what was committed and nothing else", () =>
     Effect.gen(function*() {
       const { faults, sql, url } = yield* withRow
       const began = yield* Latch.make()
@@ -121,7 +121,7 @@ layer(PostgresServer.layerOwn(), { excludeTestServices: true })("a server of one
       assert.deepStrictEqual(yield* rows(url), [{ row: 1 }])
     }))
 
-  it.effect("can crash again and again", () =>
+  it.effect("a server can crash repeatedly", () =>
     Effect.gen(function*() {
       const { faults, url } = yield* withRow
       yield* Effect.repeat(Effect.andThen(faults.crash, faults.start), { times: 2 })
@@ -129,13 +129,13 @@ layer(PostgresServer.layerOwn(), { excludeTestServices: true })("a server of one
     }))
 })
 
-layer(PostgresServer.layer, { excludeTestServices: true })("a server that may be somebody else's", (it) => {
-  it.effect("ends backends as well, and says of the rest that it cannot be had", () =>
+layer(PostgresServer.layer, { excludeTestServices: true })("ServerFaults of a given server", (it) => {
+  it.effect("a given server's backends can be terminated, and every other fault is NotOwned", () =>
     Effect.gen(function*() {
       const { database, faults, sql, url } = yield* withRow
       assert.strictEqual(yield* faults.terminate({ database }), 1)
       yield* Effect.flip(sql`SELECT 1`)
-      // As another process sees it that was told the URL.
+      // As a process sees it that only has the URL.
       const given = yield* Layer.build(Layer.fresh(PostgresServer.layer)).pipe(
         Effect.provide(ConfigProvider.layer(
           ConfigProvider.fromEnv({ env: { CHECKPOINT_TEST_DATABASE_URL: Redacted.value(url) } })
@@ -165,9 +165,9 @@ layer(PostgresServer.layer, { excludeTestServices: true })("a database behind a 
     return { proxy, sql: yield* client(proxy.url), direct: yield* client(server.url) }
   })
 
-  describe("a query", () => {
+  describe("queries", () => {
     for (const ending of ["Reset", "End"] as const) {
-      it.effect(`fails when its connection is cut (${ending})`, () =>
+      it.effect(`a query fails when its connection is cut (${ending})`, () =>
         Effect.gen(function*() {
           const { proxy, sql } = yield* behindProxy
           yield* sql`SELECT 1`
@@ -179,24 +179,24 @@ layer(PostgresServer.layer, { excludeTestServices: true })("a database behind a 
         }))
     }
 
-    it.effect("has no answer while its connection is stalled, and has it afterwards", () =>
+    it.effect("a query has no answer while its connection is stalled, and has it afterwards", () =>
       Effect.gen(function*() {
         const { direct, proxy, sql } = yield* behindProxy
         yield* proxy.stall
         const query = yield* Effect.forkChild(sql`SELECT 1 AS one`)
-        // Others have their answers meanwhile.
+        // Other connections have their answers meanwhile.
         yield* Effect.repeat(direct`SELECT 1`, { times: 20 })
         assert.isUndefined(query.pollUnsafe())
         yield* proxy.restore
         assert.deepStrictEqual(yield* Fiber.join(query), [{ one: 1 }])
       }))
 
-    it.effect("is carried out though its reply is lost", () =>
+    it.effect("a query whose reply is lost is executed", () =>
       Effect.gen(function*() {
         const { proxy, sql } = yield* behindProxy
         yield* sql`CREATE TABLE kept (row int)`
         yield* proxy.cutAfter("ToClient", 0, "Reset")
-        // Not prepared: everything is in one message, and there is one reply.
+        // A statement that is not prepared is one message and has one reply.
         const error = yield* Effect.flip(sql`INSERT INTO kept VALUES (1)`.unprepared)
         assert.strictEqual(error.reason._tag, "ConnectionError")
         assert.deepStrictEqual(yield* rows(proxy.url), [{ row: 1 }])

@@ -9,7 +9,7 @@ import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { connect, createServer, type Socket } from "node:net"
 
-/** What happens to a socket, in order: the text that arrives, `end`, and `close` or the code of the error before it. */
+/** The events of a socket in order: the text that arrives, `end`, and `close` or the code of an error. */
 const follow = Effect.fnUntraced(function*(socket: Socket) {
   const events = yield* Queue.unbounded<string>()
   let code = "close"
@@ -30,7 +30,7 @@ const follow = Effect.fnUntraced(function*(socket: Socket) {
 
 type End = Effect.Success<ReturnType<typeof follow>>
 
-/** A server that tells each of its ends, and a proxy in front of it. */
+/** A server that gives its end of each connection, and a proxy before it. */
 const make = Effect.gen(function*() {
   const ends = yield* Queue.unbounded<End>()
   const server = yield* Effect.acquireRelease(
@@ -52,7 +52,7 @@ const make = Effect.gen(function*() {
     ),
     follow
   )
-  /** Both ends of a new connection, over which a greeting went in both directions. */
+  /** Both ends of a new connection, after a greeting in both directions. */
   const pair = Effect.gen(function*() {
     const client = yield* open
     yield* client.write("hello")
@@ -65,8 +65,8 @@ const make = Effect.gen(function*() {
   return { proxy, open, pair, server, accepted: Queue.take(ends) }
 })
 
-describe("a proxy", () => {
-  it.live("passes bytes in both directions, and counts connections and bytes", () =>
+describe("TcpProxy", () => {
+  it.live("a proxy passes bytes in both directions, and counts connections and bytes", () =>
     Effect.gen(function*() {
       const { pair, proxy } = yield* make
       assert.deepStrictEqual(yield* proxy.counts, { accepted: 0, open: 0, toServer: 0, toClient: 0 })
@@ -80,7 +80,7 @@ describe("a proxy", () => {
       assert.deepStrictEqual(yield* one!.bytes, { toServer: 10, toClient: 7 })
     }))
 
-  it.live("passes much on, unchanged, to a receiver that is slow", () =>
+  it.live("a proxy passes many bytes unchanged to a slow receiver", () =>
     Effect.gen(function*() {
       const { pair } = yield* make
       const { client, server } = yield* pair
@@ -92,7 +92,7 @@ describe("a proxy", () => {
       assert.isTrue(arrived === text)
     }))
 
-  it.live("ends one half when the other has ended, and passes the rest of the other direction on", () =>
+  it.live("a proxy ends one direction when its sender ends it, and still passes the other one", () =>
     Effect.gen(function*() {
       const { pair, proxy } = yield* make
       const { client, server } = yield* pair
@@ -107,7 +107,7 @@ describe("a proxy", () => {
       assert.strictEqual((yield* proxy.counts).open, 0)
     }))
 
-  it.live("resets a connection whose server does not listen", () =>
+  it.live("a proxy resets a connection whose server does not listen", () =>
     Effect.gen(function*() {
       const { open, server } = yield* make
       yield* Effect.callback<void>((resume) => void server.close(() => resume(Effect.void)))
@@ -115,7 +115,7 @@ describe("a proxy", () => {
       assert.strictEqual(yield* client.next, "ECONNRESET")
     }))
 
-  it.live("closes its connections with its scope", () =>
+  it.live("a proxy closes its connections with its scope", () =>
     Effect.gen(function*() {
       const outer = yield* Scope.Scope
       const { client, server } = yield* Effect.scoped(Effect.gen(function*() {
@@ -127,7 +127,7 @@ describe("a proxy", () => {
     }))
 
   for (const [ending, seen] of [["Reset", "ECONNRESET"], ["End", "end"]] as const) {
-    it.live(`cuts all connections, which both ends see as ${seen}; new ones go through`, () =>
+    it.live(`a proxy cuts all connections, which both ends see as ${seen}, and passes new ones`, () =>
       Effect.gen(function*() {
         const { pair, proxy } = yield* make
         const pairs = [yield* pair, yield* pair]
@@ -142,7 +142,7 @@ describe("a proxy", () => {
       }))
   }
 
-  it.live("cuts one connection and leaves the others", () =>
+  it.live("a proxy cuts one connection and leaves the others", () =>
     Effect.gen(function*() {
       const { pair, proxy } = yield* make
       const cut = yield* pair
@@ -154,7 +154,7 @@ describe("a proxy", () => {
       assert.deepStrictEqual((yield* proxy.connections).map(({ number }) => number), [2])
     }))
 
-  it.live("cuts after so many bytes in a direction, and passes those on and no more", () =>
+  it.live("a proxy cuts after a number of bytes in one direction, and passes exactly those", () =>
     Effect.gen(function*() {
       const { pair, proxy } = yield* make
       const { client, server } = yield* pair
@@ -170,7 +170,7 @@ describe("a proxy", () => {
       yield* pair
     }))
 
-  it.live("cuts before the reply to what has arrived", () =>
+  it.live("a proxy cuts before the reply to a request that arrived", () =>
     Effect.gen(function*() {
       const { pair, proxy } = yield* make
       const { client, server } = yield* pair
@@ -182,7 +182,7 @@ describe("a proxy", () => {
     }))
 
   for (const direction of ["ToServer", "ToClient"] as const) {
-    it.live(`closes the direction ${direction}, and the other one goes on`, () =>
+    it.live(`a proxy closes the direction ${direction} and leaves the other one`, () =>
       Effect.gen(function*() {
         const { pair, proxy } = yield* make
         const { client, server } = yield* pair
@@ -196,7 +196,7 @@ describe("a proxy", () => {
       }))
   }
 
-  it.live("accepts while it is stalled, passes nothing, and passes it on when it is restored", () =>
+  it.live("a stalled proxy accepts connections and passes nothing until it is restored", () =>
     Effect.gen(function*() {
       const { accepted, open, pair, proxy } = yield* make
       const { client, server } = yield* pair
@@ -214,7 +214,7 @@ describe("a proxy", () => {
       assert.strictEqual(yield* end.next, "new")
     }))
 
-  it.live("delays what passes by a duration, in order", () =>
+  it.live("a proxy delays all bytes by a duration, in order", () =>
     Effect.gen(function*() {
       const { pair, proxy } = yield* make
       const { client, server } = yield* pair
@@ -226,7 +226,7 @@ describe("a proxy", () => {
       assert.strictEqual(arrived, "first")
       assert.isAtLeast(Duration.toMillis(elapsed), 95)
       yield* client.write("second")
-      // What comes later and is not delayed does not overtake.
+      // What is sent later without a delay does not overtake.
       yield* Effect.repeat(Effect.promise(() => new Promise(setImmediate)), { times: 10 })
       yield* proxy.restore
       yield* client.write("third")
@@ -234,7 +234,7 @@ describe("a proxy", () => {
       while (rest !== "secondthird") rest += yield* server.next
     }))
 
-  it.live("refuses new connections until it is restored, and those that are open go on", () =>
+  it.live("a proxy that refuses new connections leaves open ones until it is restored", () =>
     Effect.gen(function*() {
       const { open, pair, proxy } = yield* make
       const { client, server } = yield* pair
@@ -248,7 +248,7 @@ describe("a proxy", () => {
       assert.strictEqual((yield* proxy.counts).accepted, 2)
     }))
 
-  it.effect("goes by real time also under a TestClock", () =>
+  it.effect("a proxy delays in real time also with TestClock", () =>
     Effect.gen(function*() {
       const { pair, proxy } = yield* make
       yield* TestClock.setTime(0)
@@ -258,8 +258,8 @@ describe("a proxy", () => {
     }))
 })
 
-describe("a proxy of a URL", () => {
-  it.effect("has the URL with its own host and port, and everything else as it was", () =>
+describe("TcpProxy.fromUrl", () => {
+  it.effect("a proxy of a URL has that URL with its own host and port", () =>
     Effect.gen(function*() {
       const url = Redacted.make("postgres://me:a%20secret@db.example:6543/data?application_name=x")
       const proxy = yield* TcpProxy.fromUrl(url)
@@ -269,7 +269,7 @@ describe("a proxy of a URL", () => {
       )
     }))
 
-  it.effect("says what is wrong with a URL, and not what is in it", () =>
+  it.effect("a proxy of an invalid URL fails without showing the URL", () =>
     Effect.gen(function*() {
       for (const url of ["postgres//me:secret@host", "postgres:secret"]) {
         const error = yield* Effect.flip(TcpProxy.fromUrl(Redacted.make(url)))

