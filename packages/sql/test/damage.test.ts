@@ -103,9 +103,9 @@ layer(Database.layer, { excludeTestServices: true })("damaged rows", (it) => {
         yield* sql`TRUNCATE damage.checkpoints, damage.checkpoint_threads, damage.checkpoint_pending_writes`
         const options = { state: Chat, namespace: "damaged" }
         const writing = yield* checkpointer.view(options)
-        const beside = yield* checkpointer.view({ ...options, namespace: "beside" })
+        const others = yield* checkpointer.view({ ...options, namespace: "others" })
         for (let n = 1; n <= versions; n++) {
-          for (const view of [writing, beside]) {
+          for (const view of [writing, others]) {
             for (const threadId of ["t", "neighbour"]) {
               yield* view.append({
                 threadId,
@@ -128,7 +128,7 @@ layer(Database.layer, { excludeTestServices: true })("damaged rows", (it) => {
             ),
             (history) => history.map(({ metadata, state, version }) => ({ version, state, metadata }))
           )
-        const before = yield* intact("beside", "t")
+        const before = yield* intact("others", "t")
         assert.lengthOf(before, versions)
 
         for (const damage of damages) {
@@ -202,8 +202,8 @@ layer(Database.layer, { excludeTestServices: true })("damaged rows", (it) => {
             assert.isFalse(error.isRetryable, name)
           } else assert.notStrictEqual(error._tag, "InvalidInput", `${name}: ${error.message}`)
         }
-        assert.deepStrictEqual(yield* intact("beside", "t"), before)
-        assert.deepStrictEqual(yield* intact("beside", "neighbour"), before)
+        assert.deepStrictEqual(yield* intact("others", "t"), before)
+        assert.deepStrictEqual(yield* intact("others", "neighbour"), before)
         assert.deepStrictEqual((yield* intact("damaged", "neighbour"))[0], before[0])
       }).pipe(Effect.provide(pgLayer({ schema: "damage" }))),
     { arbitrary: { runs: 60 * effort, seed: `damage ${effort}`, maxShrinks: 200 }, timeout: 60_000 * (1 + effort) }

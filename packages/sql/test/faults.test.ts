@@ -92,7 +92,7 @@ const manyFaults = Effect.gen(function*() {
     checkpointId: `00000000-0000-7000-8000-${String(marker).padStart(12, "0")}`,
     state: { marker: String(marker), text: "the same in all versions ".repeat(20) }
   })
-  const told = (put: ReturnType<typeof toPut>, outcome: History.Attempt["outcome"]) =>
+  const attemptOf = (put: ReturnType<typeof toPut>, outcome: History.Attempt["outcome"]) =>
     new History.Attempt({ ...put, marker: put.state.marker, outcome })
   const attempts: Array<History.Attempt> = []
   let next = 0
@@ -106,7 +106,7 @@ const manyFaults = Effect.gen(function*() {
         const put = toPut(next++)
         // Any other error, or a defect, fails the test.
         const outcome = yield* History.outcomeOf(checkpointer.append(put))
-        attempts.push(told(put, outcome))
+        attempts.push(attemptOf(put, outcome))
       }
     })
     yield* Effect.all(Arr.replicate(writer, writers), { concurrency: "unbounded", discard: true })
@@ -148,7 +148,7 @@ const manyFaults = Effect.gen(function*() {
     const again = yield* Effect.forEach(attempts, (attempt) => {
       if (typeof attempt.outcome === "number") return Effect.succeed(attempt)
       const put = toPut(Number(attempt.marker))
-      return Effect.map(checkpointer.append(put), ({ version }) => told(put, version))
+      return Effect.map(checkpointer.append(put), ({ version }) => attemptOf(put, version))
     })
     assert.deepStrictEqual(History.violations(again, yield* stored), [])
   }).pipe(Effect.provide(pgLayer()))
@@ -171,10 +171,10 @@ const writeInProcesses = Effect.fnUntraced(function*<R>(
     clocks,
     (clockHours, n) => Worker.start({ _tag: "Write", name: `writer ${n}`, threads, rounds, clockHours }, url)
   )
-  const haveBegun = Effect.forEach(workers, (worker) => Effect.race(worker.hasTold, worker.end))
+  const haveBegun = Effect.forEach(workers, (worker) => Effect.race(worker.hasWritten, worker.end))
   yield* inBackground(Effect.andThen(haveBegun, meanwhile))
   for (const worker of workers) assert.strictEqual(yield* worker.end, "done")
-  const attempts = yield* Effect.forEach(workers, (worker) => Effect.flatMap(worker.told, toAttempts))
+  const attempts = yield* Effect.forEach(workers, (worker) => Effect.flatMap(worker.lines, toAttempts))
   assert.deepStrictEqual(attempts.map(({ length }) => length), clocks.map(() => rounds))
   return attempts.flat()
 })
@@ -598,7 +598,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       const put = (checkpointId: string) => checkpointer.append({ threadId: "held", checkpointId, state: checkpointId })
       yield* put("before")
       const locked = yield* Latch.make()
-      const somebody = yield* PgClient.PgClient.use((sql) =>
+      const holder = yield* PgClient.PgClient.use((sql) =>
         sql.withTransaction(Effect.andThen(
           sql`SELECT FROM held.checkpoint_threads WHERE thread_id = 'held' FOR UPDATE`,
           Effect.andThen(locked.open, Effect.never)
@@ -615,7 +615,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
       // Other threads and readers do not wait.
       assert.strictEqual((yield* checkpointer.append({ threadId: "free", state: 1 })).version, 1)
       assert.strictEqual(some(yield* checkpointer.get("held")).checkpointId, "before")
-      yield* Fiber.interrupt(somebody)
+      yield* Fiber.interrupt(holder)
       // It may have been applied once the lock was gone.
       assert.strictEqual((yield* put("during")).version, 2)
       assert.strictEqual((yield* put("after")).version, 3)

@@ -67,11 +67,11 @@ export const start = Effect.fnUntraced(function*(task: Task, url: Redacted.Redac
     }),
     hasEnded: Effect.sync(() => end !== undefined),
     /** Succeeds when it has written something. */
-    hasTold: Effect.callback<void>((resume) => {
+    hasWritten: Effect.callback<void>((resume) => {
       if (output !== "") return resume(Effect.void)
       child.stdout.once("data", () => resume(Effect.void))
     }),
     /** The lines that it wrote. */
-    told: Effect.sync(() => output.trimEnd().split("\n").filter((line) => line !== "").map((line) => JSON.parse(line)))
+    lines: Effect.sync(() => output.trimEnd().split("\n").filter((line) => line !== "").map((line) => JSON.parse(line)))
   }
 })

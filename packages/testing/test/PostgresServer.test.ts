@@ -116,9 +116,9 @@ layer(PostgresServer.layer)("PostgresServer", (it) => {
       const { url } = yield* PostgresServer.PostgresServer
       const password = "a-password-nobody-must-see"
       const wrong = Url.setPassword(new URL(Redacted.value(url)), password).href
-      const told: Array<unknown> = []
+      const logged: Array<unknown> = []
       const logger = Logger.make((options) => {
-        told.push(options.message)
+        logged.push(options.message)
       })
       const kept = yield* Effect.all([
         errorIn({ CHECKPOINT_TEST_DATABASE_URL: wrong }),
@@ -132,8 +132,8 @@ layer(PostgresServer.layer)("PostgresServer", (it) => {
           withEnvironment({ CHECKPOINT_TEST_DATABASE_URL: Redacted.value(url) })
         )
       ]).pipe(Effect.provide(Logger.layer([logger])))
-      const text = inspect([kept, told], { depth: 20, showHidden: true }) + JSON.stringify(kept.slice(0, 5))
-      assert.isAbove(told.length, 0)
+      const text = inspect([kept, logged], { depth: 20, showHidden: true }) + JSON.stringify(kept.slice(0, 5))
+      assert.isAbove(logged.length, 0)
       assert.notInclude(text, password)
       assert.notInclude(text, new URL(Redacted.value(url)).password)
     }))

@@ -28,7 +28,7 @@ import {
  * A store may keep only what changed between versions. That must not be visible, except in how little is stored.
  */
 
-const lost = new CheckpointError.StoreError({
+const replyLost = new CheckpointError.StoreError({
   operation: "put",
   reason: new CheckpointError.Unavailable({ message: "the reply was lost" }),
   outcome: "Unknown"
@@ -68,13 +68,13 @@ interface Model {
   /** By version. */
   readonly states: Map<number, Conversation>
   readonly tagged: Set<number>
-  floor: number
+  prunedThrough: number
   head: number
   /** Makes each message different from all others. */
   counter: number
 }
 
-const isVisible = (model: Model, version: number): boolean => version > model.floor || model.tagged.has(version)
+const isVisible = (model: Model, version: number): boolean => version > model.prunedThrough || model.tagged.has(version)
 
 const message = (model: Model): string => `message ${model.counter++} `.repeat(8)
 
@@ -147,7 +147,7 @@ const perform = Effect.fnUntraced(
         const done = yield* checkpointer.prune(policy)
         assert.deepStrictEqual({ ...done, dryRun: true }, planned)
         const before = visible.length
-        model.floor = Math.max(model.floor, model.head - step.keep)
+        model.prunedThrough = Math.max(model.prunedThrough, model.head - step.keep)
         const after = visible.filter((version) => isVisible(model, version)).length
         assert.strictEqual(done.versions, before - after)
         return
@@ -158,7 +158,7 @@ const perform = Effect.fnUntraced(
         model.states.clear()
         model.tagged.clear()
         model.head = 0
-        model.floor = 0
+        model.prunedThrough = 0
         return
       }
     }
@@ -211,7 +211,7 @@ export const changes: Group = (it, properties) => {
         Effect.gen(function*() {
           const [view, threadId] = yield* freshThread
           const other = yield* anotherService(view.namespace)
-          const model: Model = { states: new Map(), tagged: new Set(), floor: 0, head: 0, counter: 0 }
+          const model: Model = { states: new Map(), tagged: new Set(), prunedThrough: 0, head: 0, counter: 0 }
           for (const step of steps) yield* perform(view, other, threadId, model, step)
           yield* agrees(view, threadId, model)
         }),
@@ -386,7 +386,7 @@ export const changes: Group = (it, properties) => {
               state.messages.push("of the future")
               if (seen.has(record.checkpointId)) return Effect.succeed(result)
               seen.add(record.checkpointId)
-              return Effect.fail(lost)
+              return Effect.fail(replyLost)
             })
         })
         const service = yield* Effect.provideService(

@@ -117,7 +117,7 @@ const through = (schema: AnySchema) => {
   const codec = Schema.toCodecJson(schema)
   const encode = Schema.encodeUnknownResult(codec)
   const decode = Schema.decodeUnknownResult(codec)
-  return { encode, again: (json: Schema.Json) => Result.flatMap(decode(asRead(json)), encode) }
+  return { encode, reencode: (json: Schema.Json) => Result.flatMap(decode(asRead(json)), encode) }
 }
 
 // -----------------------------------------------------------------------------
@@ -204,7 +204,7 @@ export const fuzz: Group = (it, properties) => {
       ([{ shape, walk }]) =>
         Effect.gen(function*() {
           const schema = schemaOf(shape)
-          const { again, encode } = through(schema)
+          const { encode, reencode } = through(schema)
           const threadId = yield* fresh
           const [raw, other] = yield* freshThread
           const view = yield* (yield* Checkpointer.Checkpointer).view({ state: schema, namespace: raw.namespace })
@@ -221,7 +221,7 @@ export const fuzz: Group = (it, properties) => {
           for (const [i, json] of saved.entries()) {
             const version = i + 1
             assert.deepStrictEqual(yield* stateAt(raw, threadId, version), asRead(json))
-            const expected = again(json)
+            const expected = reencode(json)
             if (Result.isFailure(expected)) {
               const error = yield* fails(view.get(threadId, { version }), "StateDecodeError")
               assert.nestedInclude(error, {

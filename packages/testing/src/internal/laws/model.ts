@@ -34,7 +34,7 @@ interface Version extends Checkpoint.CheckpointRef {
   checkpointId: string
   readonly content: Content
   readonly parent: Version | undefined
-  writes: Schema.JsonObject
+  pendingWrites: Schema.JsonObject
   tags: ReadonlyArray<string>
   resolved: boolean
   /** Ages are whole hours and policies are between two of them. The time that the test takes does not matter. */
@@ -44,7 +44,7 @@ interface Version extends Checkpoint.CheckpointRef {
 interface Thread {
   /** The visible versions, ascending. The last one is the newest. */
   versions: ReadonlyArray<Version>
-  floor: number
+  prunedThrough: number
 }
 
 type Model = Map<string, Thread>
@@ -71,7 +71,7 @@ const isPinned = (version: Version): boolean =>
 
 /** Drops the versions that were pruned and are not pinned. */
 const sweep = (thread: Thread): void => {
-  thread.versions = thread.versions.filter((version) => version.version > thread.floor || isPinned(version))
+  thread.versions = thread.versions.filter((version) => version.version > thread.prunedThrough || isPinned(version))
 }
 
 interface Write extends Key {
@@ -104,7 +104,7 @@ const save = (model: Model, write: Write): Version | Refusal => {
     checkpointId: write.checkpointId ?? "",
     content,
     parent: write.parent ?? head,
-    writes: { ...(write.step?.keepsPendingWrites ? head?.writes : {}), ...write.step?.pendingWrites },
+    pendingWrites: { ...(write.step?.keepsPendingWrites ? head?.pendingWrites : {}), ...write.step?.pendingWrites },
     tags: [],
     resolved: false,
     hours: 0
@@ -112,7 +112,7 @@ const save = (model: Model, write: Write): Version | Refusal => {
   if (write.step?.resolvesInterrupts && head !== undefined) head.resolved = true
   model.set(nameOf(write), {
     versions: [...versionsOf(model, write), version],
-    floor: model.get(nameOf(write))?.floor ?? 0
+    prunedThrough: model.get(nameOf(write))?.prunedThrough ?? 0
   })
   return version
 }
@@ -132,7 +132,7 @@ const prune = (model: Model, policy: ModelPolicy, within: string | undefined, dr
     )
     const pruned = {
       versions: deleted ? [] : versions,
-      floor: Math.max(thread.floor, ...condemned.map(({ version }) => version))
+      prunedThrough: Math.max(thread.prunedThrough, ...condemned.map(({ version }) => version))
     }
     sweep(pruned)
     if (!dryRun && deleted) model.delete(name)
@@ -189,7 +189,7 @@ const command = <const Tag extends string, const Fields extends Schema.Struct.Fi
 const Put = command("Put", {
   more: Schema.Literals([0, 0, 0, 3]),
   change: Schema.Literals(["append", "append", "edit", "drop", "rewrite", "same", "other"]),
-  upon: Schema.Literals(["anything", "anything", "head", "number", "known", "bare"]),
+  after: Schema.Literals(["anything", "anything", "head", "number", "known", "bare"]),
   back,
   id,
   unfinished: Boolean,
@@ -231,10 +231,10 @@ const Command = Schema.Union([
   command("History", { back }),
   Tag,
   Tag,
-  command("SaveWrites", { back, tasks }),
-  command("Writes", { back }),
+  command("SavePendingWrites", { back, tasks }),
+  command("PendingWrites", { back }),
   // May create the thread again: with its first put, or with versions up to the old number that resemble the old ones.
-  command("Delete", { really: Boolean, anew: Schema.Literals(["", "same", "like"]) }),
+  command("Delete", { really: Boolean, recreate: Schema.Literals(["", "same", "like"]) }),
   command("Threads", {
     all: Boolean,
     metadata: Schema.optionalKey(index),
@@ -294,7 +294,7 @@ const contains = (json: Schema.JsonObject, filter: Schema.JsonObject): boolean =
 // the world in which they run
 // -----------------------------------------------------------------------------
 
-const lost = (operation: string, outcome: "NotApplied" | "Unknown") =>
+const unavailable = (operation: string, outcome: "NotApplied" | "Unknown") =>
   new CheckpointError.StoreError({
     operation,
     reason: new CheckpointError.Unavailable({ message: "failed by the test" }),
@@ -321,10 +321,10 @@ class Breaker {
   ): Effect.Effect<A, CheckpointError.StoreError> {
     return Effect.suspend(() => {
       const fate = this.plan.shift()
-      if (fate === "b") return Effect.fail(lost(operation, "NotApplied"))
+      if (fate === "b") return Effect.fail(unavailable(operation, "NotApplied"))
       return Effect.flatMap(call, (result) => {
         this.applied ||= worked(result)
-        return fate === "a" ? Effect.fail(lost(operation, "Unknown")) : Effect.succeed(result)
+        return fate === "a" ? Effect.fail(unavailable(operation, "Unknown")) : Effect.succeed(result)
       })
     })
   }
@@ -539,11 +539,11 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
 
   switch (command._tag) {
     case "Put": {
-      const parent = command.upon === "head"
+      const parent = command.after === "head"
         ? known.findLast(({ ref }) => ref.threadId === threadId && ref.version === head?.version)
-        : command.upon === "known"
+        : command.after === "known"
         ? held
-        : command.upon === "bare" && held !== undefined
+        : command.after === "bare" && held !== undefined
         ? { ref: refOf(held.ref), holder: undefined }
         : undefined
       const content: Content = {
@@ -570,7 +570,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
           }
         }
         const isHead = (head: Version | undefined) => (head?.version ?? 0) === number
-        if (command.upon !== "number") {
+        if (command.after !== "number") {
           return {
             put: (view) => view.append({ ...given, threadId, step: first }),
             parent,
@@ -697,18 +697,18 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
         return byReference
       }, (info, version) => same(timeless(info), shownInfo(version)))
     }
-    case "SaveWrites":
+    case "SavePendingWrites":
       return yield* does(world, target, view.savePendingWrites(target, values), () => {
         if (byReference === undefined) return new Refusal("CheckpointNotFound")
-        byReference.writes = { ...values, ...byReference.writes }
+        byReference.pendingWrites = { ...values, ...byReference.pendingWrites }
         return undefined
       }, () => {})
-    case "Writes":
+    case "PendingWrites":
       return yield* does(
         world,
         target,
         view.pendingWrites(target),
-        () => byReference?.writes ?? new Refusal("CheckpointNotFound"),
+        () => byReference?.pendingWrites ?? new Refusal("CheckpointNotFound"),
         (found, expected) => same(found, expected)
       )
     case "Delete": {
@@ -719,8 +719,8 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
       }, (count, expected) => assert.strictEqual(count, expected))
       breaker.reset(0)
       const begun = puts.findLast(({ write }) => write.threadId === threadId && write.expected === undefined)
-      if (command.anew === "same" && begun !== undefined) return yield* put(begun)
-      if (command.anew === "like" && head !== undefined) {
+      if (command.recreate === "same" && begun !== undefined) return yield* put(begun)
+      if (command.recreate === "like" && head !== undefined) {
         let { content } = head
         for (let i = 0; i <= head.version; i++) {
           content = { ...content, state: changed(content.state, "append", -i) }
@@ -757,9 +757,9 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
       const within = command.all ? undefined : namespace
       const report = world.services[command.service]!.prune({ ...policyOf(policy, within), compact }, { dryRun })
       return yield* does(world, key, report, () => prune(model, policy, within, dryRun), (report, expected) => {
-        const lost = report.threads.filter((thread) => isOwn(thread) && thread.versions > 0)
+        const removed = report.threads.filter((thread) => isOwn(thread) && thread.versions > 0)
         assert.sameDeepMembers(
-          lost.map(({ deleted, namespace, threadId, versions }) => ({ threadId, namespace, versions, deleted })),
+          removed.map(({ deleted, namespace, threadId, versions }) => ({ threadId, namespace, versions, deleted })),
           expected
         )
       })
@@ -770,7 +770,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
 const newestFirst = (a: Checkpoint.CheckpointInfo, b: Checkpoint.CheckpointInfo): number =>
   DateTime.Order(b.createdAt, a.createdAt) || (nameOf(a) < nameOf(b) ? -1 : 1)
 
-const isRead: ReadonlySet<Command["_tag"]> = new Set(["Get", "Time", "List", "History", "Writes", "Threads"])
+const isRead: ReadonlySet<Command["_tag"]> = new Set(["Get", "Time", "List", "History", "PendingWrites", "Threads"])
 
 /** Checks that every way of reading finds what the model has. */
 const agree = Effect.fnUntraced(function*({ model, spaces, threadIds }: World, touched: ReadonlyArray<Key>) {
@@ -789,7 +789,7 @@ const agree = Effect.fnUntraced(function*({ model, spaces, threadIds }: World, t
     const history = yield* historyOf(reader, key.threadId)
     same(history.map(timeless), versions.map(shown))
     same((yield* reader.listVersions(key.threadId)).map(timeless), versions.map(shownInfo))
-    for (const version of versions) same(yield* reader.pendingWrites(version), version.writes)
+    for (const version of versions) same(yield* reader.pendingWrites(version), version.pendingWrites)
   }
 })
 
