@@ -10,7 +10,11 @@ import { Conversation } from "../Mails.ts"
 import type { Versioned } from "./Contestant.ts"
 import { statementsOf } from "./statements.ts"
 
-class Conversations extends Checkpointer.Service<Conversations>()("bench/Conversations", { state: Conversation }) {}
+/** In the namespace that `bulk.ts` fills. */
+class Conversations extends Checkpointer.Service<Conversations>()("bench/Conversations", {
+  state: Conversation,
+  namespace: ""
+}) {}
 
 export interface Ours extends Versioned {
   readonly checkpointer: Checkpointer.Checkpointer["Service"]
