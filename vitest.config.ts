@@ -4,10 +4,15 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     globalSetup: ["./packages/testing/src/vitestGlobalSetup.ts"],
+    setupFiles: ["./scripts/print-seed.ts"],
     include: ["packages/*/test/**/*.test.ts", "examples/**/*.test.ts"],
     testTimeout: 60_000,
     hookTimeout: 120_000,
-    // With 20, 20 times as many random sequences are compared with the model, and they are others.
-    env: { CHECKPOINT_TEST_EFFORT: process.env["CHECKPOINT_TEST_EFFORT"] ?? "1" }
+    env: {
+      // With 20, 20 times as many random sequences are compared with the model.
+      CHECKPOINT_TEST_EFFORT: process.env["CHECKPOINT_TEST_EFFORT"] ?? "1",
+      // Decides what the random tests do. It is the same in every run, unless you choose another.
+      CHECKPOINT_TEST_SEED: process.env["CHECKPOINT_TEST_SEED"] ?? "1"
+    }
   }
 })

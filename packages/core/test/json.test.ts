@@ -30,12 +30,12 @@ describe("Json.parse", () => {
   it.prop("Json.parse reads any JSON text", [Arbitrary.schema(Schema.Json)], ([json]) => {
     assert.isTrue(Json.equals(Json.parse(JSON.stringify(json)), json))
     assert.isTrue(Json.equals(Json.parse(JSON.stringify(json, null, "\t")), json))
-  }, { arbitrary: { runs: 500 } })
+  }, { arbitrary: { runs: 500, seed: process.env["CHECKPOINT_TEST_SEED"] } })
 
   it.prop("Json.parse reads text with escaped keys and strings", [Escaped], ([json]) => {
     assert.isTrue(Json.equals(Json.parse(JSON.stringify(json)), json))
     assert.isTrue(Json.equals(Json.parse(JSON.stringify(json, null, 2)), json))
-  }, { arbitrary: { runs: 500 } })
+  }, { arbitrary: { runs: 500, seed: process.env["CHECKPOINT_TEST_SEED"] } })
 
   it("Json.parse gives an object its own keys, whatever was parsed before", () => {
     for (const poison of shapes) {

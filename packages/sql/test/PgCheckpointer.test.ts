@@ -620,7 +620,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
             if (!/\\u0000|\\u001a|\\ud[89a-f]/.test(JSON.stringify(read))) assert.deepStrictEqual(state, read)
           }
         }).pipe(Effect.provide(pgLayer({ schema: "in SQL" }))),
-      { arbitrary: { runs: 40, seed: "view" } }
+      { arbitrary: { runs: 40, seed: `view ${process.env["CHECKPOINT_TEST_SEED"]}` } }
     )
 
     it.effect(

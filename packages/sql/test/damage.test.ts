@@ -206,6 +206,9 @@ layer(Database.layer, { excludeTestServices: true })("damaged rows", (it) => {
         assert.deepStrictEqual(yield* intact("others", "neighbour"), before)
         assert.deepStrictEqual((yield* intact("damaged", "neighbour"))[0], before[0])
       }).pipe(Effect.provide(pgLayer({ schema: "damage" }))),
-    { arbitrary: { runs: 60 * effort, seed: `damage ${effort}`, maxShrinks: 200 }, timeout: 60_000 * (1 + effort) }
+    {
+      arbitrary: { runs: 60 * effort, seed: `damage ${process.env["CHECKPOINT_TEST_SEED"]}`, maxShrinks: 200 },
+      timeout: 60_000 * (1 + effort)
+    }
   )
 })

@@ -28,6 +28,8 @@ import * as History from "./history.ts"
 import { clientLayer, Database, inBackground, pgLayer, some } from "./support.ts"
 import * as Worker from "./worker.ts"
 
+const seed = process.env["CHECKPOINT_TEST_SEED"]
+
 type Outcome = CheckpointError.StoreError["outcome"]
 
 const databaseOf = (url: Redacted.Redacted): string => new URL(Redacted.value(url)).pathname.slice(1)
@@ -73,7 +75,7 @@ const strike = Effect.fnUntraced(function*(
     yield* Effect.sleep(yield* Random.nextIntBetween(1000, 3000))
     yield* kind
   }
-}, Random.withSeed("faults"))
+}, Random.withSeed(`faults ${seed}`))
 
 const manyFaults = Effect.gen(function*() {
   const writers = 16
@@ -195,8 +197,10 @@ const bytesOf = Effect.fnUntraced(function*<A, E, R>(proxy: TcpProxy.TcpProxy, e
 })
 
 /** Random points among a number of bytes, the same in each run. */
-const pointsOf = (bytes: number, count: number, seed: string) =>
-  Effect.all(Arr.replicate(Random.nextIntBetween(0, bytes, { halfOpen: true }), count)).pipe(Random.withSeed(seed))
+const pointsOf = (bytes: number, count: number, what: string) =>
+  Effect.all(Arr.replicate(Random.nextIntBetween(0, bytes, { halfOpen: true }), count)).pipe(
+    Random.withSeed(`${what} ${seed}`)
+  )
 
 /** Runs a task in a process and kills that when a number of bytes have passed. Waits until its connections are gone. */
 const killedAt = Effect.fnUntraced(function*(task: Worker.Task, proxy: TcpProxy.UrlProxy, bytes: number) {
@@ -341,7 +345,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
           Effect.flatMap((millis) => Effect.sleep(millis)),
           Effect.andThen(proxy.cut("Reset")),
           Effect.forever,
-          Random.withSeed("processes")
+          Random.withSeed(`processes ${seed}`)
         )
         const attempts = yield* writeInProcesses(proxy.url, { clocks: [0, 0, 0, 0], threads: 3, rounds: 200 }, cuts)
         yield* Effect.gen(function*() {
@@ -660,7 +664,7 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
               new History.Attempt({ threadId: "thread", checkpointId: `id ${n}`, marker: String(n), outcome })
             )
             return result
-          }, Random.withSeed("noise"))
+          }, Random.withSeed(`noise ${seed}`))
           const check = Effect.map(History.read(checkpointer, ["thread"]), (stored) => {
             assert.deepStrictEqual(History.violations(attempts, stored), [])
           })

@@ -142,7 +142,7 @@ layer(Live, { excludeTestServices: true })("a graph whose processes are killed",
           assert.isTrue(answers.every(({ different }) => different === 1))
           assert.strictEqual(answers.length, 2 * rounds)
         }
-      }).pipe(Random.withSeed("crash")),
+      }).pipe(Random.withSeed(`crash ${process.env["CHECKPOINT_TEST_SEED"]}`)),
     120_000
   )
 })

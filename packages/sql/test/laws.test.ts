@@ -4,7 +4,7 @@ import { Layer } from "effect"
 import { age, Database, pgLayer } from "./support.ts"
 
 const effort = Number(process.env["CHECKPOINT_TEST_EFFORT"])
-const seed = `effort ${effort}`
+const seed = process.env["CHECKPOINT_TEST_SEED"]
 
 CheckpointerLaws.laws({
   name: "on a Postgres server",
@@ -26,11 +26,13 @@ CheckpointerLaws.laws({
 StateGraphLaws.laws({
   name: "graphs on a Postgres server",
   layer: pgLayer().pipe(Layer.provide(Database.layer)),
-  runs: 25
+  runs: 25,
+  seed
 })
 
 StateGraphLaws.laws({
   name: "graphs on embedded Postgres",
   layer: PgCheckpointer.layerEmbedded,
-  runs: 10
+  runs: 10,
+  seed
 })

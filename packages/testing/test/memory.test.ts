@@ -6,18 +6,20 @@ import { DateTime, Effect, Fiber, Layer, Option, Schema } from "effect"
 import { TestClock } from "effect/testing"
 
 const effort = Number(process.env["CHECKPOINT_TEST_EFFORT"])
+const seed = process.env["CHECKPOINT_TEST_SEED"]
 
 CheckpointerLaws.laws({
   name: "Checkpointer.layerMemory",
   layer: Checkpointer.layerMemory.pipe(Layer.provideMerge(TestClock.layer())),
   age: TestClock.adjust,
   sequences: 500 * effort,
-  seed: `effort ${effort}`
+  seed
 })
 
 StateGraphLaws.laws({
   name: "graphs in memory",
-  layer: Checkpointer.layerMemory.pipe(Layer.provideMerge(TestClock.layer()))
+  layer: Checkpointer.layerMemory.pipe(Layer.provideMerge(TestClock.layer())),
+  seed
 })
 
 it.effect("a node that sleeps an hour takes no time with TestClock", () =>
@@ -56,3 +58,12 @@ it.effect("layerMemory is empty each time it is built", () =>
       assert.strictEqual(saved.version, 1)
     }
   }))
+
+it.effect("concurrent runs of updateEffect in one process end without any time passing", () =>
+  Effect.gen(function*() {
+    const checkpointer = yield* Checkpointer.Checkpointer
+    yield* checkpointer.append({ threadId: "a", state: 0 })
+    const change = checkpointer.updateEffect("a", (state) => Effect.as(Effect.yieldNow, Number(state) + 1))
+    yield* Effect.all([change, change, change], { concurrency: "unbounded" })
+    assert.strictEqual(Option.getOrThrow(yield* checkpointer.get("a")).state, 3)
+  }).pipe(Effect.provide(Checkpointer.layerMemory)))
