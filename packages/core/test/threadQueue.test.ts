@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Latch } from "effect"
+import { Effect, Exit, Fiber, Latch, Scheduler } from "effect"
 import { vi } from "vitest"
 import * as ThreadQueue from "../src/internal/threadQueue.ts"
 
@@ -103,5 +103,21 @@ describe("ThreadQueue", () => {
       yield* holding.open
       assert.isTrue(Exit.isSuccess(yield* Fiber.await(holder)))
       assert.strictEqual(threads.size, 0)
+    }))
+
+  it.effect("ThreadQueue forgets a thread whose effect is interrupted at any moment", () =>
+    Effect.gen(function*() {
+      const { inTurn, threads } = yield* observed
+      for (const maxOps of [2, 3, 4, 5, 7]) {
+        for (let turns = 0; turns < 40; turns++) {
+          // It yields after so many operations, therefore it can be interrupted between any two of them.
+          const fiber = yield* Effect.forkChild(
+            Effect.provideService(inTurn(keyOf("t"), Effect.never), Scheduler.MaxOpsBeforeYield, maxOps)
+          )
+          for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
+          yield* Fiber.interrupt(fiber)
+          assert.strictEqual(threads.size, 0, `after ${turns} turns of ${maxOps} operations`)
+        }
+      }
     }))
 })

@@ -14,7 +14,8 @@ export const make = (inTransaction: Effect.Effect<boolean>): InTurn => {
   const entries = new Map<string, { readonly semaphore: Semaphore.Semaphore; users: number }>()
 
   const inTurn: InTurn = (key, effect) =>
-    Effect.suspend(() => {
+    // Not interruptible between counting a user and making sure that it is no longer counted.
+    Effect.uninterruptibleMask((restore) => {
       const name = `${key.namespace}\u0000${key.threadId}`
       let entry = entries.get(name)
       if (entry === undefined) {
@@ -24,7 +25,7 @@ export const make = (inTransaction: Effect.Effect<boolean>): InTurn => {
       const { semaphore } = entry
       entry.users++
       return Effect.ensuring(
-        semaphore.withPermit(effect),
+        restore(semaphore.withPermit(effect)),
         Effect.sync(() => {
           if (--entry.users === 0) entries.delete(name)
         })
