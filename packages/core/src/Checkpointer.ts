@@ -51,6 +51,7 @@ import * as ThreadQueue from "./internal/threadQueue.ts"
 import * as Views from "./internal/view.ts"
 import * as Retry from "./internal/view/retry.ts"
 import * as Threads from "./internal/view/threads.ts"
+import { isUnderway } from "./internal/view/underway.ts"
 import * as MemoryStore from "./MemoryStore.ts"
 import * as Retention from "./Retention.ts"
 import type { ReadError, ThreadFilter, View } from "./View.ts"
@@ -139,8 +140,8 @@ export interface Options {
    */
   readonly retry?: Schedule.Schedule<unknown, StoreError> | undefined
   /**
-   * How many bytes of JSON of the newest states to cache. With the newest state of a thread at hand, only what changed
-   * is sent and stored. 32 MiB by default. A put after a checkpoint that you hold does not need the cache.
+   * How many bytes of memory to use for a cache of the newest states, about. With the newest state of a thread at hand,
+   * only what changed is sent and stored. 32 MiB by default. A put after a checkpoint that you hold does not need the cache.
    */
   readonly cacheBytes?: number | undefined
 }
@@ -199,6 +200,7 @@ export const make = Effect.fnUntraced(function*(
     retry: Retry.make(schedule, store.inTransaction),
     headCache: HeadCache.make(cacheBytes),
     inTurn: ThreadQueue.make(store.inTransaction),
+    updateInTurn: ThreadQueue.make(Effect.zipWith(store.inTransaction, isUnderway, (a, b) => a || b)),
     random: SecureRandom.make(SecureRandom.randomBytesUnsafe),
     maxStateBytes
   }

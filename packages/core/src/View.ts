@@ -252,7 +252,18 @@ export interface View<S> {
     f: (state: S) => S
   ) => Effect.Effect<Checkpoint<S>, CopyError | VersionConflict>
 
-  /** Like `update` with an effect. The effect may run several times, and may use the thread itself. */
+  /**
+   * Like `update` with an effect.
+   *
+   * **Details**
+   *
+   * The effect may run several times. Nothing waits for it: if another writer is faster, it runs again on the newer
+   * state, and those that run again take turns.
+   *
+   * **Gotchas**
+   *
+   * The effect must not save the same thread. Such a save fails with `InvalidInput`.
+   */
   readonly updateEffect: <E, R>(
     threadId: string,
     f: (state: S) => Effect.Effect<S, E, R>

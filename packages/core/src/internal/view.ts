@@ -15,6 +15,7 @@ import * as Save from "./view/save.ts"
 import * as Tags from "./view/tags.ts"
 import * as Thread from "./view/thread.ts"
 import * as Threads from "./view/threads.ts"
+import { saving } from "./view/underway.ts"
 import * as Update from "./view/update.ts"
 
 /** A view of what all views of one service share. Its operations are in the folder `view`, one module each. */
@@ -24,6 +25,8 @@ export const make = <S>(
     readonly retry: Retry
     readonly headCache: HeadCache.HeadCache
     readonly inTurn: InTurn
+    /** Lets runs of `updateEffect` that met a conflict take turns. */
+    readonly updateInTurn: InTurn
     readonly random: SecureRandom.SecureRandom["Service"]
     readonly maxStateBytes: number
   },
@@ -36,6 +39,7 @@ export const make = <S>(
   const save = Save.make(reading)
   const writing = {
     ...reading,
+    inTurn: saving(store, inTurn),
     save,
     compose: Compose.make({ ...shared, codec }),
     makeIds: Compose.makeIds(shared.random)

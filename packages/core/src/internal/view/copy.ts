@@ -6,7 +6,6 @@ import type { CopyError, View } from "../../View.ts"
 import type * as HeadCache from "../headCache.ts"
 import type * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
-import type { InTurn } from "../threadQueue.ts"
 import { newIds } from "./compose.ts"
 import * as Content from "./content.ts"
 import type { Reader } from "./read.ts"
@@ -14,12 +13,13 @@ import { type HeadMismatch, type Save, withState, type Write } from "./save.ts"
 import { select } from "./selector.ts"
 import * as Snapshot from "./snapshot.ts"
 import * as Thread from "./thread.ts"
+import type { Saving } from "./underway.ts"
 
 /** The operations that save a version again, as the next one of its own thread or as the first of another. */
 export const make = <S>(
   { headCache, inTurn, maxStateBytes, namespace, random, reader, save }: {
     readonly headCache: HeadCache.HeadCache
-    readonly inTurn: InTurn
+    readonly inTurn: Saving
     readonly random: SecureRandom.SecureRandom["Service"]
     readonly maxStateBytes: number
     readonly namespace: string

@@ -4,16 +4,16 @@ import type { HeadCondition } from "../../CheckpointStore.ts"
 import type { Put, View } from "../../View.ts"
 import type * as HeadCache from "../headCache.ts"
 import * as Input from "../input.ts"
-import type { InTurn } from "../threadQueue.ts"
 import type { Compose } from "./compose.ts"
 import { type Save, withState } from "./save.ts"
 import * as Thread from "./thread.ts"
+import type { Saving } from "./underway.ts"
 
 /** The three ways to save a state: after any version, as the first, and after one that the caller names. */
 export const make = <S>(
   { compose, headCache, inTurn, namespace, save }: {
     readonly headCache: HeadCache.HeadCache
-    readonly inTurn: InTurn
+    readonly inTurn: Saving
     readonly namespace: string
     readonly compose: Compose<S>
     readonly save: Save

@@ -1,6 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import { VersionConflict } from "../../CheckpointError.ts"
+import type { CheckpointStore } from "../../CheckpointStore.ts"
 import type { View } from "../../View.ts"
 import type * as HeadCache from "../headCache.ts"
 import type { InTurn } from "../threadQueue.ts"
@@ -9,15 +10,24 @@ import { headOf, type Reader } from "./read.ts"
 import { type Ids, type Save, withState } from "./save.ts"
 import { latest } from "./selector.ts"
 import * as Thread from "./thread.ts"
+import { type Saving, within } from "./underway.ts"
 
 /** How many conflicts with other processes an update survives. */
 const maxConflicts = 20
 
-/** The operations that read the newest state, change it and save it. */
+/**
+ * The operations that read the newest state, change it and save it.
+ *
+ * The effect of an `updateEffect` holds no turn while it runs: other saves do not wait for it. Only after a conflict
+ * does it wait for others that had one, which spares them all but one more run. Within such an effect nothing waits in
+ * this way, because two that update each other's threads would wait forever.
+ */
 export const make = <S>(
-  { compose, headCache, inTurn, makeIds, namespace, reader, save }: {
+  { compose, headCache, inTurn, makeIds, namespace, reader, save, store, updateInTurn }: {
+    readonly store: CheckpointStore["Service"]
     readonly headCache: HeadCache.HeadCache
-    readonly inTurn: InTurn
+    readonly inTurn: Saving
+    readonly updateInTurn: InTurn
     readonly makeIds: Effect.Effect<Ids>
     readonly namespace: string
     readonly compose: Compose<S>
@@ -69,13 +79,19 @@ export const make = <S>(
       f: (state: S) => Effect.Effect<S, E, R>
     ) {
       yield* Thread.checkId(threadId)
+      const key = { threadId, namespace }
       const ids = yield* makeIds
-      return yield* attempt(threadId, ids, (state) => Effect.mapError(f(state), (error) => new Foreign(error)))
-        .pipe(
-          Effect.flatMap((write) => inTurn({ threadId, namespace }, write)),
-          Effect.retry({ schedule: conflictSchedule, while: isConflict }),
-          Effect.mapError((error) => error instanceof Foreign ? error.error as E : error)
-        )
+      const once = attempt(
+        threadId,
+        ids,
+        (state) => Effect.mapError(within({ ...key, store })(f(state)), (error) => new Foreign(error))
+      ).pipe(
+        Effect.flatMap((write) => inTurn(key, write))
+      )
+      const again = updateInTurn(key, Effect.retry(once, { schedule: conflictSchedule, while: isConflict }))
+      return yield* Effect.catchIf(once, isConflict, () => again).pipe(
+        Effect.mapError((error) => error instanceof Foreign ? error.error as E : error)
+      )
     }, annotate)
   }
 }

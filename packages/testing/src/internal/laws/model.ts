@@ -11,7 +11,18 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { isDeepStrictEqual } from "node:util"
 import { type ModelPolicy, olderThan, policyOf } from "./retention.ts"
-import { age, fresh, type Group, historyOf, type JsonView, jsonView, onLiveClock, refOf, timeless } from "./suite.ts"
+import {
+  age,
+  elsewhere,
+  fresh,
+  type Group,
+  historyOf,
+  type JsonView,
+  jsonView,
+  onLiveClock,
+  refOf,
+  timeless
+} from "./suite.ts"
 
 /*
  * Runs random sequences of operations by two services over one store that fails now and then, and compares them with a
@@ -602,13 +613,14 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
         same(state, headOf(model, key)?.content.state)
         return changed(state, "append", world.counter)
       }
+      const outside = yield* elsewhere
       /** Saves another version before the update does, once. */
       let isQuiet = command.effect !== "disturbed"
       const disturb = Effect.suspend(() => {
         if (isQuiet) return Effect.void
         isQuiet = true
         const content = { state: changed(null, "edit", world.counter), nextNodes: [], metadata: {} }
-        return Effect.map(reader.append({ threadId, ...content }), ({ checkpointId }) => {
+        return Effect.map(outside(reader.append({ threadId, ...content })), ({ checkpointId }) => {
           save(model, { ...key, checkpointId, content: { ...content, pendingInterrupts: [] } })
         })
       })

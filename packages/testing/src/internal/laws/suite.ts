@@ -6,6 +6,7 @@ import { uuidV4Unsafe } from "effect/crypto/SecureRandom"
 import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -76,6 +77,13 @@ export const anotherService = (namespace: string) =>
 
 export const age = (duration: Duration.Input): Effect.Effect<void, never, Aging> =>
   Aging.use((aging) => aging.age(duration))
+
+/** Lets effects be run as by another program: in fibers that are not part of the code that waits for them. */
+export const elsewhere = Effect.map(
+  Effect.context<never>(),
+  (context) => <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.flatMap(Effect.sync(() => Effect.runForkWith(context)(effect)), Fiber.join)
+)
 
 /** Uses the real clock, on which retries wait whatever clock the store uses. */
 export const onLiveClock = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

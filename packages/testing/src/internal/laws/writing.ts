@@ -3,6 +3,7 @@ import { assert, describe } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
@@ -10,6 +11,7 @@ import * as Stream from "effect/Stream"
 import {
   age,
   anotherService,
+  elsewhere,
   fails,
   farFuture,
   fresh,
@@ -24,6 +26,7 @@ import {
   putAll,
   range,
   refOf,
+  refuses,
   stateAt,
   timeless,
   versionsOf,
@@ -691,11 +694,12 @@ const updates: Group = (it) => {
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         yield* view.append({ threadId, state: "a" })
+        const outside = yield* elsewhere
         const seen: Array<Schema.Json> = []
         const next = yield* view.updateEffect(threadId, (state) =>
           Effect.gen(function*() {
             seen.push(state)
-            if (seen.length < 3) yield* view.append({ threadId, state: `moved ${seen.length}` })
+            if (seen.length < 3) yield* outside(view.append({ threadId, state: `moved ${seen.length}` }))
             return `${state}, changed`
           }))
         assert.deepStrictEqual(seen, ["a", "moved 1", "moved 2"])
@@ -724,6 +728,92 @@ const updates: Group = (it) => {
           { concurrency: 8 }
         )
         assert.strictEqual(yield* stateAt(view, threadId, 9), 8)
+      }).pipe(onLiveClock))
+
+    it.effect("100 concurrent runs of updateEffect run its effect at most three times each, and all count", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.append({ threadId, state: 0 })
+        let runs = 0
+        const change = view.updateEffect(threadId, (state) =>
+          Effect.andThen(
+            Effect.yieldNow,
+            Effect.sync(() => {
+              runs++
+              return increment(state)
+            })
+          ))
+        yield* Effect.forEach(range(1, 100), () => change, { concurrency: "unbounded" })
+        assert.strictEqual(yield* stateAt(view, threadId, 101), 100)
+        assert.isAtMost(runs, 300)
+      }).pipe(onLiveClock))
+
+    it.effect("an effect of updateEffect that saves its own thread is refused at once, and nothing is written", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const second = yield* anotherService(view.namespace)
+        const parent = yield* view.append({ threadId, state: 0 })
+        const other = yield* fresh
+        yield* view.append({ threadId: other, state: 0 })
+        let runs = 0
+        const saves: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }>> = [
+          view.append({ threadId, state: 1 }),
+          second.append({ threadId, state: 1 }),
+          view.create({ threadId, state: 1 }),
+          view.put({ parent, state: 1 }),
+          view.update(threadId, increment),
+          view.updateEffect(threadId, Effect.succeed),
+          view.restore(threadId, { version: 1 }),
+          view.fork(other, { version: 1 }, { threadId }),
+          view.updateEffect(other, (state) => Effect.as(view.append({ threadId, state: 1 }), state))
+        ]
+        for (const save of saves) {
+          const change = view.updateEffect(threadId, (state) => Effect.suspend(() => (runs++, Effect.as(save, state))))
+          yield* refuses(change, "threadId").pipe(writesNothing(view, threadId))
+        }
+        assert.strictEqual(runs, saves.length)
+        // Reads, and threads of the same name elsewhere, are not in the way.
+        const namesake = yield* jsonView(yield* fresh)
+        yield* view.updateEffect(
+          threadId,
+          (state) =>
+            Effect.all([view.get(threadId), namesake.append({ threadId, state: 1 })]).pipe(Effect.as(increment(state)))
+        )
+        assert.strictEqual(yield* stateAt(view, threadId, 2), 1)
+        yield* namesake.deleteThread(threadId)
+      }))
+
+    it.effect("two runs of updateEffect that met a conflict and update each other's threads both end, and all count", () =>
+      Effect.gen(function*() {
+        const [view, a] = yield* freshThread
+        const b = yield* fresh
+        yield* Effect.forEach([a, b], (threadId) => view.append({ threadId, state: 0 }))
+        const outside = yield* elsewhere
+        const conflict = (threadId: string) => outside(view.update(threadId, increment))
+        const gates = { [a]: yield* Latch.make(), [b]: yield* Latch.make() }
+        const cross = (own: string, other: string) => {
+          let runs = 0
+          let innerRuns = 0
+          const inner = view.updateEffect(
+            other,
+            (state) => Effect.as(innerRuns++ === 0 ? conflict(other) : Effect.void, increment(state))
+          )
+          return view.updateEffect(own, (state) =>
+            Effect.gen(function*() {
+              if (runs++ === 0) {
+                yield* conflict(own)
+              } else {
+                // From here on, both hold what they took after their conflict.
+                yield* gates[own]!.open
+                yield* gates[other]!.await
+                if (innerRuns === 0) yield* inner
+              }
+              return increment(state)
+            }))
+        }
+        yield* Effect.all([cross(a, b), cross(b, a)], { concurrency: 2 })
+        // Of each: one from outside, the own one, and from the other side one from outside and the inner one.
+        for (const threadId of [a, b]) assert.strictEqual(yield* stateAt(view, threadId, 5), 4)
       }).pipe(onLiveClock))
 
     it.effect("an update is saved at its own time, not at that of its parent", () =>
