@@ -148,8 +148,12 @@ const put = (
 /** A checkpoint as the version after `head`. */
 const follow = (checkpoint: NewCheckpoint, head: MemoryCheckpoint | undefined, now: number): MemoryCheckpoint => {
   const version = (head?.version ?? 0) + 1
+  const { metadata, payload, pendingInterrupts } = checkpoint
   return {
     ...checkpoint,
+    payload: { ...payload, text: Json.inOrder(payload.text) },
+    metadata: Json.inOrder(metadata),
+    pendingInterrupts: Json.inOrder(pendingInterrupts),
     parent: checkpoint.parent ?? (head === undefined ? undefined : refOf(head)),
     version,
     keyframeVersion: isDelta(checkpoint) && head !== undefined ? head.keyframeVersion : version,
@@ -275,7 +279,8 @@ const isPinned = (stored: MemoryCheckpoint): boolean =>
   stored.tags !== "[]" || (stored.pendingInterrupts !== "[]" && !stored.resolved)
 
 const entriesOf = (pendingWrites: string): ReadonlyArray<[task: string, value: string]> =>
-  Object.entries(Json.parse(pendingWrites) as Schema.JsonObject).map(([task, value]) => [task, JSON.stringify(value)])
+  Object.entries(Json.parse(Json.inOrder(pendingWrites)) as Schema.JsonObject)
+    .map(([task, value]) => [task, JSON.stringify(value)])
 
 const bytesOf = (versions: ReadonlyArray<MemoryCheckpoint>): number =>
   versions.reduce((sum, stored) => sum + stored.payload.bytes, 0)

@@ -90,7 +90,7 @@ layer(pgLayer({ schema: "view" }).pipe(Layer.provideMerge(Database.layer)), { ex
         maxLength: 8
       })],
       ([versions]) => compared(versions),
-      { arbitrary: { runs: 60, seed: "view" } }
+      { arbitrary: { runs: 60, seed: `view ${process.env["CHECKPOINT_TEST_SEED"]}` } }
     )
 
     it.effect("has what was changed in several places of one delta", () =>
@@ -140,7 +140,7 @@ layer(pgLayer({ schema: "view" }).pipe(Layer.provideMerge(Database.layer)), { ex
           let after: Schema.Json = before
           for (const { key, op, path, value } of operations) {
             const operation = { op, path: `${path}/${key}`, ...(op === "remove" ? {} : { value }) }
-            const applied = Delta.apply([operation], after, new WeakSet())
+            const applied = Delta.apply([operation], after, Delta.noCopies())
             if (Result.isFailure(applied)) continue
             patch.push(operation)
             after = applied.success
@@ -149,7 +149,7 @@ layer(pgLayer({ schema: "view" }).pipe(Layer.provideMerge(Database.layer)), { ex
           SELECT view.checkpoint_patch(${JSON.stringify(before)}::jsonb, ${JSON.stringify(patch)}::jsonb) AS state`
           assert.deepStrictEqual(row!.state, after, JSON.stringify(patch))
         }),
-      { arbitrary: { runs: 300, seed: "patch" } }
+      { arbitrary: { runs: 300, seed: `patch ${process.env["CHECKPOINT_TEST_SEED"]}` } }
     )
 
     it.effect("has a state that is a list", () =>

@@ -1,4 +1,4 @@
-import type { JsonPatch, JsonPatchOperation } from "effect/JsonPatch"
+import type { JsonPatchOperation } from "effect/JsonPatch"
 import * as JsonPointer from "effect/JsonPointer"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
@@ -13,29 +13,24 @@ import * as Json from "./json.ts"
 
 export interface Delta {
   /** The patch as it is stored. */
-  readonly encoded: Json.Encoded
-  /** The patch as it is applied, sharing nothing with the state that it came from. */
-  readonly patch: JsonPatch
-  /** By how many bytes the new state is larger, as `Json.encode` counts them. */
-  readonly growth: number
+  readonly text: string
+  readonly bytes: number
+  readonly escaped: boolean
+  /** By how much the new state is larger, as `Json.encodeJson` counts. */
+  readonly growth: Growth
 }
 
+type Growth = Pick<Json.Encoded, "bytes" | "memory">
+
 /**
- * The patch that turns `before`, which is JSON, into `after`, which has not been checked yet. `undefined` if the patch
- * would be too long or `after` is not JSON: then the whole state is stored, or refused with the place of the error.
+ * The patch that turns one state into another. `undefined` if it would be too long: then the whole state is stored. It is
+ * fast where the states share their parts.
  */
-export const diff = (before: Schema.Json, after: unknown): Delta | undefined => {
-  const state: DiffState = { path: [], patch: [], texts: [], bytes: 2, escaped: false, growth: 0 }
+export const diff = (before: Schema.Json, after: Schema.Json): Delta | undefined => {
+  const state: DiffState = { path: [], texts: [], bytes: 2, escaped: false, growth: { bytes: 0, memory: 0 } }
   if (!compare(before, after, state)) return undefined
-  return {
-    encoded: {
-      text: `[${state.texts.join(",")}]`,
-      bytes: state.bytes + commas(state.texts.length),
-      escaped: state.escaped
-    },
-    patch: state.patch,
-    growth: state.growth
-  }
+  const { bytes, escaped, growth, texts } = state
+  return { text: `[${texts.join(",")}]`, bytes: bytes + commas(texts.length), escaped, growth }
 }
 
 /** The most operations of a delta. Beyond that, storing the whole state is better. */
@@ -47,19 +42,25 @@ const maxShift = 64
 interface DiffState {
   /** Where the comparison is. */
   readonly path: Array<string | number>
-  readonly patch: Array<JsonPatchOperation>
+  /** The operations. */
   readonly texts: Array<string>
   bytes: number
   escaped: boolean
-  growth: number
+  readonly growth: { bytes: number; memory: number }
 }
 
-/** Adds the operations that lead from one to the other. False if a delta cannot express them. */
-const compare = (before: Schema.Json, after: unknown, state: DiffState): boolean => {
+const grow = ({ growth }: DiffState, { bytes, memory }: Growth, sign: 1 | -1): void => {
+  growth.bytes += sign * bytes
+  growth.memory += sign * memory
+}
+
+/** Adds the operations that lead from one to the other. False if there would be too many. */
+const compare = (before: Schema.Json, after: Schema.Json, state: DiffState): boolean => {
+  if (before === after) return true
   if (Array.isArray(before) && Array.isArray(after)) return compareArrays(before, after, state)
-  if (isObject(before) && isPlain(after)) return compareObjects(before, after, state)
-  if (same(before, after)) return true
-  state.growth -= sizeOf(before)
+  if (isObject(before) && isObject(after)) return compareObjects(before, after, state)
+  if (Json.equals(before, after)) return true
+  grow(state, Json.encodeJson(before), -1)
   return operate(state, "replace", after)
 }
 
@@ -70,56 +71,47 @@ const at = (state: DiffState, token: string | number, go: () => boolean): boolea
   return more
 }
 
-const add = (after: unknown, token: string | number, state: DiffState): boolean =>
+const add = (after: Schema.Json, token: string | number, state: DiffState): boolean =>
   at(state, token, () => operate(state, "add", after))
 
 const remove = (before: Schema.Json, token: string | number, state: DiffState): boolean => {
-  state.growth -= sizeOf(before)
+  grow(state, Json.encodeJson(before), -1)
   return at(state, token, () => operate(state, "remove"))
 }
 
-const operate = (state: DiffState, op: JsonPatchOperation["op"], value?: unknown): boolean => {
+const operate = (state: DiffState, op: JsonPatchOperation["op"], value?: Schema.Json): boolean => {
   if (state.texts.length === maxOperations) return false
   const path = state.path.map((token) => `/${JsonPointer.escapeToken(String(token))}`).join("")
-  const pointer = Json.encodeUnsafe(path)
+  const pointer = Json.encodeJson(path)
   let text = `{"op":"${op}","path":${pointer.text}`
-  let bytes = pointer.bytes + op.length + 17
+  state.bytes += pointer.bytes + op.length + 17
   state.escaped ||= pointer.escaped
-  if (op === "remove") {
-    state.patch.push({ op, path })
-  } else {
-    const encoded = Json.encode(value, state.path.length)
-    if (Result.isFailure(encoded)) return false
-    text += `,"value":${encoded.success.text}`
-    bytes += encoded.success.bytes + 9
-    state.escaped ||= encoded.success.escaped
-    state.growth += encoded.success.bytes
-    state.patch.push({ op, path, value: Json.clone(value as Schema.Json) })
+  if (value !== undefined) {
+    const encoded = Json.encodeJson(value)
+    text += `,"value":${encoded.text}`
+    state.bytes += encoded.bytes + 9
+    state.escaped ||= encoded.escaped
+    grow(state, encoded, 1)
   }
   state.texts.push(`${text}}`)
-  state.bytes += bytes
   return true
 }
 
-const compareObjects = (
-  before: Schema.JsonObject,
-  after: Readonly<Record<string, unknown>>,
-  state: DiffState
-): boolean => {
+const compareObjects = (before: Schema.JsonObject, after: Schema.JsonObject, state: DiffState): boolean => {
   const keysBefore = Object.keys(before)
   const keysAfter = Object.keys(after)
-  state.growth += commas(keysAfter.length) - commas(keysBefore.length)
+  state.growth.bytes += commas(keysAfter.length) - commas(keysBefore.length)
   for (const key of keysBefore) {
     if (Object.hasOwn(after, key)) continue
-    state.growth -= sizeOf(key) + 1
+    grow(state, sizeOfKey(key), -1)
     if (!remove(before[key]!, key, state)) return false
   }
   for (const key of keysAfter) {
     if (Object.hasOwn(before, key)) {
-      if (!at(state, key, () => compare(before[key]!, after[key], state))) return false
+      if (!at(state, key, () => compare(before[key]!, after[key]!, state))) return false
     } else {
-      state.growth += sizeOf(key) + 1
-      if (!add(after[key], key, state)) return false
+      grow(state, sizeOfKey(key), 1)
+      if (!add(after[key]!, key, state)) return false
     }
   }
   return true
@@ -131,43 +123,45 @@ const compareObjects = (
  */
 const compareArrays = (
   before: ReadonlyArray<Schema.Json>,
-  after: ReadonlyArray<unknown>,
+  after: ReadonlyArray<Schema.Json>,
   state: DiffState
 ): boolean => {
-  state.growth += commas(after.length) - commas(before.length)
+  const { equals } = Json
+  state.growth.bytes += commas(after.length) - commas(before.length)
+  state.growth.memory += Json.elementMemory * (after.length - before.length)
   let start = 0
-  while (start < before.length && start < after.length && same(before[start]!, after[start])) start++
+  while (start < before.length && start < after.length && equals(before[start], after[start])) start++
   let end = 0
   while (
     end < before.length - start && end < after.length - start &&
-    same(before[before.length - 1 - end]!, after[after.length - 1 - end])
+    equals(before[before.length - 1 - end], after[after.length - 1 - end])
   ) end++
 
   const endBefore = before.length - end
   const endAfter = after.length - end
-  const dropped = start < endAfter ? shift((i) => same(before[i]!, after[start]), start, endBefore) : 0
+  const dropped = start < endAfter ? shift((i) => equals(before[i], after[start]), start, endBefore) : 0
   const prepended = dropped === 0 && start < endBefore
-    ? shift((i) => same(before[start]!, after[i]), start, endAfter)
+    ? shift((i) => equals(before[start], after[i]), start, endAfter)
     : 0
   for (let i = 0; i < dropped; i++) {
     if (!remove(before[start + i]!, start, state)) return false
   }
   for (let i = 0; i < prepended; i++) {
-    if (!add(after[start + i], start + i, state)) return false
+    if (!add(after[start + i]!, start + i, state)) return false
   }
   // What is left, by its place in `after`.
   const first = start + prepended
   const last = endBefore - dropped + prepended
   const old = (i: number): Schema.Json => before[i + dropped - prepended]!
   for (let i = first; i < Math.min(last, endAfter); i++) {
-    if (!at(state, i, () => compare(old(i), after[i], state))) return false
+    if (!at(state, i, () => compare(old(i), after[i]!, state))) return false
   }
   // From the back, because each removal shifts the indexes after it.
   for (let i = last - 1; i >= Math.max(first, endAfter); i--) {
     if (!remove(old(i), i, state)) return false
   }
   for (let i = Math.max(first, last); i < endAfter; i++) {
-    if (!add(after[i], i, state)) return false
+    if (!add(after[i]!, i, state)) return false
   }
   return true
 }
@@ -180,44 +174,38 @@ const shift = (isIt: (index: number) => boolean, start: number, end: number): nu
   return 0
 }
 
-/** Equality with something that may not be JSON, and is then not equal. */
-const same = (before: Schema.Json, after: unknown): boolean => {
-  if (before === after) return true
-  if (Array.isArray(before)) {
-    if (!Array.isArray(after) || before.length !== after.length) return false
-    for (let i = 0; i < before.length; i++) {
-      if (!same(before[i], after[i])) return false
-    }
-    return true
-  }
-  if (!isObject(before) || !isPlain(after)) return false
-  const keys = Object.keys(after)
-  if (keys.length !== Object.keys(before).length) return false
-  for (const key of keys) {
-    if (!Object.hasOwn(before, key) || !same(before[key]!, after[key])) return false
-  }
-  return true
-}
-
 const isObject = (value: Schema.Json): value is Schema.JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
-const isPlain = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === "object" && value !== null && !Array.isArray(value) && Json.isPlain(value)
-
 const commas = (count: number): number => Math.max(0, count - 1)
 
-const sizeOf = (value: Schema.Json): number => Json.encodeUnsafe(value).bytes
+/** With its colon. */
+const sizeOfKey = (key: string): Growth => {
+  const { bytes, memory } = Json.encodeJson(key)
+  return { bytes: bytes + 1, memory: memory + Json.keyMemory }
+}
+
+/** What was copied to apply patches, and may be changed in place. */
+export interface Copies {
+  readonly all: WeakSet<object>
+  /** Those with a new key, which is still behind the others. */
+  readonly unordered: Set<Record<string, Schema.Json>>
+}
+
+export const noCopies = (): Copies => ({ all: new WeakSet(), unordered: new Set() })
+
+/** Brings the keys of what was copied into the order of the stores. */
+export const orderKeys = ({ unordered }: Copies): void => unordered.forEach(Json.orderKeys)
 
 /**
  * Applies a patch without changing what it is applied to: the containers on the
- * way are copied once for all patches that are given the same `owned`, and
+ * way are copied once for all patches that are given the same `copies`, and
  * everything else is shared. Fails on a patch that does not fit.
  */
 export const apply = (
   patch: Schema.Json,
   state: Schema.Json,
-  owned: WeakSet<object>
+  copies: Copies
 ): Result.Result<Schema.Json, string> => {
   if (!Array.isArray(patch)) return Result.fail("a delta is not an array")
   let root = state
@@ -236,18 +224,18 @@ export const apply = (
     }
     const tokens = path.split("/").slice(1).map(JsonPointer.unescapeToken)
     const last = tokens.pop()!
-    root = own(root, owned)
+    root = own(root, copies)
     let parent = root
     for (const token of tokens) {
       const child = childOf(parent, token)
       if (child === undefined || typeof child !== "object" || child === null) {
         return Result.fail(`a delta has a path that leads nowhere: ${path}`)
       }
-      const copy = own(child, owned)
+      const copy = own(child, copies)
       if (copy !== child) set(parent as MutableContainer, token, copy)
       parent = copy
     }
-    if (!change(parent as MutableContainer, op, last, value)) {
+    if (!change(parent as MutableContainer, op, last, value, copies)) {
       return Result.fail(`a delta does not fit: ${op} ${path}`)
     }
   }
@@ -256,10 +244,10 @@ export const apply = (
 
 type MutableContainer = Array<Schema.Json> | Record<string, Schema.Json>
 
-const own = (value: Schema.Json, owned: WeakSet<object>): Schema.Json => {
-  if (typeof value !== "object" || value === null || owned.has(value)) return value
+const own = (value: Schema.Json, { all }: Copies): Schema.Json => {
+  if (typeof value !== "object" || value === null || all.has(value)) return value
   const copy = Array.isArray(value) ? value.slice() : { ...value as Schema.JsonObject }
-  owned.add(copy)
+  all.add(copy)
   return copy
 }
 
@@ -281,7 +269,8 @@ const change = (
   parent: MutableContainer,
   op: JsonPatchOperation["op"],
   token: string,
-  value: Schema.Json | undefined
+  value: Schema.Json | undefined,
+  { unordered }: Copies
 ): boolean => {
   if (typeof parent !== "object" || parent === null) return false
   if (Array.isArray(parent)) {
@@ -294,7 +283,9 @@ const change = (
     else parent.splice(index, 0, value!)
     return true
   }
-  if (op !== "add" && !Object.hasOwn(parent, token)) return false
+  const isNew = !Object.hasOwn(parent, token)
+  if (isNew && op !== "add") return false
+  if (isNew) unordered.add(parent)
   if (op === "remove") delete parent[token]
   else Json.setOwn(parent, token, value!)
   return true

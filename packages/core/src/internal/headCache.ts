@@ -11,11 +11,13 @@ export interface Head {
   /** The state as JSON. It is never handed out and never changed. */
   readonly json: Schema.Json
   readonly bytes: number
+  /** About how many bytes of memory the state takes. */
+  readonly memory: number
   readonly chain: Chain
 }
 
 /**
- * The newest versions that this process has read or written, up to a number of bytes of JSON. The least recently used
+ * The newest versions that this process has read or written, up to a number of bytes of memory. The least recently used
  * are evicted first.
  *
  * A checkpoint object also keeps its own head alive. Nothing relies on the cache being up to date: a delta is applied
@@ -32,39 +34,53 @@ export interface HeadCache {
   readonly attach: (checkpoint: object, head: Head) => void
 }
 
-export const make = (maxBytes: number): HeadCache => {
-  // Two generations: when the young one exceeds half of the bytes, it replaces the old one.
-  let young = new Map<string, Head>()
-  let old = new Map<string, Head>()
-  let youngBytes = 0
+/** What an entry takes besides its state and its name: two ids, the objects around them, and its place in the map. */
+const entryMemory = 700
+
+export const make = (maxMemory: number): HeadCache => {
+  /** The least recently used first. */
+  const heads = new Map<string, Head>()
+  let memory = 0
   const attached = new WeakMap<object, Head>()
 
   const nameOf = (key: ThreadKey): string => `${key.namespace}\u0000${key.threadId}`
 
-  const put = (name: string, head: Head): void => {
-    youngBytes += head.bytes - (young.get(name)?.bytes ?? 0)
-    young.set(name, head)
-    if (youngBytes * 2 <= maxBytes) return
-    old = young
-    young = new Map()
-    youngBytes = 0
-    // Too large by itself. The entry that it replaces is stale.
-    if (head.bytes * 2 > maxBytes) old.delete(name)
+  const sizeOf = (name: string, head: Head): number => entryMemory + 2 * name.length + head.memory
+
+  const remove = (name: string): void => {
+    const head = heads.get(name)
+    if (head === undefined) return
+    heads.delete(name)
+    memory -= sizeOf(name, head)
   }
 
-  const find = (name: string): Head | undefined => young.get(name) ?? old.get(name)
+  const put = (name: string, head: Head): void => {
+    // What it replaces is stale, even if it is too large to be kept.
+    remove(name)
+    const size = sizeOf(name, head)
+    if (size > maxMemory) return
+    heads.set(name, head)
+    memory += size
+    for (const oldest of heads.keys()) {
+      if (memory <= maxMemory) return
+      remove(oldest)
+    }
+  }
 
   return {
     get: (key) => {
       const name = nameOf(key)
-      const head = find(name)
-      if (head !== undefined && !young.has(name)) put(name, head)
+      const head = heads.get(name)
+      if (head !== undefined) {
+        heads.delete(name)
+        heads.set(name, head)
+      }
       return head
     },
     set: (key, head) => put(nameOf(key), head),
     offer: (key, head) => {
       const name = nameOf(key)
-      const known = find(name)
+      const known = heads.get(name)
       if (known === undefined || known.version < head.version) put(name, head)
     },
     of: (checkpoint) => attached.get(checkpoint),

@@ -103,7 +103,7 @@ export const fold = (
   const checkpoints: Array<JsonCheckpoint> = []
   let json: Schema.Json = null
   let chain: Chain | undefined
-  let owned = new WeakSet<object>()
+  let copies = Delta.noCopies()
   for (let i = 0; i < versions.length; i++) {
     const stored = versions[i]!
     const { bytes, format, text } = stored.payload
@@ -120,7 +120,7 @@ export const fold = (
         if (chain === undefined || stored.version - 1 !== versions[i - 1]?.version) {
           return damaged(stored, "versions that its payload is a change of are missing")
         }
-        const applied = Delta.apply(payload, json, owned)
+        const applied = Delta.apply(payload, json, copies)
         if (Result.isFailure(applied)) return damaged(stored, applied.failure)
         json = applied.success
         chain = { ...chain, deltaBytes: chain.deltaBytes + bytes }
@@ -138,9 +138,10 @@ export const fold = (
     if (i < versions.length - 1 && (which === "last" || !stored.visible)) continue
     const info = toInfo(stored)
     if (Result.isFailure(info)) return Result.fail(info.failure)
+    Delta.orderKeys(copies)
     checkpoints.push({ info: info.success, json, stateBytes: stored.stateBytes, chain, writeId: stored.writeId })
     // What has been handed out is not changed any more.
-    owned = new WeakSet()
+    copies = Delta.noCopies()
   }
   return Result.succeed(checkpoints)
 }

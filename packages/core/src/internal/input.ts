@@ -1,6 +1,8 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type { Interrupt } from "../Checkpoint.ts"
 import { InvalidInput } from "../CheckpointError.ts"
@@ -73,15 +75,15 @@ export const limit = (value: unknown): Effect.Effect<void, InvalidInput> =>
 /** The results of tasks. The caller limits the size. */
 export const pendingWrites = (values: Schema.JsonObject): Effect.Effect<Json.Encoded, InvalidInput> =>
   Effect.suspend(() => {
-    if (typeof values !== "object" || values === null || Array.isArray(values)) {
+    const copied = Json.copy(values)
+    if (Result.isFailure(copied)) return fail("pendingWrites", copied.failure)
+    const writes = copied.success
+    if (typeof writes !== "object" || writes === null || Array.isArray(writes)) {
       return fail("pendingWrites", "expected an object of tasks and JSON values")
     }
-    return Effect.andThen(
-      Effect.forEach(Object.keys(values), (task) => id("pendingWrites", task), { discard: true }),
-      Effect.suspend(() => {
-        const encoded = Json.encode(values)
-        return encoded._tag === "Failure" ? fail("pendingWrites", encoded.failure) : Effect.succeed(encoded.success)
-      })
+    return Effect.as(
+      Effect.forEach(Object.keys(writes), (task) => id("pendingWrites", task), { discard: true }),
+      Json.encodeJson(writes)
     )
   })
 
@@ -117,9 +119,12 @@ export const jsonObject = (field: string, value: Schema.JsonObject): Effect.Effe
     : fail(field, "expected a JSON object")
 
 export const nodes = (values: ReadonlyArray<string>): Effect.Effect<string, InvalidInput> =>
-  Array.isArray(values) && values.every((value) => typeof value === "string")
-    ? json("nextNodes", values)
-    : fail("nextNodes", "expected an array of strings")
+  Effect.suspend(() => {
+    const nodes = Json.copy(values)
+    return Result.isSuccess(nodes) && Array.isArray(nodes.success) && nodes.success.every(Predicate.isString)
+      ? json("nextNodes", nodes.success)
+      : fail("nextNodes", "expected an array of strings")
+  })
 
 export const interrupts = (values: ReadonlyArray<Interrupt>): Effect.Effect<string, InvalidInput> =>
   Effect.suspend(() => {

@@ -1,15 +1,11 @@
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
+import { copy } from "./jsonCopy.ts"
 import { parse, setOwn } from "./jsonReader.ts"
 
-export { parse, setOwn }
+export { copy, parse, setOwn }
 
-/**
- * Nesting that every store can hold: below what the recursion of JSON.parse,
- * JSON.stringify and Postgres' parser (`max_stack_depth`) allows.
- */
-export const maxDepth = 1000
-
+/** JSON as text, and its sizes. */
 export interface Encoded {
   readonly text: string
   /**
@@ -17,30 +13,36 @@ export interface Encoded {
    * Postgres prints it: `1e300` is 301 digits there.
    */
   readonly bytes: number
+  /** About how many bytes of this process's memory the value takes. */
+  readonly memory: number
   /** Whether strings were escaped. */
   readonly escaped: boolean
 }
 
+/** {@link encodeJson} of a value, or what prevents it from being JSON, and where. */
+export const encode = (value: unknown, depth = 0): Result.Result<Encoded, string> =>
+  Result.map(copy(value, undefined, depth), encodeJson)
+
 /**
- * JSON text that any store can hold, or what prevents it, and where.
+ * JSON text that any store can hold.
  *
  * What `jsonb` refuses in strings and keys (U+0000 and lone surrogates) is
  * written as {@link escapeChar} and four hex digits, and so is the escape
- * character itself. What JSON cannot hold at all is a failure: `JSON.stringify`
- * would change it silently. `depth` is how deep the value is in a whole.
+ * character itself.
  */
-export const encode = (value: unknown, depth = 0): Result.Result<Encoded, string> => {
-  const state: CheckState = { path: [], escape: false, extraBytes: 0, maxDepth: maxDepth - depth }
-  const problem = check(value, state)
-  if (problem !== undefined) {
-    return Result.fail(`${problem} at ${formatPath(state.path)}`)
-  }
-  const text = JSON.stringify(state.escape ? mapStrings(value as Schema.Json, escapeString) : value)
-  return Result.succeed({ text, bytes: utf8Bytes(text) + state.extraBytes, escaped: state.escape })
+export const encodeJson = (value: Schema.Json): Encoded => {
+  const sizes: Sizes = { escape: false, extraBytes: 0, memory: 0 }
+  measure(value, sizes)
+  const text = JSON.stringify(sizes.escape ? mapStrings(value, escapeString) : value)
+  return { text, bytes: utf8Bytes(text) + sizes.extraBytes, memory: sizes.memory, escaped: sizes.escape }
 }
 
-/** {@link encode} of what is known to be JSON. */
-export const encodeUnsafe = (value: Schema.Json): Encoded => Result.getOrThrow(encode(value))
+/** About how many bytes of this process's memory JSON takes. */
+export const memoryOf = (value: Schema.Json): number => {
+  const sizes: Sizes = { escape: false, extraBytes: 0, memory: 0 }
+  measure(value, sizes)
+  return sizes.memory
+}
 
 /** The length in UTF-8, without building it. */
 export const utf8Bytes = (text: string): number => {
@@ -88,73 +90,55 @@ const unescapeString = (text: string): string =>
     ? text.replace(escapes, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
     : text
 
-interface CheckState {
-  readonly path: Array<string | number>
+interface Sizes {
   escape: boolean
+  /** How much longer numbers are in Postgres. */
   extraBytes: number
-  readonly maxDepth: number
+  memory: number
 }
 
-/** The first thing that JSON cannot hold, with its path left in `state`. */
-const check = (value: unknown, state: CheckState): string | undefined => {
-  switch (typeof value) {
-    case "string": {
-      if (!state.escape && mustEscape(value)) state.escape = true
-      return undefined
+/** What V8 needs for a value besides its parts. */
+const objectMemory = 56
+export const keyMemory = 40
+const arrayMemory = 56
+export const elementMemory = 8
+const stringMemory = 24
+const fractionMemory = 16
+
+const measure = (value: Schema.Json, sizes: Sizes): void => {
+  if (typeof value === "string") {
+    measureString(value, sizes)
+  } else if (typeof value === "number") {
+    if (!Number.isInteger(value)) sizes.memory += fractionMemory
+    const size = Math.abs(value)
+    if (size >= 1e21 || (size < 1e-6 && size > 0)) sizes.extraBytes += Math.ceil(Math.abs(Math.log10(size)))
+  } else if (typeof value !== "object" || value === null) {
+    return
+  } else if (Array.isArray(value)) {
+    sizes.memory += arrayMemory + elementMemory * value.length
+    for (const item of value as ReadonlyArray<Schema.Json>) measure(item, sizes)
+  } else {
+    const object = value as Schema.JsonObject
+    sizes.memory += objectMemory
+    for (const key of Object.keys(object)) {
+      sizes.memory += keyMemory
+      measureString(key, sizes)
+      measure(object[key]!, sizes)
     }
-    case "number": {
-      if (!Number.isFinite(value)) return `${value} is not a JSON number`
-      const size = Math.abs(value)
-      if (size >= 1e21 || (size < 1e-6 && size > 0)) state.extraBytes += Math.ceil(Math.abs(Math.log10(size)))
-      return undefined
-    }
-    case "boolean":
-      return undefined
-    case "object": {
-      if (value === null) return undefined
-      if (state.path.length >= state.maxDepth) return `more than ${maxDepth} levels of nesting`
-      return Array.isArray(value) ? checkArray(value, state) : checkObject(value, state)
-    }
-    default:
-      return `${typeof value === "undefined" ? "undefined" : `a ${typeof value}`} is not JSON`
   }
 }
 
-const checkArray = (value: ReadonlyArray<unknown>, state: CheckState): string | undefined => {
-  for (let i = 0; i < value.length; i++) {
-    state.path.push(i)
-    const problem = check(value[i], state)
-    if (problem !== undefined) return problem
-    state.path.pop()
-  }
-  return undefined
+const measureString = (text: string, sizes: Sizes): void => {
+  sizes.memory += stringMemory + text.length
+  if (!beyondLatin1OrEscape.test(text)) return
+  if (beyondLatin1.test(text)) sizes.memory += text.length
+  if (!sizes.escape && mustEscape(text)) sizes.escape = true
 }
 
-const checkObject = (value: object, state: CheckState): string | undefined => {
-  if (!isPlain(value)) {
-    return `an instance of ${value.constructor?.name ?? "a class"} is not JSON`
-  }
-  for (const key of Object.keys(value)) {
-    state.path.push(key)
-    if (!state.escape && mustEscape(key)) state.escape = true
-    const problem = check((value as Record<string, unknown>)[key], state)
-    if (problem !== undefined) return problem
-    state.path.pop()
-  }
-  return undefined
-}
+// eslint-disable-next-line no-control-regex
+const beyondLatin1OrEscape = /[\u0000\u001a\u0100-\uffff]/
 
-/** Whether it is a plain object, not an instance of a class. */
-export const isPlain = (value: object): boolean => {
-  const prototype: unknown = Object.getPrototypeOf(value)
-  // A plain object of another realm has another Object.prototype, which is also the last of its chain.
-  return prototype === null || Object.getPrototypeOf(prototype) === null
-}
-
-const formatPath = (path: ReadonlyArray<string | number>): string => {
-  const shown = path.length > 16 ? [...path.slice(0, 16), "..."] : path
-  return `$${shown.map((key) => typeof key === "number" ? `[${key}]` : `[${JSON.stringify(key)}]`).join("")}`
-}
+const beyondLatin1 = /[\u0100-\uffff]/
 
 const mapStrings = (value: Schema.Json, f: (text: string) => string): Schema.Json => {
   if (typeof value === "string") return f(value)
@@ -184,6 +168,46 @@ const mapStrings = (value: Schema.Json, f: (text: string) => string): Schema.Jso
   // `fromEntries` defines own properties, so a key such as `__proto__` stays a key.
   return isChanged ? Object.fromEntries(entries) : value
 }
+
+// -----------------------------------------------------------------------------
+// the order of keys
+// -----------------------------------------------------------------------------
+
+/** Text that {@link encode} has written, with keys in the order of `jsonb`. */
+export const inOrder = (text: string): string => JSON.stringify(ordered(parse(text)))
+
+const ordered = (value: Schema.Json): Schema.Json => {
+  if (typeof value !== "object" || value === null) return value
+  if (Array.isArray(value)) return value.map(ordered)
+  const object = value as Schema.JsonObject
+  const copy: Record<string, Schema.Json> = {}
+  for (const key of Object.keys(object).toSorted(compareStored)) setOwn(copy, key, ordered(object[key]!))
+  return copy
+}
+
+/** Brings the keys of an object into the order of `jsonb`. */
+export const orderKeys = (object: Record<string, Schema.Json>): void => {
+  const unordered = Object.entries(object)
+  for (const [key] of unordered) delete object[key]
+  for (const [key, value] of unordered.toSorted(([a], [b]) => compareStored(escapeString(a), escapeString(b)))) {
+    setOwn(object, key, value)
+  }
+}
+
+/** The order of `jsonb` for keys as they are stored: by the length in UTF-8, then by the bytes. */
+const compareStored = (a: string, b: string): number => utf8Bytes(a) - utf8Bytes(b) || compareBytes(a, b)
+
+/** Compares well-formed texts as UTF-8: by code points. */
+const compareBytes = (a: string, b: string): number => {
+  for (let i = 0; i < a.length && i < b.length; i++) {
+    const [x, y] = [a.charCodeAt(i), b.charCodeAt(i)]
+    // Surrogates stand for code points that are above all others.
+    if (x !== y) return isSurrogate(x) === isSurrogate(y) ? x - y : isSurrogate(x) ? 1 : -1
+  }
+  return a.length - b.length
+}
+
+const isSurrogate = (unit: number): boolean => unit >= 0xd800 && unit <= 0xdfff
 
 /** A deep copy of JSON. */
 export const clone = (value: Schema.Json): Schema.Json => {

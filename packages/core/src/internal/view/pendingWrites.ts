@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Order from "effect/Order"
 import type * as Schema from "effect/Schema"
 import type { CheckpointRef } from "../../Checkpoint.ts"
 import { CheckpointNotFound } from "../../CheckpointError.ts"
@@ -9,6 +10,8 @@ import * as Json from "../json.ts"
 import { encodePendingWrites } from "./content.ts"
 import type { Retry } from "./retry.ts"
 import * as Thread from "./thread.ts"
+
+const byTask: Order.Order<CheckpointStore.PendingWrite> = Order.mapInput(Order.String, ({ task }) => task)
 
 export const make = (
   { maxStateBytes, namespace, retry, store }: {
@@ -41,7 +44,7 @@ export const make = (
       const stored = yield* retry(store.readPendingWrites(key, version))
       if (Option.isNone(stored)) return yield* notFound(target)
       return Json.unescape(
-        Object.fromEntries(stored.value.map(({ task, value }) => [task, Json.parse(value)]))
+        Object.fromEntries(stored.value.toSorted(byTask).map(({ task, value }) => [task, Json.parse(value)]))
       ) as Schema.JsonObject
     }, (effect, target) => about(effect, target.threadId))
   }

@@ -97,6 +97,7 @@ export const headOf = (raw: Hydrate.JsonCheckpoint): HeadCache.Head | undefined 
     writeId: raw.writeId,
     json: raw.json,
     bytes: raw.stateBytes,
+    memory: Json.memoryOf(raw.json),
     chain: raw.chain
   }
 

@@ -81,6 +81,7 @@ export const make = (
       writeId,
       json: content.state.json,
       bytes: state.stored.stateBytes,
+      memory: state.memory,
       chain: state.chain(info.version)
     }
     headCache.set(info, head)

@@ -22,6 +22,8 @@ export interface Snapshot {
 /** How a state is stored, and what the next one can be compared with once it is. */
 export interface StoredState {
   readonly stored: Pick<NewCheckpoint, "payload" | "stateBytes">
+  /** About how many bytes of memory the state takes. */
+  readonly memory: number
   readonly chain: (version: number) => Delta.Chain
 }
 
@@ -44,50 +46,51 @@ export const encode = <S>(
  */
 export const take = (
   { namespace, threadId }: ThreadKey,
-  json: Schema.Json,
+  value: unknown,
   head: HeadCache.Head | undefined,
   maxStateBytes: number
 ): Result.Result<Snapshot, StateEncodeError | StateTooLarge> => {
-  const tooLarge = (bytes: number) => new StateTooLarge({ threadId, namespace, bytes, limit: maxStateBytes })
+  const copied = Json.copy(value, head?.json)
+  if (Result.isFailure(copied)) {
+    return Result.fail(new StateEncodeError({ threadId, namespace, problem: copied.failure }))
+  }
+  const json = copied.success
   const delta = head === undefined ? undefined : Delta.diff(head.json, json)
-  if (head !== undefined && delta !== undefined) {
-    const bytes = head.bytes + delta.growth
-    return bytes > maxStateBytes ? Result.fail(tooLarge(bytes)) : Result.succeed({
-      json: Result.getOrThrow(Delta.apply(delta.patch, head.json, new WeakSet())),
-      change: { head, delta },
-      whole: undefined
-    })
-  }
-  const encoded = Json.encode(json)
-  if (Result.isFailure(encoded)) {
-    return Result.fail(new StateEncodeError({ threadId, namespace, problem: encoded.failure }))
-  }
-  const whole = encoded.success
-  return whole.bytes > maxStateBytes
-    ? Result.fail(tooLarge(whole.bytes))
-    : Result.succeed({ json: Json.clone(json), change: undefined, whole })
+  const [snapshot, bytes]: readonly [Snapshot, number] = head === undefined || delta === undefined
+    ? written(json)
+    : [{ json, change: { head, delta }, whole: undefined }, head.bytes + delta.growth.bytes]
+  return bytes > maxStateBytes
+    ? Result.fail(new StateTooLarge({ threadId, namespace, bytes, limit: maxStateBytes }))
+    : Result.succeed(snapshot)
+}
+
+const written = (json: Schema.Json): readonly [Snapshot, number] => {
+  const whole = Json.encodeJson(json)
+  return [{ json, change: undefined, whole }, whole.bytes]
 }
 
 /** What changed since `head`, where that is worth storing. */
 export const toDelta = (state: Snapshot, head: HeadCache.Head): StoredState | undefined => {
   const delta = state.change?.head === head ? state.change.delta : Delta.diff(head.json, state.json)
   if (delta === undefined) return undefined
-  const { bytes, escaped, text } = delta.encoded
-  const stateBytes = head.bytes + delta.growth
+  const { bytes, escaped, growth, text } = delta
+  const stateBytes = head.bytes + growth.bytes
   if (!Delta.continues(head.chain, head.version, bytes, stateBytes)) return undefined
   return {
     stored: { payload: { format: escaped ? Format.deltaEscaped : Format.delta, text, bytes }, stateBytes },
+    memory: head.memory + growth.memory,
     chain: () => ({ ...head.chain, deltaBytes: head.chain.deltaBytes + bytes })
   }
 }
 
 export const toKeyframe = (state: Snapshot): StoredState => {
-  const { bytes, escaped, text } = state.whole ?? Json.encodeUnsafe(state.json)
+  const { bytes, escaped, memory, text } = state.whole ?? Json.encodeJson(state.json)
   return {
     stored: {
       payload: { format: escaped ? Format.keyframeEscaped : Format.keyframe, text, bytes },
       stateBytes: bytes
     },
+    memory,
     chain: (keyframeVersion) => ({ keyframeVersion, keyframeBytes: bytes, deltaBytes: 0 })
   }
 }

@@ -381,6 +381,21 @@ const unreadable: Group = (it) => {
         )
       }))
 
+    it.effect("what a program does to the stored value in a StateDecodeError changes no later version", () =>
+      Effect.gen(function*() {
+        const [first, threadId] = yield* freshThread
+        yield* first.append({ threadId, state: { list: range(1, 100) } })
+        // A service that knows the state from reading it only.
+        const service = yield* Effect.orDie(Checkpointer.make())
+        const counts = yield* service.view({ state: Count, namespace: first.namespace })
+        const raw = yield* service.view({ state: Schema.Json, namespace: first.namespace })
+        const error = yield* fails(counts.get(threadId), "StateDecodeError")
+        const stored = error.raw as { readonly list: Array<number> }
+        stored.list.push(101)
+        yield* raw.append({ threadId, state: { list: range(1, 102) } })
+        assert.deepStrictEqual(yield* stateAt(first, threadId, 2), { list: range(1, 102) })
+      }))
+
     it.effect("update, restore and fork fail if the version that they read cannot be decoded, and write nothing", () =>
       Effect.gen(function*() {
         const { raw, threadId, view } = yield* oneOdd

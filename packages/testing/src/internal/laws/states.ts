@@ -16,6 +16,7 @@ import {
   patient,
   plainThread,
   putAll,
+  randomText,
   range,
   refuses,
   stateAt
@@ -255,6 +256,7 @@ const notJson: ReadonlyArray<{ readonly name: string; readonly value: unknown }>
   { name: "a bigint", value: 1n },
   { name: "a function", value: () => 1 },
   { name: "a symbol", value: Symbol.for("a") },
+  { name: "a symbol as a key", value: { a: 1, [Symbol.for("a")]: 1 } },
   { name: "a class instance", value: new Money() },
   { name: "an error", value: new Error("no") },
   { name: "a regular expression", value: /a/ },
@@ -483,6 +485,116 @@ export const states: Group = (it, properties) => {
           assert.lengthOf(yield* checkpointer.listVersions(threadId), 1)
         })
     )
+
+    it.effect("a state whose properties change each time they are read is saved as it was read once", () =>
+      Effect.gen(function*() {
+        const [checkpointer, threadId] = yield* plainThread
+        let reads = 0
+        const changing = () => {
+          const list = {
+            item: {
+              get n() {
+                return { reads: reads++ }
+              }
+            }
+          }
+          return Object.defineProperty({}, "list", { enumerable: true, get: () => (reads++ % 2 === 0 ? [list] : list) })
+        }
+        for (let version = 1; version <= 4; version++) {
+          const saved = yield* checkpointer.append({
+            threadId,
+            state: changing() as never,
+            metadata: changing() as never
+          })
+          assert.strictEqual(saved.version, version)
+        }
+        assert.strictEqual((yield* checkpointer.update(threadId, changing as never)).version, 5)
+        const read = yield* historyOf(checkpointer, threadId)
+        assert.lengthOf(read, 5)
+        yield* Effect.forEach(
+          read,
+          ({ state, version }) =>
+            Effect.map(
+              checkpointer.get(threadId, { version }),
+              (found) => assert.deepStrictEqual(Option.getOrThrow(found).state, state)
+            )
+        )
+      }))
+
+    it.effect("a state with a method of its own on an array is saved as its elements, and so is the next one", () =>
+      Effect.gen(function*() {
+        const [checkpointer, threadId] = yield* plainThread
+        const list = (length: number) =>
+          Object.assign(range(1, length), { toJSON: () => "other" }) as never as Schema.Json
+        for (const length of [20, 21, 3]) yield* checkpointer.append({ threadId, state: { list: list(length) } })
+        const read = yield* historyOf(checkpointer, threadId)
+        assert.deepStrictEqual(
+          read.map(({ state }) => state),
+          [3, 21, 20].map((length) => ({ list: range(1, length) }))
+        )
+      }))
+
+    it.effect("a state with a property that cannot be read is a StateEncodeError, and nothing is written", () =>
+      Effect.gen(function*() {
+        const [checkpointer, threadId] = yield* plainThread
+        const thrower = () => {
+          throw new Error("no access")
+        }
+        const state = { list: [Object.defineProperty({}, "secret", { enumerable: true, get: thrower })] } as never
+        const error = yield* fails(checkpointer.append({ threadId, state }), "StateEncodeError")
+        assert.include(error.problem, "no access")
+        assert.include(error.problem, `$["list"][0]["secret"]`)
+        yield* refuses(checkpointer.append({ threadId, state: 1, metadata: state }), "metadata")
+        assert.deepStrictEqual(yield* checkpointer.listVersions(threadId), [])
+      }))
+
+    it.effect("keys read back in one order: by their length in UTF-8, then by their bytes", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const sorted = [
+          "",
+          "A",
+          "z",
+          "aa",
+          "ab",
+          "\u00e9",
+          "zzz",
+          "\u20ac",
+          "\u{1f600}",
+          "\u0000",
+          "long key",
+          "other key"
+        ]
+        const object = (keys: ReadonlyArray<string>): Schema.JsonObject =>
+          Object.fromEntries(keys.map((key) => [key, key]))
+        const keysOf = (value: Schema.Json) => Object.keys(value as object)
+        const unsorted = sorted.toReversed()
+        const saved = yield* view.append({
+          threadId,
+          state: { nested: [object(unsorted)] },
+          metadata: { nested: object(unsorted) },
+          pendingInterrupts: [{ interruptId: "i", request: object(unsorted) }],
+          step: { pendingWrites: { b: 1, a: object(unsorted), aa: 2 } }
+        })
+        const read = Option.getOrThrow(yield* view.get(threadId))
+        const { nested: [state] } = read.state as { readonly nested: readonly [Schema.Json] }
+        const writes = yield* view.pendingWrites(saved)
+        for (const value of [state, read.metadata["nested"]!, read.pendingInterrupts[0]!.request, writes["a"]!]) {
+          assert.deepStrictEqual(keysOf(value), sorted)
+        }
+        assert.deepStrictEqual(keysOf(writes), ["a", "aa", "b"])
+        // Keys that come one by one, in changes of the state before, end up at the same places.
+        const growing = yield* fresh
+        const filler = randomText(2000)
+        for (let count = 1; count <= unsorted.length; count++) {
+          yield* view.append({ threadId: growing, state: { filler, keys: object(unsorted.slice(0, count)) } })
+          yield* view.update(growing, (state) => ({ ...state as object, count }))
+        }
+        for (const { state } of yield* historyOf(view, growing)) {
+          const { keys } = state as { readonly keys: Schema.JsonObject }
+          assert.deepStrictEqual(keysOf(keys), sorted.filter((key) => Object.hasOwn(keys, key)))
+        }
+      }))
 
     it.effect("a state with a cycle, or with a hole in an array, is a StateEncodeError", () =>
       Effect.gen(function*() {
