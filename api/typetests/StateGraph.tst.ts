@@ -270,6 +270,7 @@ describe("run", () => {
         VersionConflict: () => Effect.void,
         GraphMismatch: () => Effect.void,
         StepLimitExceeded: () => Effect.void,
+        UnstableRequest: () => Effect.void,
         ThreadUnfinished: () => Effect.void,
         StoreError: () => Effect.void
       })
@@ -375,6 +376,7 @@ describe("resume", () => {
         VersionConflict: () => Effect.void,
         GraphMismatch: () => Effect.void,
         StepLimitExceeded: () => Effect.void,
+        UnstableRequest: () => Effect.void,
         InterruptAlreadyResolved: () => Effect.void,
         InvalidResponse: () => Effect.void,
         StoreError: () => Effect.void

@@ -343,6 +343,32 @@ export class InterruptAlreadyResolved extends Schema.TaggedError<InterruptAlread
 }
 
 /**
+ * A node asks something else each time it runs, so no answer fits its question: its request is not the same for the same
+ * state, for example because it comes from a model or contains the time. The answers are kept.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class UnstableRequest extends Schema.TaggedError<UnstableRequest>("@effect-checkpoint/core/UnstableRequest")(
+  "UnstableRequest",
+  {
+    ...Thread,
+    version: Schema.Int,
+    node: Schema.String,
+    /** The id of the class that `Interrupt` made. */
+    kind: Schema.String,
+    /** How many answers in a row were given to questions that the node did not ask again. */
+    answers: Schema.Int
+  }
+) {
+  override get message(): string {
+    return `${thread(this)} cannot continue at version ${this.version}: node "${this.node}" asked something else after ` +
+      `each of the last ${this.answers} answers to "${this.kind}"; make the request in a node before it and keep it ` +
+      `in the state, then resume with next: ["${this.node}"]`
+  }
+}
+
+/**
  * A response does not match the schema of its interrupt. The interrupt is still pending, and nothing was written.
  *
  * @category errors

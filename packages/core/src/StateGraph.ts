@@ -179,8 +179,14 @@ export const Interrupt = <Self>() =>
  * The code of a node before `interrupt` therefore runs at least twice, and once more for each further question of the
  * step. Do that work in a node of its own, or pass `NodeContext.idempotencyKey` to the other system.
  *
- * Answers are matched to the questions of a node by their order only. A node must ask the same questions in the same
- * order each time it runs. If it asks another question instead, it gets the answer to the first one.
+ * An answer belongs to its question: to the kind, the encoded request, and the number of the question if the node asks
+ * the same several times. If the node asks something else when it runs again, for example because the state was edited,
+ * the thread waits for an answer to the new question. Make the request from the state. A request that differs each time
+ * the node runs, because it comes from a model or contains the time, fails with `UnstableRequest` after it has replaced
+ * an answered one three times in a row.
+ *
+ * `interrupt` within `Effect.retry` asks the same question again at each attempt, and each gets an answer of its own. To
+ * retry what follows an answer, ask outside of the retry.
  *
  * A node cannot catch the interruption, nor delay it with `Effect.uninterruptible`.
  *

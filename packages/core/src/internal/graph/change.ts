@@ -89,17 +89,19 @@ const changedVersion = <S, U, E, R>(
     step: {
       pendingWrites: answer === undefined || question === undefined
         ? {}
-        : { [question.writeKey]: storedAnswer(question, answer) },
+        : { [question.writeKey]: storedAnswer(head, question, answer) },
       keepsPendingWrites: next === undefined,
       resolvesInterrupts: head.pendingInterrupts.length > 0
     }
   }
 }
 
+/** An answer with its question, because the node may ask something else when it runs again. */
 const storedAnswer = (
-  { interrupt, nested, node }: NonNullable<Metadata["question"]>,
-  answer: Pick<Answer, "interruptId" | "response">
-): Answer => ({ ...answer, interrupt, node, ...(nested === undefined ? {} : { nested }) })
+  { pendingInterrupts: [pending] }: CheckpointInfo,
+  { writeKey: _, ...question }: NonNullable<Metadata["question"]>,
+  { interruptId, response }: Pick<Answer, "interruptId" | "response">
+): Answer => ({ ...question, request: pending!.request, interruptId, response })
 
 export const alreadyResolved = (
   { namespace, threadId, version }: CheckpointInfo,

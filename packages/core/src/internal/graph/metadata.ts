@@ -48,6 +48,8 @@ export interface Metadata {
     readonly node: string
     /** The key of the pending write that will hold the answer. */
     readonly writeKey: string
+    /** How many questions in a row, up to this one, replaced one whose answer the node did not use. */
+    readonly replaced?: number
     /** The version of the nested graph that asked, if one did. */
     readonly nested?: { readonly version: number; readonly checkpointId: string }
   }
@@ -73,6 +75,7 @@ export const Metadata: Schema.Codec<Metadata> = Schema.Struct({
     interrupt: Schema.String,
     node: Schema.String,
     writeKey: Schema.String,
+    replaced: Schema.optionalKey(Schema.Int),
     nested: Schema.optionalKey(NestedVersion)
   })),
   notTaken: Schema.optionalKey(Schema.Array(Schema.String)),

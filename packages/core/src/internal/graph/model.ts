@@ -9,6 +9,7 @@ import type {
   InvalidResponse,
   StepLimitExceeded,
   ThreadUnfinished,
+  UnstableRequest,
   VersionConflict
 } from "../../CheckpointError.ts"
 import type { CopyError } from "../../View.ts"
@@ -232,7 +233,13 @@ export type RunResult<S, Node extends string> =
  * @category errors
  * @since 0.1.0
  */
-export type RunError = CopyError | VersionConflict | GraphMismatch | StepLimitExceeded | ThreadUnfinished
+export type RunError =
+  | CopyError
+  | VersionConflict
+  | GraphMismatch
+  | StepLimitExceeded
+  | ThreadUnfinished
+  | UnstableRequest
 
 /**
  * The errors that `resume` can fail with, besides those of the nodes.

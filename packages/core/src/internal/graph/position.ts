@@ -99,9 +99,12 @@ export const savePosition = Effect.fnUntraced(function*<S>(
   return { ...position, _tag: "Saved", head: saved, metadata }
 })
 
-const storedQuestion = ({ interrupt, nested, node, writeKey }: Question): NonNullable<Metadata["question"]> => ({
+const storedQuestion = (
+  { interrupt, nested, node, replaced = 0, writeKey }: Question
+): NonNullable<Metadata["question"]> => ({
   interrupt,
   node,
   writeKey,
+  ...(replaced === 0 ? {} : { replaced }),
   ...(nested === undefined ? {} : { nested })
 })

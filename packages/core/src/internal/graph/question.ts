@@ -3,11 +3,16 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { SchemaMismatch, StateDecodeError, StateEncodeError } from "../../CheckpointError.ts"
+import type * as Fiber from "effect/Fiber"
+import { SchemaMismatch, StateDecodeError, StateEncodeError, UnstableRequest } from "../../CheckpointError.ts"
 import type * as Codec from "../codec.ts"
+import * as Json from "../json.ts"
 import { NestedVersion } from "./metadata.ts"
 
-/** The questions of tasks: how they suspend a task, and how the task finds the answer when it runs again. */
+/**
+ * The questions of tasks: how they suspend a task, and how the task finds the answer when it runs again. A question is
+ * identified by its kind and its request, and by its number if a task asks the same several times.
+ */
 
 /** A kind of interrupt that a graph can raise. */
 export interface InterruptKind {
@@ -34,6 +39,8 @@ export interface Question {
   readonly request: Schema.Json
   /** The pending write that will hold the answer. */
   readonly writeKey: string
+  /** How many questions in a row, up to this one, replaced an answered one. */
+  readonly replaced?: number | undefined
   /** The version of the nested graph that asked, if one did. */
   readonly nested?: typeof NestedVersion.Type | undefined
 }
@@ -43,7 +50,10 @@ export const Answer = Schema.Struct({
   interruptId: Schema.String,
   interrupt: Schema.String,
   node: Schema.String,
+  /** What was asked. */
+  request: Schema.Json,
   response: Schema.Json,
+  replaced: Schema.optionalKey(Schema.Int),
   nested: Schema.optionalKey(NestedVersion)
 })
 
@@ -51,20 +61,42 @@ export type Answer = typeof Answer.Type
 
 const decodeAnswer = Schema.decodeUnknownOption(Answer)
 
+/** How many times in a row a task may ask something else than what was just answered. */
+const maxReplaced = 3
+
 const answerKey = (node: string, index: number): string => `answer:${node}:${index}`
+
+/** The answers to the questions of a node, in the order in which they were given. */
+const answersOf = (node: string, pendingWrites: Schema.JsonObject): ReadonlyArray<Answer> => {
+  const answers: Array<Answer> = []
+  for (;;) {
+    const answer = decodeAnswer(pendingWrites[answerKey(node, answers.length)])
+    if (Option.isNone(answer)) return answers
+    answers.push(answer.value)
+  }
+}
+
+/** Whether a node has an answer to a question of its own, rather than to a pause before it. */
+export const hasAnswers = (pendingWrites: Schema.JsonObject): boolean =>
+  Object.values(pendingWrites).some((write) =>
+    Option.exists(decodeAnswer(write), ({ interrupt }) => interrupt !== pauseInterrupt)
+  )
 
 /** The answers to the questions of the graph that is nested in a node. */
 export const nestedAnswers = (node: string, pendingWrites: Schema.JsonObject): ReadonlyArray<Answer> =>
   Object.values(pendingWrites).flatMap((write) => Option.toArray(decodeAnswer(write)))
     .filter((answer) => answer.node === node && answer.nested !== undefined)
 
+/** An error that ends a task from outside, so that the node cannot catch it. */
+export type SuspensionError = StateEncodeError | StateDecodeError | UnstableRequest
+
 /** Completed when a task asks or cannot read an answer. Completing it ends the task from outside. */
-export type Suspension = Deferred.Deferred<Question, StateEncodeError | StateDecodeError>
+export type Suspension = Deferred.Deferred<Question, SuspensionError>
 
 /** Ends the task here, even if it catches every error or is uninterruptible. */
 export const suspend = (
   suspension: Suspension,
-  question: Effect.Effect<Question, StateEncodeError | StateDecodeError>
+  question: Effect.Effect<Question, SuspensionError>
 ): Effect.Effect<never> => Effect.andThen(Deferred.complete(suspension, question), Effect.interruptible(Effect.never))
 
 /** The task that asks. */
@@ -79,84 +111,90 @@ export interface TaskLocation {
 
 /**
  * The services through which a task asks. They return the answer if it is among the pending writes of the step, and
- * suspend the task otherwise.
+ * suspend the task otherwise. `fiber` is the one that runs the node.
  */
 export const interruptServices = (
   kinds: ReadonlyMap<string, InterruptKind>,
   location: TaskLocation,
   pendingWrites: Schema.JsonObject,
-  suspension: Suspension
+  suspension: Suspension,
+  fiber: Fiber.Fiber<unknown, unknown>
 ): Context.Context<never> => {
-  let asked = 0
+  const answers = answersOf(location.node, pendingWrites)
+  const unused = new Set(answers)
   const ask = (kind: InterruptKind) => (request: unknown): Effect.Effect<unknown> =>
-    Effect.suspend(() => {
-      const index = asked++
-      const answer = Option.getOrUndefined(decodeAnswer(pendingWrites[answerKey(location.node, index)]))
-      return answer === undefined
-        ? suspend(suspension, makeQuestion(kind, location, index, request))
-        // The task must not be able to catch this error.
-        : Effect.catch(readAnswer(kind, location, answer), (error) => suspend(suspension, Effect.fail(error)))
-    })
+    Effect.withFiber((asking) =>
+      Effect.matchEffect(encodeRequest(kind, location, request), {
+        onFailure: (error) => suspend(suspension, Effect.fail(error)),
+        onSuccess: (request) => {
+          const answer = answers.find((answer) =>
+            unused.has(answer) && answer.interrupt === kind.name && Json.equals(answer.request, request)
+          )
+          if (answer === undefined) {
+            const last = answers.at(-1)
+            // Other fibers may ask in any order, and find their answers later.
+            const isReplaced = last !== undefined && unused.has(last) && asking === fiber
+            const replaced = isReplaced ? (last.replaced ?? 0) + 1 : 0
+            return suspend(suspension, makeQuestion(kind, location, answers.length, request, replaced))
+          }
+          unused.delete(answer)
+          // The task must not be able to catch this error.
+          return Effect.catch(readAnswer(kind, location, answer), (error) => suspend(suspension, Effect.fail(error)))
+        }
+      })
+    )
   return Array.from(kinds.values()).reduce<Context.Context<never>>(
     (context, kind) => kind.service === undefined ? context : Context.add(context, kind.service, { ask: ask(kind) }),
     Context.empty()
   )
 }
 
-/** Makes the question number `index` of a task, counted from 0. */
-const makeQuestion = (
+const encodeRequest = (
   kind: InterruptKind,
-  { namespace, node, stepId, threadId }: TaskLocation,
-  index: number,
+  { namespace, node, threadId }: TaskLocation,
   request: unknown
-): Effect.Effect<Question, StateEncodeError> =>
-  Effect.mapBoth(kind.request.encode(request), {
-    onFailure: (cause) =>
-      new StateEncodeError({
-        threadId,
-        namespace,
-        problem: `the request of "${kind.name}" in node "${node}" does not match its schema: ${cause.message}`,
-        cause
-      }),
-    onSuccess: (request): Question => ({
-      interrupt: kind.name,
+): Effect.Effect<Schema.Json, StateEncodeError> =>
+  Effect.mapError(kind.request.encode(request), (cause) =>
+    new StateEncodeError({
+      threadId,
+      namespace,
+      problem: `the request of "${kind.name}" in node "${node}" does not match its schema: ${cause.message}`,
+      cause
+    }))
+
+/** Makes the question of a task that has `answered` answers. */
+const makeQuestion = (
+  { name }: InterruptKind,
+  { namespace, node, stepId, threadId, version }: TaskLocation,
+  answered: number,
+  request: Schema.Json,
+  replaced: number
+): Effect.Effect<Question, UnstableRequest> =>
+  replaced > maxReplaced
+    ? Effect.fail(new UnstableRequest({ threadId, namespace, version, node, kind: name, answers: maxReplaced + 1 }))
+    : Effect.succeed({
+      interrupt: name,
       node,
-      // The id is the same when the task runs again.
-      interruptId: `${stepId}/${node}/${index}`,
+      // The answers only grow. Therefore a question that replaces another one has another id.
+      interruptId: `${stepId}/${node}/${answered}`,
       request,
-      writeKey: answerKey(node, index)
+      writeKey: answerKey(node, answered),
+      replaced
     })
-  })
 
 const readAnswer = (
   kind: InterruptKind,
-  location: TaskLocation,
-  answer: Answer
+  { namespace, node, threadId, version }: TaskLocation,
+  { response }: Answer
 ): Effect.Effect<unknown, StateDecodeError> =>
-  answer.interrupt === kind.name
-    ? Effect.mapError(kind.response.decode(answer.response), (cause) =>
-      unreadable(
-        location,
-        answer,
-        `the answer to "${kind.name}" in node "${location.node}" does not match its schema: ${cause.message}`,
+  Effect.mapError(kind.response.decode(response), (cause) =>
+    new StateDecodeError({
+      threadId,
+      namespace,
+      version,
+      reason: new SchemaMismatch({
+        message: `the answer to "${kind.name}" in node "${node}" does not match its schema: ${cause.message}`,
         cause
-      ))
-    : Effect.fail(unreadable(
-      location,
-      answer,
-      `node "${location.node}" asks "${kind.name}", but its answer was given to "${answer.interrupt}"`
-    ))
-
-const unreadable = (
-  { namespace, threadId, version }: TaskLocation,
-  { response }: Answer,
-  message: string,
-  cause?: Error
-): StateDecodeError =>
-  new StateDecodeError({
-    threadId,
-    namespace,
-    version,
-    reason: new SchemaMismatch({ message, cause }),
-    raw: response
-  })
+      }),
+      raw: response
+    }))

@@ -11,6 +11,7 @@ import {
   type Question,
   suspend,
   type Suspension,
+  type SuspensionError,
   type TaskLocation
 } from "./question.ts"
 import type { RunContext } from "./runContext.ts"
@@ -55,14 +56,18 @@ export const runTask = <S, U, E, R>(
   run: TaskRun<S, U, E, R>,
   step: Step<S>,
   node: string
-): Effect.Effect<TaskOutcome<U>, E | StateEncodeError | StateDecodeError, R> =>
+): Effect.Effect<TaskOutcome<U>, E | SuspensionError, R> =>
   Effect.suspend(() => {
     const { emit, graph, threadId, view: { namespace } } = run
     const suspension: Suspension = Deferred.makeUnsafe()
     const location: TaskLocation = { threadId, namespace, version: step.version, stepId: step.id, node }
     const context = nodeContext(run, step, node, suspension)
-    const returned = Effect.suspend(() => graph.nodes.get(node)!(step.state, context)).pipe(
-      Effect.provideContext(interruptServices(graph.interrupts, location, step.pendingWrites, suspension)),
+    const returned = Effect.withFiber<U | void, E, R>((fiber) =>
+      Effect.provideContext(
+        Effect.suspend(() => graph.nodes.get(node)!(step.state, context)),
+        interruptServices(graph.interrupts, location, step.pendingWrites, suspension, fiber)
+      )
+    ).pipe(
       Effect.map((update): TaskOutcome<U> => ({ _tag: "Returned", node, update: update as U | undefined }))
     )
     const asked = Effect.map(

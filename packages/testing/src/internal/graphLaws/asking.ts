@@ -193,7 +193,7 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual((yield* elsewhere(StateGraph.resume(graph, { threadId }))).state, ["yes"])
       }))
 
-    it.effect("an answer to an interrupt that the node no longer asks fails the run, and cannot be caught", () =>
+    it.effect("an answer that the schema of its interrupt no longer accepts fails the run, and cannot be caught", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
@@ -205,34 +205,252 @@ export const asking: Group = (it) => {
         class Stricter
           extends StateGraph.Interrupt<Stricter>()("Ask", { request: Schema.String, response: Schema.Int })
         {}
+        const stricter = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Stricter],
+          start: "ask",
+          nodes: {
+            ask: () =>
+              Effect.catchCause(
+                Effect.as(StateGraph.interrupt(Stricter, "well?"), "hidden"),
+                () => Effect.succeed("hidden")
+              ),
+            b: () => Effect.void
+          },
+          edges: { ask: [], b: [] }
+        })
+        const error = yield* fails(StateGraph.resume(stricter, { threadId }), "StateDecodeError")
+        assert.deepStrictEqual([error.reason._tag, error.raw], ["SchemaMismatch", "yes"])
+        assert.include(error.message, "\"ask\"")
+      }))
+
+    it.effect("an answer to a question is not used for another request of the node, which waits for its own answer", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const paid: Array<number> = []
+        const graph = StateGraph.make({
+          name: "law",
+          namespace,
+          state: Schema.Struct({ amount: Schema.Int }),
+          interrupts: [Ask],
+          start: "pay",
+          nodes: {
+            pay: ({ amount }) =>
+              Effect.map(StateGraph.interrupt(Ask, `pay ${amount}?`), (answer) => {
+                if (answer === "yes") paid.push(amount)
+              })
+          },
+          edges: { pay: [] }
+        })
+        const view = yield* StateGraph.view(graph)
+        const first = asked(yield* StateGraph.run(graph, { threadId, input: { amount: 250 } }))
+        yield* view.update(threadId, () => ({ amount: 9999 }))
+        const second = asked(yield* StateGraph.resume(graph, { threadId, response: "yes" }))
+        assert.deepStrictEqual([second.request, paid], ["pay 9999?", []])
+        assert.notStrictEqual(second.interruptId, first.interruptId)
+        const late = StateGraph.resume(graph, { threadId, interruptId: first.interruptId, response: "yes" })
+        yield* writesNothing(graph, threadId)(fails(late, "InterruptAlreadyResolved"))
+        // An edit in the same call as the answer changes the question too.
+        const third = asked(yield* StateGraph.resume(graph, { threadId, response: "yes", update: { amount: 300 } }))
+        assert.deepStrictEqual([third.request, paid], ["pay 300?", []])
+        const ended = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" }))
+        assert.deepStrictEqual([ended._tag, paid], ["Completed", [300]])
+      }))
+
+    it.effect("an answer to an interrupt of one kind is not used for another kind with the same request", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
         class Other
           extends StateGraph.Interrupt<Other>()("Other", { request: Schema.String, response: Schema.String })
         {}
-        const changed = <Q extends typeof Other | typeof Stricter>(
-          kind: Q,
-          ask: Effect.Effect<unknown, never, Q["Identifier"]>
-        ) =>
-          StateGraph.make({
-            ...words,
-            name: "law",
-            namespace,
-            interrupts: [kind],
-            start: "ask",
-            nodes: {
-              ask: () => Effect.catchCause(Effect.as(ask, "hidden"), () => Effect.succeed("hidden")),
-              b: () => Effect.void
-            },
-            edges: { ask: [], b: [] }
-          })
-        const resumed = [
-          StateGraph.resume(changed(Other, StateGraph.interrupt(Other, "well?")), { threadId }),
-          StateGraph.resume(changed(Stricter, StateGraph.interrupt(Stricter, "well?")), { threadId })
-        ]
-        for (const each of resumed) {
-          const error = yield* fails(each, "StateDecodeError")
-          assert.deepStrictEqual([error.reason._tag, error.raw], ["SchemaMismatch", "yes"])
-          assert.include(error.message, "\"ask\"")
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask, Other],
+          start: "ask",
+          nodes: {
+            ask: (state) =>
+              state.length === 0 ? StateGraph.interrupt(Ask, "well?") : StateGraph.interrupt(Other, "well?")
+          },
+          edges: { ask: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: [] })
+        const other = asked(yield* StateGraph.resume(graph, { threadId, response: "1", update: "changed" }))
+        assert.deepStrictEqual([other.kind, other.request], ["Other", "well?"])
+        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId, response: "2" })).state, ["changed", "2"])
+      }))
+
+    it.effect("an answer to one item of a list is not used for another item after the list has changed", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const graph = StateGraph.make({
+          name: "law",
+          namespace,
+          state: Schema.Struct({ items: Schema.Array(Schema.String), log: Schema.Array(Schema.String) }),
+          interrupts: [Ask],
+          start: "buy",
+          nodes: {
+            buy: ({ items }) =>
+              Effect.map(
+                Effect.forEach(items, (item) =>
+                  Effect.map(StateGraph.interrupt(Ask, item), (answer) => `${item}: ${answer}`)),
+                (log) => ({ log })
+              )
+          },
+          edges: { buy: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: { items: ["paper", "pens"], log: [] } })
+        yield* StateGraph.resume(graph, { threadId, response: "yes to paper" })
+        const result = yield* StateGraph.resume(graph, {
+          threadId,
+          response: "yes to pens",
+          update: { items: ["safe", "pens", "paper", "paper"] }
+        })
+        assert.strictEqual(asked(result).request, "safe")
+        const again = asked(yield* StateGraph.resume(graph, { threadId, response: "no to the safe" }))
+        assert.strictEqual(again.request, "paper")
+        const ended = yield* StateGraph.resume(graph, { threadId, response: "no more paper" })
+        assert.deepStrictEqual(ended.state.log, [
+          "safe: no to the safe",
+          "pens: yes to pens",
+          "paper: yes to paper",
+          "paper: no more paper"
+        ])
+      }))
+
+    it.effect("answers to questions that a node asks at the same time do not depend on the order in which it asks", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const questions = ["a?", "b?", "c?", "d?", "e?", "f?"]
+        let runs = 0
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "ask",
+          nodes: {
+            ask: () =>
+              Effect.suspend(() => {
+                // Each run begins with a question that has no answer yet, and the answered ones come last.
+                const first = runs++ % questions.length
+                const order = [...questions.slice(first), ...questions.slice(0, first)]
+                return Effect.map(
+                  Effect.forEach(
+                    order,
+                    (question) => Effect.map(StateGraph.interrupt(Ask, question), (answer) => `${question} ${answer}`),
+                    { concurrency: "unbounded" }
+                  ),
+                  (answers) => answers.toSorted().join()
+                )
+              })
+          },
+          edges: { ask: [] }
+        })
+        let result = yield* StateGraph.run(graph, { threadId, input: [] })
+        const seen: Array<unknown> = []
+        while (result._tag === "Interrupted") {
+          const { request } = result.interrupt
+          seen.push(request)
+          result = yield* elsewhere(StateGraph.resume(graph, { threadId, response: `to ${String(request)}` }))
         }
+        assert.deepStrictEqual(seen, questions)
+        assert.deepStrictEqual(result.state, [questions.map((question) => `${question} to ${question}`).join()])
+      }))
+
+    it.effect("an answer fits a request whose keys have another order", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        class Json extends StateGraph.Interrupt<Json>()("Json", { request: Schema.Json, response: Schema.String }) {}
+        let runs = 0
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Json],
+          start: "ask",
+          nodes: {
+            ask: () =>
+              Effect.suspend(() => StateGraph.interrupt(Json, runs++ === 0 ? { a: 0, b: [1] } : { b: [1], a: -0 }))
+          },
+          edges: { ask: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: [] })
+        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId, response: "yes" })).state, ["yes"])
+      }))
+
+    it.effect("a node that asks something else each time it runs fails with UnstableRequest after three replacements", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        let runs = 0
+        let isStable = false
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "ask",
+          nodes: {
+            ask: () =>
+              Effect.gen(function*() {
+                const name = yield* StateGraph.interrupt(Ask, "name?")
+                const draft = StateGraph.interrupt(Ask, isStable ? "draft?" : `draft ${++runs}?`)
+                return `${name} ${yield* Effect.catchCause(draft, () => Effect.succeed("caught"))}`
+              })
+          },
+          edges: { ask: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: [] })
+        const requests: Array<unknown> = []
+        let response = "Ada"
+        for (let i = 0; i < 4; i++) {
+          requests.push(asked(yield* elsewhere(StateGraph.resume(graph, { threadId, response }))).request)
+          response = "send it"
+        }
+        assert.deepStrictEqual(requests, ["draft 1?", "draft 2?", "draft 3?", "draft 4?"])
+        const error = yield* fails(StateGraph.resume(graph, { threadId, response }), "UnstableRequest")
+        assert.deepStrictEqual([error.node, error.kind, error.answers], ["ask", "Ask", 4])
+        for (const part of [`"${threadId}"`, "keep it in the state", "next: [\"ask\"]"]) {
+          assert.include(error.message, part)
+        }
+        yield* fails(elsewhere(StateGraph.resume(graph, { threadId })), "UnstableRequest")
+        isStable = true
+        assert.strictEqual(asked(yield* StateGraph.resume(graph, { threadId, next: ["ask"] })).request, "name?")
+        assert.strictEqual(asked(yield* StateGraph.resume(graph, { threadId, response: "Ada" })).request, "draft?")
+        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId, response: "yes" })).state, ["Ada yes"])
+      }))
+
+    it.effect("an answer that the node uses begins the count of replaced questions again", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "ask",
+          nodes: {
+            ask: (state) =>
+              Effect.forEach(state, (word) => StateGraph.interrupt(Ask, word)).pipe(Effect.map((all) => all.join()))
+          },
+          edges: { ask: [] }
+        })
+        yield* StateGraph.run(graph, { threadId, input: ["1"] })
+        // Each answer is used, because the state only grows, and then the first word changes three times.
+        const requests: Array<unknown> = []
+        for (const update of ["2", "3", "4", "5", "6"]) {
+          requests.push(asked(yield* StateGraph.resume(graph, { threadId, response: "yes", update })).request)
+        }
+        assert.deepStrictEqual(requests, ["2", "3", "4", "5", "6"])
+        const view = yield* StateGraph.view(graph)
+        for (const word of ["a", "b", "c"]) {
+          yield* view.update(threadId, () => [word])
+          assert.strictEqual(asked(yield* StateGraph.resume(graph, { threadId, response: "yes" })).request, word)
+        }
+        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId, response: "yes" })).state, ["c", "yes"])
       }))
 
     it.effect("interrupts of one node are raised one at a time, and again at each visit of the node", () =>
