@@ -362,7 +362,9 @@ export class UnstableRequest extends Schema.TaggedError<UnstableRequest>("@effec
   }
 ) {
   override get message(): string {
-    return `${thread(this)} cannot continue at version ${this.version}: node "${this.node}" asked something else after ` +
+    return `${
+      thread(this)
+    } cannot continue at version ${this.version}: node "${this.node}" asked something else after ` +
       `each of the last ${this.answers} answers to "${this.kind}"; make the request in a node before it and keep it ` +
       `in the state, then resume with next: ["${this.node}"]`
   }

@@ -44,14 +44,15 @@ export const make = <S>(
     compose: Compose.make({ ...shared, codec }),
     makeIds: Compose.makeIds(shared.random)
   }
+  const pendingWrites = PendingWrites.make(reading)
   return {
     namespace,
     ...Put.make(writing),
     ...Update.make(writing),
     ...Read.make(reading),
-    ...Copy.make(writing),
+    ...Copy.make({ ...writing, ...pendingWrites }),
     setTags: Tags.make(reading),
-    ...PendingWrites.make(reading),
+    ...pendingWrites,
     deleteThread: Effect.fn("Checkpointer.deleteThread")(function*(threadId) {
       yield* Thread.checkId(threadId)
       const key = { threadId, namespace }

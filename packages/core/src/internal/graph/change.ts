@@ -14,18 +14,11 @@ import { readVersion } from "./thread.ts"
 /** Copies an earlier version as the newest one. */
 export const saveBranch = Effect.fnUntraced(function*<S, U, E, R>(
   { callerMetadata, emit, graph, threadId, view }: RunContext<S, U, E, R>,
-  target: Checkpoint<S>,
-  outerTask?: string | undefined
+  target: Checkpoint<S>
 ): Effect.fn.Return<Checkpoint<S>, StepsError> {
-  const { stepId: _, ...metadata } = yield* ownMetadata(graph, target)
+  const metadata = yield* ownMetadata(graph, target)
   const restored = yield* view.restore(threadId, { version: target.version }, {
-    metadata: withMetadata(callerMetadata, target, {
-      ...metadata,
-      cause: "branch",
-      completedNodes: [],
-      ...(outerTask === undefined ? {} : { outerTask })
-    }),
-    step: { pendingWrites: yield* view.pendingWrites(target) }
+    metadata: withMetadata(callerMetadata, target, { ...metadata, cause: "branch", completedNodes: [] })
   })
   return yield* emitSaved(emit, restored)
 })

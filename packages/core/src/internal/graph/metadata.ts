@@ -3,7 +3,11 @@ import * as Schema from "effect/Schema"
 import type { CheckpointInfo } from "../../Checkpoint.ts"
 
 /** A version of a nested graph. */
-export const NestedVersion = Schema.Struct({ version: Schema.Int, checkpointId: Schema.String })
+export const NestedVersion = Schema.Struct({
+  threadId: Schema.String,
+  version: Schema.Int,
+  checkpointId: Schema.String
+})
 
 /**
  * What a graph stores in the metadata of each of its checkpoints, under the key `graph`.
@@ -11,7 +15,7 @@ export const NestedVersion = Schema.Struct({ version: Schema.Int, checkpointId: 
  * **Gotchas**
  *
  * A version that an operation of a view made, such as `update`, `restore` or `fork`, has the metadata of the version
- * that it was made from.
+ * that it was made from, except for the `stepId` of a copy.
  *
  * @see {@link metadata} to read it from a checkpoint
  * @category models
@@ -36,8 +40,8 @@ export interface Metadata {
   /** The nodes of the completed step, if the cause is `step`. Otherwise empty. */
   readonly completedNodes: ReadonlyArray<string>
   /**
-   * The id of the step that begins at this version. Idempotency keys and interrupt ids begin with it. If it is missing,
-   * or if the version is a copy of another one, the id of the step is the checkpoint id.
+   * The id of the step that begins at this version. Idempotency keys and interrupt ids begin with it. A copy of another
+   * version, made by `restore` or `fork`, has an id of its own. If it is missing, the checkpoint id is the id of the step.
    */
   readonly stepId?: string
   /** The question that the thread waits for. Any cause can have one. */
@@ -51,7 +55,7 @@ export interface Metadata {
     /** How many questions in a row, up to this one, replaced one whose answer the node did not use. */
     readonly replaced?: number
     /** The version of the nested graph that asked, if one did. */
-    readonly nested?: { readonly version: number; readonly checkpointId: string }
+    readonly nested?: { readonly threadId: string; readonly version: number; readonly checkpointId: string }
   }
   /** The nodes that the step led to, if the strategy ran none of them. `Stopped` returns them as `branches`. */
   readonly notTaken?: ReadonlyArray<string>
@@ -85,7 +89,7 @@ export const Metadata: Schema.Codec<Metadata> = Schema.Struct({
 const decodeMetadata = Schema.decodeUnknownOption(Metadata)
 
 /** Reads what a graph stored in the metadata of a checkpoint. */
-export const graphMetadata = (checkpoint: CheckpointInfo): Option.Option<Metadata> =>
+export const graphMetadata = (checkpoint: Pick<CheckpointInfo, "metadata">): Option.Option<Metadata> =>
   decodeMetadata(checkpoint.metadata["graph"])
 
 /**
@@ -98,8 +102,5 @@ export const withMetadata = (
   metadata: Metadata
 ): Schema.JsonObject => ({ ...callerMetadata ?? before?.metadata, graph: { ...metadata } })
 
-/** The id of the step that begins at a checkpoint. A copy, made by a restore or a fork, begins a step of its own. */
-export const stepIdOf = ({ checkpointId, parent, threadId, version }: CheckpointInfo, metadata: Metadata): string => {
-  const isCopy = parent !== undefined && (parent.threadId !== threadId || parent.version !== version - 1)
-  return isCopy || metadata.stepId === undefined ? checkpointId : metadata.stepId
-}
+/** The id of the step that begins at a checkpoint. */
+export const stepIdOf = ({ checkpointId }: CheckpointInfo, { stepId = checkpointId }: Metadata): string => stepId

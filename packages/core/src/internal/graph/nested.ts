@@ -4,14 +4,14 @@ import type { Checkpoint } from "../../Checkpoint.ts"
 import type { Checkpointer } from "../../Checkpointer.ts"
 import type { InterruptAlreadyResolved } from "../../CheckpointError.ts"
 import * as Namespace from "../namespace.ts"
-import { saveBranch } from "./change.ts"
 import type { Definition } from "./definition.ts"
-import { anyMetadata, checkResumable } from "./mismatch.ts"
+import { anyMetadata, checkResumable, ownMetadata } from "./mismatch.ts"
 import { internal, type NodeContext, type OuterTask, type RunResult, type Settings, type StepsError } from "./model.ts"
+import { type Position, savePosition, unsavedPosition } from "./position.ts"
 import type { Question } from "./question.ts"
 import { changeAndContinue } from "./resume.ts"
 import { beginRun } from "./run.ts"
-import { makeRunContext, type RunContext } from "./runContext.ts"
+import { emitSaved, makeRunContext, type RunContext } from "./runContext.ts"
 import { viewOf } from "./thread.ts"
 
 /** Runs a graph in a task of another one until it ends. If it waits for an answer, the task waits too. */
@@ -29,25 +29,45 @@ export const runNested = Effect.fnUntraced(function*<S, Input, U, E, R>(
   const run = yield* makeRunContext(graph, view, threadId, options, outer.emitNested)
   const latest = Option.getOrUndefined(yield* view.get(threadId))
   const metadata = latest === undefined ? undefined : yield* anyMetadata(graph, latest)
-  const head = metadata?.outerTask === outer.id ? latest : yield* branchWithOuter(run, outer)
+  const head = metadata?.outerTask === outer.id ? latest : yield* branchWithOuter(run, outer, latest)
   const result = head === undefined
     ? yield* beginRun(run, latest, metadata?.step ?? 0, graph.begin(input, undefined), outer.id)
     : yield* continueNested(run, outer, head)
   return result._tag === "Interrupted" ? yield* outer.suspend(outerQuestion(node, result)) : result.state
 }, (effect, _, context) => context[internal].runOnlyGraph(effect))
 
-/** Branches the nested graph as the outer one, if that is a branch from a version at which the nested one waited. */
+/**
+ * Returns the nested graph to the question that the outer one has an answer to, if that is a copy of a version at which
+ * the nested one waited, in this thread or in another.
+ */
 const branchWithOuter = Effect.fnUntraced(function*<S, U, E, R>(
   run: RunContext<S, U, E, R>,
-  { answers, id }: OuterTask
+  { answers, id }: OuterTask,
+  latest: Checkpoint<S> | undefined
 ): Effect.fn.Return<Checkpoint<S> | undefined, StepsError> {
-  const [last] = answers.flatMap(({ nested }) => nested === undefined ? [] : [nested])
+  const [last] = answers.flatMap(({ interruptId, nested }) => nested === undefined ? [] : [{ ...nested, interruptId }])
     .toSorted((a, b) => b.version - a.version)
   if (last === undefined) return undefined
-  const waiting = yield* run.view.get(run.threadId, { checkpointId: last.checkpointId })
-  if (Option.isNone(waiting)) return undefined
-  yield* checkResumable(run.graph, waiting.value, waiting.value.nextNodes)
-  return yield* saveBranch(run, waiting.value, id)
+  const waiting = Option.getOrUndefined(yield* run.view.get(last.threadId, { checkpointId: last.checkpointId }))
+  if (waiting === undefined) return undefined
+  yield* checkResumable(run.graph, waiting, waiting.nextNodes)
+  const { question, ...metadata } = yield* ownMetadata(run.graph, waiting)
+  const [pending] = waiting.pendingInterrupts
+  const position: Position<S> = {
+    ...unsavedPosition(run.runId, latest, {
+      state: waiting.state,
+      nextNodes: waiting.nextNodes,
+      metadata: { ...metadata, cause: "branch", completedNodes: [], outerTask: id }
+    }),
+    pendingWrites: { ...yield* run.view.pendingWrites(waiting) }
+  }
+  // The interrupt has the id that the outer graph knows, so that the nested one finds the answer after a crash too.
+  const saved = yield* savePosition(
+    run,
+    position,
+    question && pending && { ...question, request: pending.request, interruptId: last.interruptId }
+  )
+  return yield* emitSaved(run.emit, saved.head)
 })
 
 /** Continues a nested run, with the answer that the outer graph received. */
@@ -66,7 +86,7 @@ const continueNested = Effect.fnUntraced(function*<S, U, E, R>(
 /** The question that the outer task asks for the nested graph. */
 const outerQuestion = (
   node: string,
-  { checkpoint: { checkpointId, version }, interrupt: { interruptId, kind, request } }: Extract<
+  { checkpoint: { checkpointId, threadId, version }, interrupt: { interruptId, kind, request } }: Extract<
     RunResult<unknown, string>,
     { readonly _tag: "Interrupted" }
   >
@@ -76,5 +96,5 @@ const outerQuestion = (
   request,
   interruptId,
   writeKey: `nested:${interruptId}`,
-  nested: { version, checkpointId }
+  nested: { threadId, version, checkpointId }
 })

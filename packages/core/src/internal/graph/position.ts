@@ -87,15 +87,23 @@ export const savePosition = Effect.fnUntraced(function*<S>(
     pendingInterrupts: question === undefined
       ? []
       : [{ interruptId: question.interruptId, request: question.request }],
-    metadata: withMetadata(callerMetadata, head, metadata),
-    step: { pendingWrites }
+    metadata: withMetadata(callerMetadata, head, metadata)
   }
   const saved = yield* head === undefined
-    ? Effect.catchTag(view.create({ threadId, ...content }), "ThreadExists", (exists) =>
-      Effect.fail(
-        new VersionConflict({ threadId, namespace: view.namespace, expected: 0, actual: exists.version })
-      ))
-    : view.put({ parent: head, ...content })
+    ? Effect.catchTag(
+      view.create({ threadId, ...content, step: { pendingWrites } }),
+      "ThreadExists",
+      (exists) =>
+        Effect.fail(
+          new VersionConflict({ threadId, namespace: view.namespace, expected: 0, actual: exists.version })
+        )
+    )
+    : view.put({
+      parent: head,
+      ...content,
+      // A nested graph that runs from its start leaves the question of an earlier visit behind.
+      step: { pendingWrites, resolvesInterrupts: head.pendingInterrupts.length > 0 }
+    })
   return { ...position, _tag: "Saved", head: saved, metadata }
 })
 

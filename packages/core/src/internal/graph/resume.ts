@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
-import type { Checkpoint } from "../../Checkpoint.ts"
+import type * as Schema from "effect/Schema"
+import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
 import type { Checkpointer } from "../../Checkpointer.ts"
 import {
   type GraphMismatch,
@@ -44,28 +45,26 @@ export const resume = Effect.fn("StateGraph.resume")(function*<S, U, E, R>(
   const target = yield* readVersion(run, selector)
   const { notTaken = [] } = yield* ownMetadata(graph, target)
   if (next === undefined) yield* checkResumable(graph, target, [...target.nextNodes, ...notTaken])
-  const answer = response === undefined ? undefined : yield* encodeAnswer(graph, target, interruptId, response)
+  const answered = response === undefined ? undefined : yield* encodeAnswer(graph, target, interruptId, response)
   const head = selector === undefined ? target : yield* saveBranch(run, target)
+  const answer = answered === undefined ? undefined : answerTo(head, answered)
   return yield* changeAndContinue(run, head, { answer, next, update })
 })
 
-/** Encodes a response as the answer to the question that a checkpoint waits for. */
+/** Encodes a response to the question that a checkpoint waits for. */
 const encodeAnswer = Effect.fnUntraced(function*<S, U, E, R>(
   graph: Graph<S, U, E, R>,
   head: Checkpoint<S>,
   interruptId: string | undefined,
   response: unknown
-): Effect.fn.Return<
-  NonNullable<Changes<U>["answer"]>,
-  InterruptAlreadyResolved | GraphMismatch | InvalidResponse
-> {
+): Effect.fn.Return<Schema.Json, InterruptAlreadyResolved | GraphMismatch | InvalidResponse> {
   const { namespace, threadId } = head
   const pending = head.pendingInterrupts.length === 0 ? undefined : yield* requirePendingInterrupt(graph, head)
   if (pending === undefined || (interruptId ?? pending.interruptId) !== pending.interruptId) {
     return yield* alreadyResolved(head, interruptId)
   }
   const kind = yield* requireKind(graph, head, pending)
-  const json = yield* Effect.mapError(kind.response.encode(response), (cause) =>
+  return yield* Effect.mapError(kind.response.encode(response), (cause) =>
     new InvalidResponse({
       threadId,
       namespace,
@@ -74,8 +73,13 @@ const encodeAnswer = Effect.fnUntraced(function*<S, U, E, R>(
       problem: cause.message,
       cause
     }))
-  return { interruptId: pending.interruptId, response: json }
 })
+
+/** A response as the answer to the question that a checkpoint waits for. Its copy has another id. */
+const answerTo = (
+  { pendingInterrupts: [pending] }: CheckpointInfo,
+  response: Schema.Json
+): NonNullable<Changes<unknown>["answer"]> => ({ interruptId: pending!.interruptId, response })
 
 /** Saves changes to a checkpoint, and continues from there unless it still waits for an answer. */
 export const changeAndContinue = Effect.fnUntraced(function*<S, U, E, R>(

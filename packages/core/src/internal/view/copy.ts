@@ -2,14 +2,17 @@ import type * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import { StateTooLarge, ThreadExists } from "../../CheckpointError.ts"
+import type { ThreadKey } from "../../CheckpointStore.ts"
 import type { CopyError, View } from "../../View.ts"
+import { asOwnStep, carriedWrites } from "../graph/copied.ts"
 import type * as HeadCache from "../headCache.ts"
 import type * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
+import * as Namespace from "../namespace.ts"
 import { newIds } from "./compose.ts"
 import * as Content from "./content.ts"
 import type { Reader } from "./read.ts"
-import { type HeadMismatch, type Save, withState, type Write } from "./save.ts"
+import { type HeadMismatch, type Ids, type Save, withState, type Write } from "./save.ts"
 import { select } from "./selector.ts"
 import * as Snapshot from "./snapshot.ts"
 import * as Thread from "./thread.ts"
@@ -17,17 +20,26 @@ import type { Saving } from "./underway.ts"
 
 /** The operations that save a version again, as the next one of its own thread or as the first of another. */
 export const make = <S>(
-  { headCache, inTurn, maxStateBytes, namespace, random, reader, save }: {
+  { headCache, inTurn, maxStateBytes, namespace, pendingWrites, random, reader, save }: {
     readonly headCache: HeadCache.HeadCache
     readonly inTurn: Saving
     readonly random: SecureRandom.SecureRandom["Service"]
     readonly maxStateBytes: number
     readonly namespace: string
+    readonly pendingWrites: View<S>["pendingWrites"]
     readonly reader: Pick<Reader<S>, "required" | "decode">
     readonly save: Save
   }
 ): Pick<View<S>, "restore" | "fork"> => {
   const annotate = Thread.annotate(namespace)
+
+  /** The results and answers that a copy takes along, unless its caller gives others. */
+  const writesOf = ({ info, writeId }: Hydrate.JsonCheckpoint) => {
+    const waits = info.pendingInterrupts.length > 0
+    return info.nextNodes.length === 0 && !waits
+      ? Effect.succeed({})
+      : Effect.map(pendingWrites(info), (writes) => carriedWrites(writes, { isNewest: writeId !== undefined, waits }))
+  }
 
   const copy = Effect.fnUntraced(function*(
     raw: Hydrate.JsonCheckpoint,
@@ -40,8 +52,14 @@ export const make = <S>(
       return yield* new StateTooLarge({ ...key, bytes: raw.stateBytes, limit: maxStateBytes })
     }
     const { state } = yield* reader.decode(raw)
-    const parts = { ...raw.info, metadata: options?.metadata ?? raw.info.metadata }
-    const content = yield* Content.encode(key, maxStateBytes, Snapshot.ofRead(raw.json), parts, options?.step)
+    const metadata = options?.metadata ?? raw.info.metadata
+    const parts = asOwnStep({ ...raw.info, metadata }, stepIdOf(key, ids, options))
+    const step = {
+      pendingWrites: options?.step?.pendingWrites ?? (yield* writesOf(raw)),
+      // The newest version asks no longer, because the run continues elsewhere.
+      resolvesInterrupts: target.condition._tag === "Any"
+    }
+    const content = yield* Content.encode(key, maxStateBytes, Snapshot.ofRead(raw.json), parts, step)
     const parent = { threadId: raw.info.threadId, version: raw.info.version, checkpointId: raw.info.checkpointId }
     const saved = yield* inTurn(key, save({ ...target, ...ids, parent, content, head: undefined }))
     return withState(headCache, saved, state)
@@ -70,3 +88,13 @@ export const make = <S>(
     }, annotate)
   }
 }
+
+/** The id of the step that begins at a copy. It is the same if the copy is saved again under an id of the caller. */
+const stepIdOf = (
+  { namespace, threadId }: ThreadKey,
+  { checkpointId }: Ids,
+  options: { readonly checkpointId?: string | undefined } | undefined
+): string =>
+  options?.checkpointId === undefined
+    ? checkpointId
+    : [namespace, ...[threadId, checkpointId].map(Namespace.segment)].join("/")

@@ -619,21 +619,41 @@ export const asking: Group = (it) => {
         const view = yield* StateGraph.view(graph)
         const checkpointer = yield* Checkpointer.Checkpointer
         const question = (yield* StateGraph.run(graph, { threadId, input: [] })).checkpoint
-        // A branch leaves the version with its pending interrupt.
-        yield* StateGraph.resume(graph, { threadId, version: 1, next: [] })
         yield* checkpointer.prune({ namespace, maxVersions: 1 })
-        assert.isTrue(Option.isSome(yield* view.get(threadId, { version: question.version })))
-        const answered = yield* StateGraph.resume(graph, { threadId, version: question.version, response: "yes" })
-        const versions = (yield* view.listVersions(threadId)).map(({ version }) => version)
-        assert.deepStrictEqual(versions.slice(-2), [5, question.version])
+        assert.isTrue(Option.isSome(yield* view.get(threadId, question)))
+        const answered = yield* StateGraph.resume(graph, { threadId, response: "yes" })
         const claim = (yield* view.listVersions(threadId)).find((version) =>
           Option.getOrThrow(StateGraph.metadata(version)).cause === "answer"
         )!
         assert.strictEqual(Object.keys(yield* view.pendingWrites(claim)).length, 1)
         yield* checkpointer.prune({ namespace, maxVersions: 1 })
         const left = (yield* view.listVersions(threadId)).map(({ version }) => version)
-        assert.deepStrictEqual(left, [answered.checkpoint.version, question.version])
+        assert.deepStrictEqual(left, [answered.checkpoint.version])
         yield* fails(view.pendingWrites(claim), "CheckpointNotFound")
+      }))
+
+    it.effect("a prune removes a question that was branched away from, by resume or by restore, once it is old", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, threadId } = here
+        const graph = approval(here)
+        const view = yield* StateGraph.view(graph)
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const branches = [
+          StateGraph.resume(graph, { threadId, version: 1, next: [] }),
+          StateGraph.resume(graph, { threadId, version: 3, response: "yes" }),
+          Effect.andThen(view.restore(threadId, { version: 1 }), StateGraph.resume(graph, { threadId, next: [] }))
+        ]
+        for (const branch of branches) {
+          const question = (yield* StateGraph.run(graph, { threadId, input: [] })).checkpoint
+          assert.strictEqual(question.version, 3)
+          yield* branch
+          // Until then it can be read and answered.
+          assert.isTrue(Option.isSome(yield* view.get(threadId, question)))
+          yield* checkpointer.prune({ namespace, maxVersions: 1 })
+          assert.strictEqual((yield* view.listVersions(threadId)).length, 1)
+          yield* view.deleteThread(threadId)
+        }
       }))
 
     it.effect("StateGraph.interrupts lists the pending interrupts of the threads of the graph, and no others", () =>

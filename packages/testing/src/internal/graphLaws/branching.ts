@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { patient } from "../laws/suite.ts"
 import { askTwice, fanOut } from "./graphs.ts"
-import { Ask, fails, type Group, historyOf, setting, stepsOf, words, writesNothing } from "./suite.ts"
+import { Ask, failing, fails, type Group, historyOf, setting, stepsOf, words, writesNothing } from "./suite.ts"
 
 /** Time travel: branches from an earlier version. */
 export const branching: Group = (it) => {
@@ -131,6 +131,132 @@ export const branching: Group = (it) => {
         const branch = yield* StateGraph.resume(graph, { threadId, version: ended.checkpoint.version })
         assert.deepStrictEqual([branch._tag, branch.state], ["Completed", ended.state])
         assert.strictEqual((yield* StateGraph.resume(graph, { threadId }))._tag, "Completed")
+      }))
+
+    it.effect("a copy of an unfinished step has other idempotency keys and interrupt ids, also after updates of the copy", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const keys: Array<string> = []
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask],
+          start: "ask",
+          nodes: {
+            ask: (_, { idempotencyKey }) =>
+              Effect.andThen(Effect.sync(() => keys.push(idempotencyKey)), StateGraph.interrupt(Ask, "well?"))
+          },
+          edges: { ask: [] }
+        })
+        const view = yield* StateGraph.view(graph)
+        const original = yield* StateGraph.run(graph, { threadId, input: [] })
+        assert.strictEqual(original._tag, "Interrupted")
+        const fork = (id: string, checkpointId?: string) =>
+          Effect.as(view.fork(threadId, original.checkpoint, { threadId: id, checkpointId }), id)
+        const interruptIds = new Set([original.checkpoint.pendingInterrupts[0]!.interruptId])
+        const copies = [
+          yield* fork(`${threadId} 1`),
+          yield* fork(`${threadId} 2`, "same"),
+          yield* fork(`${threadId} 3`, "same"),
+          (yield* view.restore(threadId, { version: 1 })).threadId
+        ]
+        for (const id of copies) {
+          for (const update of ["edited", "again"]) yield* view.update(id, (state) => [...state, update])
+          const waits = yield* StateGraph.resume(graph, { threadId: id })
+          assert.strictEqual(waits._tag, "Interrupted")
+          interruptIds.add(waits.checkpoint.pendingInterrupts[0]!.interruptId)
+          assert.strictEqual((yield* StateGraph.resume(graph, { threadId: id, response: "yes" }))._tag, "Completed")
+        }
+        assert.strictEqual(interruptIds.size, 5)
+        assert.strictEqual(new Set(keys).size, 5)
+        // The restored thread ran twice with the same key, before its question and after the answer.
+        assert.strictEqual(keys.length, 6)
+      }))
+
+    it.effect("a copy that is saved again under its checkpoint id is the same copy", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { threadId } = here
+        const graph = graphOf(here)
+        const view = yield* StateGraph.view(graph)
+        yield* StateGraph.run(graph, { threadId, input: [] })
+        const restore = view.restore(threadId, { version: 3 }, { checkpointId: "mine" })
+        const restored = yield* restore
+        assert.strictEqual((yield* restore).version, restored.version)
+        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId, response: "y" })).state, ["a", "y", "yes"])
+      }))
+
+    it.effect("a late answer to a question is refused by its copies, and an answer to a copy by the question", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { threadId } = here
+        const graph = graphOf(here)
+        const view = yield* StateGraph.view(graph)
+        const original = yield* StateGraph.run(graph, { threadId, input: [] })
+        const late = original.checkpoint.pendingInterrupts[0]!.interruptId
+        const fork = yield* view.fork(threadId, original.checkpoint, { threadId: `${threadId} fork` })
+        const answerTo = (threadId: string, interruptId: string) =>
+          StateGraph.resume(graph, { threadId, interruptId, response: "y" })
+        yield* fails(answerTo(fork.threadId, late), "InterruptAlreadyResolved")
+        yield* fails(answerTo(threadId, fork.pendingInterrupts[0]!.interruptId), "InterruptAlreadyResolved")
+        const restored = yield* view.restore(threadId, original.checkpoint)
+        yield* fails(answerTo(threadId, late), "InterruptAlreadyResolved")
+        // A branch with `resume` waits for an answer of its own too.
+        const branch = yield* StateGraph.resume(graph, { threadId, version: original.checkpoint.version })
+        for (const id of [late, restored.pendingInterrupts[0]!.interruptId]) {
+          yield* writesNothing(graph, threadId)(fails(answerTo(threadId, id), "InterruptAlreadyResolved"))
+        }
+        const { interruptId } = branch.checkpoint.pendingInterrupts[0]!
+        assert.deepStrictEqual((yield* answerTo(threadId, interruptId)).state, ["a", "y", "yes"])
+      }))
+
+    it.effect("a copy of a half-finished step does not run its finished nodes again, nor ask an answered question", () =>
+      Effect.gen(function*() {
+        for (const way of ["fork", "restore", "resume"] as const) {
+          const here = yield* setting
+          const { ran, says, threadId } = here
+          const once = failing("ask")
+          const graph = fanOut(here, { a: says("a"), ask: () => Effect.tap(askTwice, () => once) })
+          const view = yield* StateGraph.view(graph)
+          const settings = { strategy: "Parallel" } as const
+          yield* StateGraph.run(graph, { ...settings, threadId, input: [] })
+          yield* StateGraph.resume(graph, { ...settings, threadId, response: "1" })
+          yield* fails(StateGraph.resume(graph, { ...settings, threadId, response: "2" }), "Boom")
+          const { version } = Option.getOrThrow(yield* view.get(threadId))
+          const copy = way === "fork"
+            ? yield* view.fork(threadId, { version }, { threadId: `${threadId} fork` })
+            : way === "restore"
+            ? yield* view.restore(threadId, { version })
+            : { threadId }
+          const branch = way === "resume" ? { version } : {}
+          const ended = yield* StateGraph.resume(graph, { ...settings, ...branch, threadId: copy.threadId })
+          assert.deepStrictEqual([ended._tag, ended.state], ["Completed", ["go", "a", "1 2"]])
+          assert.deepStrictEqual(ran, ["go", "a"])
+        }
+      }))
+
+    it.effect("a copy of the beginning of a completed step runs all of its nodes, and asks its questions again", () =>
+      Effect.gen(function*() {
+        for (const way of ["fork", "restore", "resume"] as const) {
+          const here = yield* setting
+          const { ran, says, threadId } = here
+          const graph = fanOut(here, { a: says("a"), b: says("b"), ask: () => StateGraph.interrupt(Ask, "well?") })
+          const view = yield* StateGraph.view(graph)
+          const settings = { strategy: "Parallel" } as const
+          yield* StateGraph.run(graph, { ...settings, threadId, input: [] })
+          yield* StateGraph.resume(graph, { ...settings, threadId, response: "yes" })
+          ran.length = 0
+          const copy = way === "fork"
+            ? yield* view.fork(threadId, { version: 2 }, { threadId: `${threadId} fork` })
+            : way === "restore"
+            ? yield* view.restore(threadId, { version: 2 })
+            : { threadId }
+          const branch = way === "resume" ? { version: 2 } : {}
+          const asks = yield* StateGraph.resume(graph, { ...settings, ...branch, threadId: copy.threadId })
+          assert.strictEqual(asks._tag, "Interrupted")
+          assert.deepStrictEqual(ran.toSorted(), ["a", "b"])
+        }
       }))
 
     it.effect("a fork of a thread that waits for an answer is answered independently", () =>

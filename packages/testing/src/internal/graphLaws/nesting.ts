@@ -249,6 +249,88 @@ export const nesting: Group = (it) => {
         assert.strictEqual((yield* StateGraph.resume(outer, { threadId, response: "again" }))._tag, "Completed")
       }))
 
+    it.effect("a nested graph runs again in a restored or forked version before it whose state was updated", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const research = StateGraph.make({
+          name: "research",
+          state: Schema.Struct({ topic: Schema.String, found: Schema.String }),
+          start: "search",
+          nodes: { search: ({ topic }) => Effect.succeed({ found: `all about ${topic}` }) },
+          edges: { search: [] }
+        })
+        const report = StateGraph.make({
+          name: "report",
+          namespace,
+          state: Schema.Struct({ topic: Schema.String, text: Schema.String }),
+          start: "research",
+          nodes: {
+            research: StateGraph.subgraph(research, {
+              input: ({ topic }) => ({ topic, found: "" }),
+              output: ({ found }) => ({ text: found })
+            })
+          },
+          edges: { research: [] }
+        })
+        const view = yield* StateGraph.view(report)
+        yield* StateGraph.run(report, { threadId, input: { topic: "cats", text: "" } })
+        yield* view.fork(threadId, { version: 1 }, { threadId: `${threadId} fork` })
+        yield* view.restore(threadId, { version: 1 })
+        for (const id of [threadId, `${threadId} fork`]) {
+          yield* view.update(id, (state) => ({ ...state, topic: "dogs" }))
+          const ended = yield* StateGraph.resume(report, { threadId: id })
+          assert.deepStrictEqual([ended._tag, ended.state.text], ["Completed", "all about dogs"])
+        }
+      }))
+
+    it.effect("a copy of a version at which a nested graph waited returns to its question, even if the process dies in between", () =>
+      Effect.gen(function*() {
+        for (const way of ["restore", "fork"] as const) {
+          for (let broken = 2; broken <= 4; broken++) {
+            const here = yield* setting
+            const { ran } = here
+            const outer = chain({ ...here, name: "outer" }, {
+              inner: StateGraph.subgraph(innerOf(here, StateGraph.interrupt(Ask, "inside?")), {
+                input: () => [],
+                output: join
+              })
+            })
+            const view = yield* StateGraph.view(outer)
+            const { checkpoint } = yield* StateGraph.run(outer, { threadId: here.threadId, input: [] })
+            yield* StateGraph.resume(outer, { threadId: here.threadId, response: "yes" })
+            const { threadId } = way === "fork"
+              ? yield* view.fork(here.threadId, checkpoint, { threadId: `${here.threadId} fork` })
+              : yield* view.restore(here.threadId, checkpoint)
+            ran.length = 0
+            // The puts: the outer answer, the copy of the nested version, the nested answer.
+            let puts = 0
+            const dying = withFaults({ put: () => ++puts === broken ? storeError : undefined })
+            yield* fails(dying(StateGraph.resume(outer, { threadId, response: "no" })), "StoreError")
+            const ended = yield* elsewhere(StateGraph.resume(outer, { threadId }))
+            assert.deepStrictEqual([ended._tag, ended.state], ["Completed", ["(x y z)"]])
+            assert.notInclude(ran, "x")
+            // The nested versions of the fork are in the way of the first one now, which is in the other thread.
+            yield* view.restore(threadId, { version: way === "fork" ? 1 : checkpoint.version })
+            const again = yield* elsewhere(StateGraph.resume(outer, { threadId, response: "again" }))
+            assert.deepStrictEqual([again._tag, again.state], ["Completed", ["(x y z)"]])
+            assert.notInclude(ran, "x")
+          }
+        }
+      }))
+
+    it.effect("a nested question that its outer graph branched away from is not kept by a prune", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, threadId } = here
+        const outer = outerOf(here, innerOf(here, StateGraph.interrupt(Ask, "inside?")))
+        yield* StateGraph.run(outer, { threadId, input: ["1", "2", "3"] })
+        yield* StateGraph.resume(outer, { threadId, version: 2 })
+        assert.strictEqual((yield* StateGraph.resume(outer, { threadId, response: "yes" }))._tag, "Completed")
+        yield* Checkpointer.Checkpointer.use(({ prune }) => prune({ namespace: `${namespace}/inner`, maxVersions: 1 }))
+        const inside = yield* within(`${namespace}/inner`)
+        assert.strictEqual((yield* inside.listVersions(threadId)).length, 1)
+      }))
+
     it.effect("interrupts of a nested graph and of its node each get their own answer", () =>
       Effect.gen(function*() {
         const here = yield* setting

@@ -128,6 +128,13 @@ const save = (model: Model, write: Write): Version | Refusal => {
   return version
 }
 
+/** The pending writes that a copy of a version takes along. */
+const carriedOf = (model: Model, source: Version): Schema.JsonObject => {
+  const { nextNodes, pendingInterrupts } = source.content
+  const isUnfinishedHead = nextNodes.length > 0 && headOf(model, source) === source
+  return isUnfinishedHead || pendingInterrupts.length > 0 ? source.pendingWrites : {}
+}
+
 /** Applies a policy, and returns what it removes of each thread. A dry run changes nothing. */
 const prune = (model: Model, policy: ModelPolicy, within: string | undefined, dryRun: boolean) =>
   Array.from(model).flatMap(([name, thread]) => {
@@ -646,7 +653,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
       const options = {
         checkpointId,
         metadata: command.metadata === undefined ? undefined : metadatas[command.metadata],
-        step: { pendingWrites: values }
+        step: command.tasks === "" ? undefined : { pendingWrites: values }
       }
       return yield* does(world, key, view.restore(threadId, selector, options), () =>
         source === undefined
@@ -655,7 +662,11 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
             ...key,
             ...options,
             content: { ...source.content, metadata: options.metadata ?? source.content.metadata },
-            parent: source
+            parent: source,
+            step: {
+              pendingWrites: options.step === undefined ? carriedOf(model, source) : values,
+              resolvesInterrupts: true
+            }
           }), saves)
     }
     case "Fork": {
@@ -668,6 +679,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
             content: byReference.content,
             checkpointId,
             parent: byReference,
+            step: { pendingWrites: carriedOf(model, byReference) },
             expected: 0,
             isHead: (head) => head === undefined
           }), saves)

@@ -77,17 +77,52 @@ export const steps: Group = (it, properties) => {
         assert.deepStrictEqual(yield* view.pendingWrites(saved), { a: "first", b: "first", c: "same" })
       }))
 
-    it.effect("pending writes are not copied by a put, restore or fork", () =>
+    it.effect("pending writes are not copied by a put, nor by a restore or fork of a version without next nodes", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const first = yield* view.append({ threadId, state: 1, step: { pendingWrites: { a: 1 } } })
         const branches = [
-          yield* view.put({ parent: first, state: 2, nextNodes: ["a"] }),
           yield* view.restore(threadId, { version: 1 }),
           yield* view.fork(first.threadId, first, { threadId: `${threadId} fork` })
         ]
-        for (const branch of branches) assert.deepStrictEqual(yield* view.pendingWrites(branch), {})
+        const [, second] = yield* putAll(view, threadId, [2, 3])
+        for (const branch of [...branches, second!]) assert.deepStrictEqual(yield* view.pendingWrites(branch), {})
         assert.deepStrictEqual(yield* view.pendingWrites(first), { a: 1 })
+      }))
+
+    it.effect("pending writes of an unfinished newest version, and of one with pending interrupts, are copied by a restore and a fork", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const unfinished = yield* view.append({
+          threadId,
+          state: 1,
+          nextNodes: ["a", "b"],
+          step: { pendingWrites: { a: 1 } }
+        })
+        yield* view.savePendingWrites(unfinished, { "\u001a0000": "\u0000" })
+        const all = { a: 1, "\u001a0000": "\u0000" }
+        const copies = [
+          yield* view.fork(threadId, unfinished, { threadId: `${threadId} 1` }),
+          yield* view.restore(threadId, { version: 1 })
+        ]
+        for (const copy of copies) assert.deepStrictEqual(yield* view.pendingWrites(copy), all)
+        // The step of the first version is another one now, and may be complete.
+        const later = [
+          yield* view.fork(threadId, unfinished, { threadId: `${threadId} 2` }),
+          yield* view.restore(threadId, { version: 1 })
+        ]
+        for (const copy of later) assert.deepStrictEqual(yield* view.pendingWrites(copy), {})
+        const waits = yield* view.append({
+          threadId,
+          state: 2,
+          pendingInterrupts: [{ interruptId: "?", request: null }],
+          step: { pendingWrites: { c: 1 } }
+        })
+        yield* view.append({ threadId, state: 3 })
+        const restored = yield* view.restore(threadId, waits)
+        assert.deepStrictEqual(yield* view.pendingWrites(restored), { c: 1 })
+        const other = yield* view.restore(threadId, restored, { step: { pendingWrites: {} } })
+        assert.deepStrictEqual(yield* view.pendingWrites(other), {})
       }))
 
     it.effect("pending writes are copied by a put that keeps them, and by an update of an unfinished or interrupted version", () =>
