@@ -486,8 +486,8 @@ export interface SubgraphOptions<S, Input, Node extends string, OuterS, OuterU>
  *
  * The outer graph asks the questions of the nested one, and must list them in `interrupts`.
  *
- * If you branch the outer graph from a version at which the nested graph waited, the nested graph returns to that
- * question, if retention kept it. Any other branch, and a fork, run the nested graph from its start.
+ * If you branch, restore or fork the outer graph from a version at which the nested graph waited, the nested graph
+ * returns to that question, if retention kept it. Any other copy runs the nested graph from its start.
  *
  * **Gotchas**
  *
@@ -591,7 +591,8 @@ export const run: {
  * does not lose the answer.
  *
  * With `version` or `checkpointId`, a copy of that version becomes the newest version, and `resume` continues from it.
- * All other versions stay as they are.
+ * All other versions stay as they are. The copy begins a step with other idempotency keys and another interrupt id. It
+ * has the results and answers of the step if the version is the newest one or is in the middle of the step.
  *
  * Everything is checked before anything is written: a response that the schema refuses fails with `InvalidResponse`, an
  * unknown node with `InvalidInput`, and a thread that the graph cannot continue with `GraphMismatch`.

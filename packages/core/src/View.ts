@@ -302,18 +302,29 @@ export interface View<S> {
    * Saves an earlier version as the newest: its state, next nodes, pending interrupts and metadata. A thread that has
    * ended becomes unfinished again if that version was. The `parent` of the new version is the restored one, and
    * everything between stays readable.
+   *
+   * **Details**
+   *
+   * If the restored version is the newest and has next nodes, or if it has pending interrupts, its pending writes are
+   * copied too. A version of a graph gets another step id and other interrupt ids. If the version that was the newest
+   * has pending interrupts, they are resolved: retention may remove it from then on.
    */
   readonly restore: (threadId: string, selector: Selector, options?: {
     readonly checkpointId?: string | undefined
     /** Replaces the metadata of the version. */
     readonly metadata?: Schema.JsonObject | undefined
-    /** What runners of graphs save beside it. */
+    /** Replaces the pending writes of the version. */
     readonly step?: Pick<Step, "pendingWrites"> | undefined
   }) => Effect.Effect<Checkpoint<S>, CopyError>
 
   /**
    * Creates a new thread from a version of another one: its state, next nodes, pending interrupts and metadata. From
    * then on the two are independent. Fails with `ThreadExists` if the new thread exists.
+   *
+   * **Details**
+   *
+   * If the version is the newest of its thread and has next nodes, or if it has pending interrupts, its pending writes
+   * are copied too. A version of a graph gets another step id and other interrupt ids.
    */
   readonly fork: (threadId: string, selector: Selector, target: {
     readonly threadId: string

@@ -43,6 +43,30 @@ export const ownMetadata = (graph: Named, checkpoint: CheckpointInfo): Effect.Ef
       )
   )
 
+/** Reads the metadata of a checkpoint, which this graph must have saved, and not as a nested graph. */
+export const outermostMetadata = (graph: Named, checkpoint: CheckpointInfo): Effect.Effect<Metadata, GraphMismatch> =>
+  Effect.flatMap(
+    ownMetadata(graph, checkpoint),
+    (metadata) =>
+      metadata.outerTask === undefined ? Effect.succeed(metadata) : mismatch(
+        graph,
+        checkpoint,
+        "it was saved in a node of another graph; run that one, or give this graph another namespace"
+      )
+  )
+
+/** Reads the metadata of a checkpoint, which a graph must have saved in a node of another one. */
+export const nestedMetadata = (graph: Named, checkpoint: CheckpointInfo): Effect.Effect<Metadata, GraphMismatch> =>
+  Effect.flatMap(
+    anyMetadata(graph, checkpoint),
+    (metadata) =>
+      metadata.outerTask !== undefined ? Effect.succeed(metadata) : mismatch(
+        graph,
+        checkpoint,
+        `graph "${metadata.graph}" saved it, and not in a node of this one; give that graph another namespace`
+      )
+  )
+
 /** Reads the question that a checkpoint waits for, which this graph must have asked. */
 export const requirePendingInterrupt = (
   graph: Named,

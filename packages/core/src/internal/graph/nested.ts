@@ -5,7 +5,7 @@ import type { Checkpointer } from "../../Checkpointer.ts"
 import type { InterruptAlreadyResolved } from "../../CheckpointError.ts"
 import * as Namespace from "../namespace.ts"
 import type { Definition } from "./definition.ts"
-import { anyMetadata, checkResumable, ownMetadata } from "./mismatch.ts"
+import { checkResumable, nestedMetadata, ownMetadata } from "./mismatch.ts"
 import { internal, type NodeContext, type OuterTask, type RunResult, type Settings, type StepsError } from "./model.ts"
 import { type Position, savePosition, unsavedPosition } from "./position.ts"
 import type { Question } from "./question.ts"
@@ -28,7 +28,7 @@ export const runNested = Effect.fnUntraced(function*<S, Input, U, E, R>(
   const options = { ...outer.settings, ...settings, interruptBefore: [], interruptAfter: [] }
   const run = yield* makeRunContext(graph, view, threadId, options, outer.emitNested)
   const latest = Option.getOrUndefined(yield* view.get(threadId))
-  const metadata = latest === undefined ? undefined : yield* anyMetadata(graph, latest)
+  const metadata = latest === undefined ? undefined : yield* nestedMetadata(graph, latest)
   const head = metadata?.outerTask === outer.id ? latest : yield* branchWithOuter(run, outer, latest)
   const result = head === undefined
     ? yield* beginRun(run, latest, metadata?.step ?? 0, graph.begin(input, undefined), outer.id)

@@ -11,7 +11,7 @@ import {
 import { alreadyResolved, type Changes, saveBranch, saveChanges } from "./change.ts"
 import { checkNodes, type Graph } from "./definition.ts"
 import { runLoop } from "./loop.ts"
-import { checkResumable, ownMetadata, requireKind, requirePendingInterrupt } from "./mismatch.ts"
+import { checkResumable, outermostMetadata, ownMetadata, requireKind, requirePendingInterrupt } from "./mismatch.ts"
 import type { ResumeError, ResumeOptions, RunResult, StepsError } from "./model.ts"
 import { savedPosition } from "./position.ts"
 import { annotateSpan, type Emit, makeRunContext, type RunContext } from "./runContext.ts"
@@ -43,7 +43,7 @@ export const resume = Effect.fn("StateGraph.resume")(function*<S, U, E, R>(
   // Everything is checked before anything is written.
   const selector = version !== undefined ? { version } : checkpointId !== undefined ? { checkpointId } : undefined
   const target = yield* readVersion(run, selector)
-  const { notTaken = [] } = yield* ownMetadata(graph, target)
+  const { notTaken = [] } = yield* outermostMetadata(graph, target)
   if (next === undefined) yield* checkResumable(graph, target, [...target.nextNodes, ...notTaken])
   const answered = response === undefined ? undefined : yield* encodeAnswer(graph, target, interruptId, response)
   const head = selector === undefined ? target : yield* saveBranch(run, target)

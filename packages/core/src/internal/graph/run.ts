@@ -5,7 +5,7 @@ import type { Checkpointer } from "../../Checkpointer.ts"
 import { ThreadUnfinished } from "../../CheckpointError.ts"
 import type { Definition } from "./definition.ts"
 import { runLoop } from "./loop.ts"
-import { ownMetadata } from "./mismatch.ts"
+import { outermostMetadata } from "./mismatch.ts"
 import type { RunError, RunOptions, RunResult, StepsError } from "./model.ts"
 import { unsavedPosition } from "./position.ts"
 import { annotateSpan, type Emit, makeRunContext, type RunContext } from "./runContext.ts"
@@ -22,7 +22,7 @@ export const run = Effect.fn("StateGraph.run")(function*<S, Input, U, E, R>(
   const view = yield* viewOf(graph)
   const run = yield* makeRunContext(graph, view, threadId, options, emit)
   const head = Option.getOrUndefined(yield* view.get(threadId))
-  const completedSteps = head === undefined ? 0 : (yield* ownMetadata(graph, head)).step
+  const completedSteps = head === undefined ? 0 : (yield* outermostMetadata(graph, head)).step
   if (head !== undefined && isUnfinished(head)) return yield* threadUnfinished(head)
   return yield* beginRun(run, head, completedSteps, graph.begin(input, head?.state))
 })

@@ -17,7 +17,8 @@ import {
   stepsOf,
   storeError,
   withFaults,
-  words
+  words,
+  writesNothing
 } from "./suite.ts"
 
 const join = (state: ReadonlyArray<string>): string => `(${state.join(" ")})`
@@ -401,6 +402,50 @@ export const nesting: Group = (it) => {
           "GraphMismatch"
         )
         assert.include(error.message, "no graph saved it")
+        assert.deepStrictEqual(ran, [])
+      }))
+
+    it.effect("a nested graph and a graph whose name has the node after a slash do not share threads", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { ran, says, threadId } = here
+        const name = `billing ${here.namespace}`
+        const inner = StateGraph.subgraph(innerOf(here, failing("y")), { input: () => [], output: join })
+        const outer = chain({ name }, { refund: inner })
+        const other = chain({ name: `${name}/refund` }, { other: says("other") })
+        assert.deepStrictEqual((yield* StateGraph.run(other, { threadId, input: [] })).state, ["other"])
+        yield* fails(StateGraph.run(outer, { threadId, input: [] }), "Boom")
+        assert.deepStrictEqual((yield* StateGraph.run(other, { threadId, input: [] })).state, ["other"])
+        assert.deepStrictEqual((yield* StateGraph.resume(outer, { threadId })).state, ["(x y z)"])
+        assert.deepStrictEqual(ran, ["other", "x", "y", "other", "y", "z"])
+      }))
+
+    it.effect("a nested graph and a graph that has its namespace fail with GraphMismatch on a thread of the other", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { namespace, ran, threadId } = here
+        const inner = chain({ name: "inner" }, { x: here.says("x") })
+        const outer = chain({ ...here, name: "outer" }, {
+          refund: StateGraph.subgraph(inner, { input: () => [], output: join })
+        })
+        const same = chain({ name: "inner", namespace: `${namespace}/refund` }, { x: here.says("x") })
+        yield* StateGraph.run(outer, { threadId, input: [] })
+        yield* StateGraph.run(same, { threadId: `${threadId} 2`, input: [] })
+        ran.length = 0
+        const top: ReadonlyArray<
+          Effect.Effect<unknown, StateGraph.RunError | StateGraph.ResumeError, Checkpointer.Checkpointer>
+        > = [
+          StateGraph.run(same, { threadId, input: [] }),
+          StateGraph.resume(same, { threadId }),
+          StateGraph.resume(same, { threadId, next: ["x"] })
+        ]
+        for (const each of top) {
+          const error = yield* writesNothing(same, threadId)(fails(each, "GraphMismatch"))
+          assert.include(error.message, "in a node of another graph")
+        }
+        const nested = StateGraph.run(outer, { threadId: `${threadId} 2`, input: [] })
+        const error = yield* writesNothing(same, `${threadId} 2`)(fails(nested, "GraphMismatch"))
+        assert.include(error.message, "another namespace")
         assert.deepStrictEqual(ran, [])
       }))
 
