@@ -110,6 +110,69 @@ describe("make", () => {
     })
   })
 
+  it("refuses a node whose update has a field that the state does not have", () => {
+    StateGraph.make({
+      name: "g",
+      state,
+      start: "a",
+      // @ts-expect-error Type '{ amuont: number; }' is not assignable to type 'void | {
+      nodes: { a: () => Effect.succeed({ amuont: 1 }), b: () => Effect.succeed({ amount: 1 }) },
+      edges: { a: [], b: [] }
+    })
+    StateGraph.make({
+      name: "g",
+      state,
+      start: "a",
+      nodes: {
+        // @ts-expect-error Types of property 'amuont' are incompatible
+        a: ({ amount }) =>
+          Effect.gen(function*() {
+            if (amount === 0) return
+            return amount > 1 ? { amount: 1 } : { amount: 1, amuont: 1 }
+          })
+      },
+      edges: { a: [] }
+    })
+  })
+
+  it("refuses a node whose update has a field that the schema of updates does not have", () => {
+    StateGraph.make({
+      name: "g",
+      state: Schema.Array(Schema.String),
+      update: Schema.Struct({ word: Schema.String }),
+      reduce: (state, { word }) => [...state, word],
+      start: "a",
+      // @ts-expect-error Types of property 'wrod' are incompatible
+      nodes: { a: () => Effect.succeed({ word: "a", wrod: "b" }) },
+      edges: { a: [] }
+    })
+  })
+
+  it("takes nodes that return some fields, the whole state, an instance of its class, or nothing", () => {
+    class Count extends Schema.Class<Count>("Count")({ count: Schema.Int, at: Schema.optional(Schema.String) }) {
+      get next(): number {
+        return this.count + 1
+      }
+    }
+    const graph = StateGraph.make({
+      name: "g",
+      state: Count,
+      start: "a",
+      nodes: {
+        a: (state) => Effect.succeed(state),
+        b: (state) => Effect.succeed({ ...state }),
+        c: () => Effect.succeed(new Count({ count: 1 })),
+        d: () => Effect.succeed({}),
+        e: () => Effect.void,
+        f: () => Effect.succeed({ at: undefined }),
+        g: () => Effect.fail("no")
+      },
+      edges: { a: [], b: [], c: [], d: [], e: [], f: [], g: [] }
+    })
+    expect<StateGraph.State<typeof graph>>().type.toBe<Count>()
+    expect<StateGraph.Error<typeof graph>>().type.toBe<string>()
+  })
+
   it("refuses a node that is not an effect", () => {
     StateGraph.make({
       name: "g",
@@ -550,5 +613,10 @@ describe("interrupt", () => {
     >()
     // @ts-expect-error Type 'string' is not assignable to type 'number'
     StateGraph.interrupt(Approval, { amount: "1" })
+  })
+
+  it("cannot have the id of pauses", () => {
+    // @ts-expect-error Argument of type 'string' is not assignable to parameter of type 'never'
+    StateGraph.Interrupt<Approval>()("Pause", { request: Schema.String, response: Schema.String })
   })
 })

@@ -47,8 +47,10 @@
  *
  * @since 0.1.0
  */
+import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { dual, identity } from "effect/Function"
 import type * as Option from "effect/Option"
 import { type Pipeable, Prototype } from "effect/Pipeable"
@@ -135,14 +137,15 @@ export interface InterruptClass<
  * **Gotchas**
  *
  * The id is stored with each thread that waits for an answer. Do not change it while threads wait. The id `"Pause"` is
- * reserved for pauses.
+ * reserved for pauses. It does not compile, and a graph with it, or with two interrupts of one id, fails with
+ * `InvalidInput`.
  *
  * @category interrupts
  * @since 0.1.0
  */
 export const Interrupt = <Self>() =>
 <const Id extends string, Request extends Plain, Response extends Plain>(
-  id: Id,
+  id: Id & (Id extends "Pause" ? never : unknown),
   options: {
     /** The schema of the question. */
     readonly request: Request
@@ -414,7 +417,7 @@ export const make = <
     readonly interrupts?: Interrupts | undefined
     /** The node that runs first. */
     readonly start: NoInfer<keyof Nodes & string>
-    readonly nodes: Nodes
+    readonly nodes: Nodes & Definition.KnownFields<NoInfer<Nodes>, S, NoInfer<Update>>
     /** The nodes that run after each node. */
     readonly edges: { readonly [K in keyof NoInfer<Nodes>]: Edge<S["Type"], NoInfer<keyof Nodes & string>> }
     /** The schema of updates, if they are not fields of the state. It requires `reduce`. */
@@ -625,7 +628,8 @@ export const resume: {
  * **Details**
  *
  * With an `input` it is `run`, otherwise `resume`. Up to 64 events are buffered, then the run waits for the consumer.
- * If the stream ends early, the run is interrupted, and `resume` continues it.
+ * If the stream ends early, the run is interrupted, and `resume` continues it. What nodes emit from then on, for example
+ * in a finalizer, is dropped.
  *
  * @category operations
  * @since 0.1.0
@@ -644,16 +648,19 @@ export const stream: {
   graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
   options: RunOptions<Input, Node> | ResumeOptions<U, Node, Answer>
 ): Stream.Stream<RunEvent<S, U, Node>, E | RunError | ResumeError, R | Checkpointer> =>
-  Stream.callback((queue) => {
+  Stream.unwrap(Effect.gen(function*() {
+    const queue = yield* Queue.bounded<RunEvent<S, U, Node>, E | RunError | ResumeError | Cause.Done>(64)
     const emit = (event: RunEvent<S, U, string>) => Queue.offer(queue, event as RunEvent<S, U, Node>)
     const result: Effect.Effect<RunResult<S, string>, E | RunError | ResumeError, R | Checkpointer> = "input" in options
       ? Run.run(graph[internal], options, emit)
       : Resume.resume(graph[internal], options, emit)
-    return Effect.andThen(
-      Effect.flatMap(result, (result) => emit({ _tag: "Ended", result })),
-      Queue.end(queue)
-    )
-  }, { bufferSize: 64, strategy: "suspend" }))
+    const ended = Effect.flatMap(result, (result) => emit({ _tag: "Ended", result }))
+    const fiber = yield* Effect.forkScoped(Queue.into(ended, queue))
+    // A node that emits uninterruptibly must not wait for a consumer that is gone, and the run must not go on.
+    const stop = [Fiber.interrupt(fiber), Queue.shutdown(queue)]
+    yield* Effect.addFinalizer(() => Effect.all(stop, { concurrency: "unbounded", discard: true }))
+    return Stream.fromQueue(queue)
+  })))
 
 // -----------------------------------------------------------------------------
 // reading

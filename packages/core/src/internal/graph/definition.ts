@@ -6,7 +6,7 @@ import * as Codec from "../codec.ts"
 import * as Namespace from "../namespace.ts"
 import type { AnyInterrupt, Edge, NodeContext, Plain, SchemaOf } from "./model.ts"
 import { type InterruptKind, pauseInterrupt } from "./question.ts"
-import { defaultUpdate } from "./update.ts"
+import { defaultUpdate, unknownField } from "./update.ts"
 
 /**
  * What a run needs of a graph. `E` is the errors of the nodes, and `R` is their services without the interrupts of the
@@ -23,6 +23,10 @@ export interface Graph<in out S, in out U, out E, out R> {
   /** The interrupts that the graph declares and that of pauses, by their ids. */
   readonly interrupts: ReadonlyMap<string, InterruptKind>
   readonly reduce: (state: S, update: U) => S
+  /** A field of an update that neither its schema nor the state has. */
+  readonly unknownField: (update: U, state: S) => string | undefined
+  /** Why the graph cannot run. */
+  readonly problem: string | undefined
 }
 
 /** A graph, and the state that a run of it begins with. */
@@ -59,6 +63,8 @@ export const make = <S, Input, U, E, R>(options: Options<S, Input, U, E, R>): De
     edges: new Map(Object.entries(options.edges)),
     interrupts: new Map(kinds.map((kind) => [kind.name, kind])),
     reduce: options.reduce ?? merge,
+    unknownField: unknownField(options.update ?? options.state),
+    problem: interruptProblem(kinds),
     begin: options.begin ?? ((input, saved) => saved === undefined ? input as S & Input : merge(saved, input))
   }
 }
@@ -77,10 +83,43 @@ const pauseKind: InterruptKind = {
   response: Codec.pure<Plain>(Schema.Literal("continue"))
 }
 
+/** Two interrupts with one id could not be told apart. */
+const interruptProblem = (kinds: ReadonlyArray<InterruptKind>): string | undefined => {
+  const repeated = kinds.find(({ name, service }) =>
+    kinds.some((kind) => kind.name === name && kind.service !== service)
+  )
+  return repeated === undefined
+    ? undefined
+    : repeated.name === pauseInterrupt
+    ? `the id "${pauseInterrupt}" is reserved for pauses`
+    : `two interrupts have the id "${repeated.name}"`
+}
+
 /** The type of updates: that of the `update` schema, by default some fields of a struct, otherwise the whole state. */
 export type UpdateOf<S extends Plain, Update> = Update extends Plain ? Update["Type"]
   : S extends { readonly fields: Schema.Struct.Fields } ? { readonly [K in keyof S["Type"]]?: S["Type"][K] }
   : S["Type"]
+
+/**
+ * Requires that nodes return no fields that their updates do not have. The compiler finds such fields in an object
+ * literal, and not in what an effect succeeds with.
+ */
+export type KnownFields<Nodes, S extends Plain, Update> = Update extends Plain ? KnownFieldsOf<Nodes, Update>
+  : KnownFieldsOf<Nodes, S>
+
+type KnownFieldsOf<Nodes, U extends Plain> = U extends { readonly fields: Schema.Struct.Fields } ? {
+    readonly [K in keyof Nodes]: [UnknownFields<Nodes[K], keyof U["Type"]>] extends [never] ? unknown
+      : (...args: never) => Effect.Effect<
+        { readonly [F in UnknownFields<Nodes[K], keyof U["Type"]>]?: never } | void,
+        unknown,
+        unknown
+      >
+  }
+  : unknown
+
+type UnknownFields<Node, Known> = Node extends (...args: never) => Effect.Effect<infer A, infer _E, infer _R>
+  ? A extends object ? Exclude<keyof A, Known> : never
+  : never
 
 /** The service through which nodes require an interrupt. */
 export type SelfOf<I> = I extends Context.Key<infer Self, infer _Shape> ? Self : never

@@ -181,7 +181,10 @@ export interface RunOptions<Input, Node extends string> extends Settings<Node> {
  */
 export interface ResumeOptions<U, Node extends string, Answer> extends Settings<Node> {
   readonly threadId: string
-  /** The answer to the pending interrupt of the thread. */
+  /**
+   * The answer to the pending interrupt of the thread. If it is given as `undefined`, it is an answer if the schema of
+   * the interrupt accepts that, or if `interruptId` is given.
+   */
   readonly response?: Answer | undefined
   /**
    * The interrupt that the response answers. Pass the one that the person saw. Without it, the response answers the

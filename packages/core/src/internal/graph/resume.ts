@@ -28,7 +28,7 @@ export const resume = Effect.fn("StateGraph.resume")(function*<S, U, E, R>(
   E | ResumeError,
   R | Checkpointer
 > {
-  const { checkpointId, interruptId, next, response, threadId, update, version } = options
+  const { checkpointId, next, response, threadId, update, version } = options
   yield* annotateSpan(graph, threadId)
   const run = yield* makeRunContext(graph, yield* viewOf(graph), threadId, options, emit)
   if (next !== undefined) {
@@ -45,11 +45,32 @@ export const resume = Effect.fn("StateGraph.resume")(function*<S, U, E, R>(
   const target = yield* readVersion(run, selector)
   const { notTaken = [] } = yield* outermostMetadata(graph, target)
   if (next === undefined) yield* checkResumable(graph, target, [...target.nextNodes, ...notTaken])
-  const answered = response === undefined ? undefined : yield* encodeAnswer(graph, target, interruptId, response)
+  const field = update === undefined ? undefined : graph.unknownField(update, target.state)
+  if (field !== undefined) {
+    yield* new InvalidInput({ field: "update", problem: `it has the field "${field}", which its schema does not have` })
+  }
+  const answered = yield* encodeResponse(graph, target, options)
   const head = selector === undefined ? target : yield* saveBranch(run, target)
   const answer = answered === undefined ? undefined : answerTo(head, answered)
   return yield* changeAndContinue(run, head, { answer, next, update })
 })
+
+/**
+ * Encodes the response, if there is one. `undefined` is one if the question accepts it, or if the options name the
+ * question.
+ */
+const encodeResponse = <S, U, E, R>(
+  graph: Graph<S, U, E, R>,
+  target: Checkpoint<S>,
+  options: Pick<ResumeOptions<U, string, unknown>, "interruptId" | "next" | "response">
+): Effect.Effect<Schema.Json | undefined, InterruptAlreadyResolved | GraphMismatch | InvalidResponse> => {
+  const { interruptId, next, response } = options
+  const isGiven = response !== undefined || ("response" in options && next === undefined && interruptId !== undefined)
+  if (isGiven) return encodeAnswer(graph, target, interruptId, response)
+  return "response" in options && next === undefined && target.pendingInterrupts.length > 0
+    ? Effect.catchTag(encodeAnswer(graph, target, undefined, undefined), "InvalidResponse", () => Effect.undefined)
+    : Effect.undefined
+}
 
 /** Encodes a response to the question that a checkpoint waits for. */
 const encodeAnswer = Effect.fnUntraced(function*<S, U, E, R>(

@@ -15,11 +15,16 @@ const strategies: ReadonlyArray<Strategy> = ["StopAtNonLinear", "PickFirst", "Pi
 
 /** Checks the settings of a call, and adds the defaults. */
 export const resolveSettings = Effect.fnUntraced(function*(
-  graph: { readonly name: string; readonly nodes: ReadonlyMap<string, unknown> },
+  graph: {
+    readonly name: string
+    readonly nodes: ReadonlyMap<string, unknown>
+    readonly problem: string | undefined
+  },
   settings: Settings<string>
 ): Effect.fn.Return<RunSettings, InvalidInput> {
   const { concurrency, durability = "step", interruptAfter = [], interruptBefore = [], metadata } = settings
   const { maxSteps = 100, strategy = "StopAtNonLinear" } = settings
+  if (graph.problem !== undefined) yield* new InvalidInput({ field: "interrupts", problem: graph.problem })
   yield* Input.wholeNumber("maxSteps", maxSteps)
   if (concurrency !== undefined) yield* Input.wholeNumber("concurrency", concurrency)
   if (!strategies.includes(strategy)) {

@@ -1,5 +1,7 @@
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
 import type * as Schema from "effect/Schema"
 import { InvalidInput, SchemaMismatch, StateDecodeError, StateEncodeError } from "../../CheckpointError.ts"
@@ -60,6 +62,7 @@ export const runTask = <S, U, E, R>(
   Effect.suspend(() => {
     const { emit, graph, threadId, view: { namespace } } = run
     const suspension: Suspension = Deferred.makeUnsafe()
+    let ended: Exit.Exit<unknown, E | StateEncodeError> | undefined
     const location: TaskLocation = { threadId, namespace, version: step.version, stepId: step.id, node }
     const context = nodeContext(run, step, node, suspension)
     const returned = Effect.withFiber<U | void, E, R>((fiber) =>
@@ -68,7 +71,8 @@ export const runTask = <S, U, E, R>(
         interruptServices(graph.interrupts, location, step.pendingWrites, suspension, fiber)
       )
     ).pipe(
-      Effect.map((update): TaskOutcome<U> => ({ _tag: "Returned", node, update: update as U | undefined }))
+      Effect.flatMap((update) => returnedOf(run, step, node, update as U | undefined)),
+      Effect.onExit((exit) => Effect.sync(() => ended = exit))
     )
     const asked = Effect.map(
       Deferred.await(suspension),
@@ -78,10 +82,36 @@ export const runTask = <S, U, E, R>(
       emit({ _tag: "NodeStarted", node, step: step.number }),
       Effect.raceFirst(returned, asked)
     ).pipe(
+      // The race drops the exit of a node that asks. Its finalizers may have failed.
+      Effect.tap(({ _tag }) => _tag === "Asked" && ended !== undefined ? withoutInterrupts(ended) : Effect.void),
       Effect.withSpan("StateGraph.node", { attributes: { "graph.name": graph.name, "graph.node": node } }),
       Effect.annotateLogs({ threadId, namespace, graph: graph.name, node })
     )
   })
+
+const returnedOf = <S, U, E, R>(
+  { graph, threadId, view: { namespace } }: TaskRun<S, U, E, R>,
+  { state }: Step<S>,
+  node: string,
+  update: U | undefined
+): Effect.Effect<TaskOutcome<U>, StateEncodeError> => {
+  const field = update === undefined ? undefined : graph.unknownField(update, state)
+  return field === undefined
+    ? Effect.succeed({ _tag: "Returned", node, update })
+    : Effect.fail(
+      new StateEncodeError({
+        threadId,
+        namespace,
+        problem: `the update of node "${node}" has the field "${field}", which its schema does not have`
+      })
+    )
+}
+
+/** Fails with what went wrong in a node besides its interruption. */
+const withoutInterrupts = <E>(exit: Exit.Exit<unknown, E>): Effect.Effect<void, E> => {
+  const reasons = Exit.isSuccess(exit) ? [] : exit.cause.reasons.filter((reason) => !Cause.isInterruptReason(reason))
+  return reasons.length === 0 ? Effect.void : Effect.failCause(Cause.fromReasons(reasons))
+}
 
 const nodeContext = <S, U, E, R>(
   run: TaskRun<S, U, E, R>,

@@ -34,6 +34,12 @@ interface Makes<S> {
 const isStruct = (schema: Plain): schema is Struct =>
   Predicate.hasProperty(schema, "fields") && Predicate.isObject(schema.fields)
 
+/** Finds a field of an update that neither its schema nor the state has: it would not be saved. */
+export const unknownField = (schema: Plain) => <S, U>(update: U, state: S): string | undefined =>
+  isStruct(schema) && Predicate.isObject(update)
+    ? Object.keys(update).find((name) => !Object.hasOwn(schema.fields, name) && !Object.hasOwn(Object(state), name))
+    : undefined
+
 /** Replaces fields of a state. An instance of a class stays one. */
 const mergeFields = (struct: Struct) => <S>(state: S, update: unknown): S => {
   const merged = { ...state, ...update as object } as S

@@ -11,11 +11,13 @@ import { patient, range } from "../laws/suite.ts"
 import { approval, askTwice, chain, fanOut, takingTurns } from "./graphs.ts"
 import {
   Ask,
+  type Boom,
   elsewhere,
   failing,
   fails,
   type Group,
   historyOf,
+  refuses,
   setting,
   storeError,
   When,
@@ -509,6 +511,127 @@ export const asking: Group = (it) => {
         const ended = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "no" }))
         assert.deepStrictEqual(ended.state, ["go", "a", "b yes", "c", "d no"])
         assert.deepStrictEqual(ran, ["d"])
+      }))
+
+    it.effect("an interrupt whose response is void or undefined takes undefined as its answer, and only where it is given", () =>
+      Effect.gen(function*() {
+        class Done extends StateGraph.Interrupt<Done>()("Done", { request: Schema.String, response: Schema.Void }) {}
+        class Maybe extends StateGraph.Interrupt<Maybe>()("Maybe", {
+          request: Schema.String,
+          response: Schema.UndefinedOr(Schema.String)
+        }) {}
+        const { namespace, threadId } = yield* setting
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          interrupts: [Ask, Done, Maybe],
+          start: "ask",
+          nodes: {
+            ask: () =>
+              Effect.gen(function*() {
+                const done = yield* StateGraph.interrupt(Done, "done?")
+                const maybe = yield* StateGraph.interrupt(Maybe, "maybe?")
+                return `${done} ${maybe} ${yield* StateGraph.interrupt(Ask, "well?")}`
+              })
+          },
+          edges: { ask: [] }
+        })
+        const first = asked(yield* StateGraph.run(graph, { threadId, input: [] }))
+        assert.deepStrictEqual(asked(yield* StateGraph.resume(graph, { threadId, update: "edited" })), first)
+        const second = asked(yield* StateGraph.resume(graph, { threadId, response: undefined }))
+        assert.strictEqual(second.request, "maybe?")
+        const { interruptId } = second
+        const third = asked(yield* elsewhere(StateGraph.resume(graph, { threadId, interruptId, response: undefined })))
+        assert.strictEqual(third.request, "well?")
+        const nothing = writesNothing(graph, threadId)
+        // Ask does not accept undefined, so nothing is given, unless the interrupt is named.
+        assert.deepStrictEqual(
+          asked(yield* nothing(StateGraph.resume(graph, { threadId, response: undefined }))),
+          third
+        )
+        const named = StateGraph.resume(graph, { threadId, interruptId: third.interruptId, response: undefined })
+        yield* nothing(fails(named, "InvalidResponse"))
+        const late = StateGraph.resume(graph, { threadId, interruptId, response: undefined })
+        yield* nothing(fails(late, "InterruptAlreadyResolved"))
+        const ended = yield* StateGraph.resume(graph, { threadId, response: "yes" })
+        assert.deepStrictEqual(ended.state, ["edited", "undefined undefined yes"])
+        assert.deepStrictEqual(yield* nothing(StateGraph.resume(graph, { threadId, response: undefined })), {
+          ...ended,
+          checkpoint: (yield* StateGraph.resume(graph, { threadId })).checkpoint
+        })
+      }))
+
+    it.effect("an interrupt does not hide a defect in a finalizer of its node", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { threadId } = here
+        let isBroken = true
+        const finalizer = Effect.suspend(() => isBroken ? Effect.die("the finalizer is broken") : Effect.void)
+        const graph = chain(here, { ask: () => Effect.ensuring(StateGraph.interrupt(Ask, "well?"), finalizer) })
+        const exit = yield* Effect.exit(StateGraph.run(graph, { threadId, input: [] }))
+        assert.isTrue(exit._tag === "Failure" && String(exit.cause).includes("the finalizer is broken"))
+        isBroken = false
+        asked(yield* StateGraph.resume(graph, { threadId }))
+        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId, response: "yes" })).state, ["yes"])
+      }))
+
+    it.effect("an interrupt that a retry of its node asks again is another question, and one before the retry is asked once", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { threadId } = here
+        const requests = Effect.fnUntraced(function*(id: string, node: () => Effect.Effect<string, Boom, Ask>) {
+          const graph = chain(here, { ask: node })
+          let questions = 0
+          let result = yield* StateGraph.run(graph, { threadId: id, input: [] })
+          while (result._tag === "Interrupted") {
+            result = yield* StateGraph.resume(graph, { threadId: id, response: `yes ${++questions}` })
+          }
+          return [questions, ...result.state]
+        })
+        const well = StateGraph.interrupt(Ask, "well?")
+        const within = yield* requests(
+          `${threadId} 1`,
+          () =>
+            Effect.retry(Effect.tap(well, (answer) => answer === "yes 1" ? failing("ask") : Effect.void), { times: 1 })
+        )
+        assert.deepStrictEqual(within, [2, "yes 2"])
+        const before = yield* requests(
+          `${threadId} 2`,
+          () => Effect.flatMap(well, (answer) => Effect.retry(Effect.as(failing("ask"), answer), { times: 1 }))
+        )
+        assert.deepStrictEqual(before, [1, "yes 1"])
+      }))
+
+    it.effect("a graph with two interrupts of one id, or with the id of a pause, is refused", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const options = { ...words, name: "law", namespace, start: "a", edges: { a: [] } } as const
+        class Again extends StateGraph.Interrupt<Again>()("Ask", { request: Schema.Int, response: Schema.Int }) {}
+        class Pause extends StateGraph.Interrupt<Pause>()("Pause" as "Other", {
+          request: Schema.String,
+          response: Schema.String
+        }) {}
+        const twice = StateGraph.make({
+          ...options,
+          interrupts: [Ask, Again],
+          nodes: { a: () => StateGraph.interrupt(Ask, "well?") }
+        })
+        const pause = StateGraph.make({
+          ...options,
+          interrupts: [Pause],
+          nodes: { a: () => StateGraph.interrupt(Pause, "well?") }
+        })
+        const same = StateGraph.make({
+          ...options,
+          interrupts: [Ask, Ask],
+          nodes: { a: () => StateGraph.interrupt(Ask, "well?") }
+        })
+        yield* refuses(StateGraph.run(twice, { threadId, input: [] }), "interrupts")
+        yield* refuses(StateGraph.run(pause, { threadId, input: [] }), "interrupts")
+        asked(yield* StateGraph.run(same, { threadId, input: [] }))
+        yield* refuses(StateGraph.resume(twice, { threadId, response: "yes" }), "interrupts")
+        assert.deepStrictEqual((yield* StateGraph.resume(same, { threadId, response: "yes" })).state, ["yes"])
       }))
 
     it.effect("an interrupt refuses an answer with the id of another interrupt", () =>

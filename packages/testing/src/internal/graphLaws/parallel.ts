@@ -195,7 +195,7 @@ export const parallel: Group = (it) => {
             paid: () => Effect.succeed({ paid: new Money(250) }),
             note: () => Effect.succeed({ note: undefined }),
             tries: ({ tries }) => Effect.succeed({ tries: tries + 1 }),
-            nothing: () => Effect.succeed({ constructor: "no field", toString: "neither" } as {}),
+            nothing: () => Effect.succeed({}),
             fails: () => failed
           },
           edges: {

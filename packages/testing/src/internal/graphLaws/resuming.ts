@@ -16,6 +16,7 @@ import {
   fails,
   type Group,
   historyOf,
+  refuses,
   setting,
   When,
   words,
@@ -360,6 +361,71 @@ export const resuming: Group = (it) => {
         }
         assert.deepStrictEqual(ran, [])
         assert.deepStrictEqual((yield* StateGraph.resume(silent, { threadId, next: ["a"] })).state, ["a"])
+      }))
+  })
+
+  describe("an update", patient, () => {
+    it.effect("an update with a field that the state does not have fails the run, and writes nothing", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const State = Schema.Struct({ text: Schema.String, done: Schema.optionalKey(Schema.Boolean) })
+        const typo: { readonly text: string } = { txet: "shout", text: "a" } as never
+        let update = typo
+        const graph = StateGraph.make({
+          name: "law",
+          namespace,
+          state: State,
+          start: "a",
+          nodes: { a: () => Effect.suspend(() => Effect.succeed(update)) },
+          edges: { a: [] }
+        })
+        const error = yield* fails(StateGraph.run(graph, { threadId, input: { text: "" } }), "StateEncodeError")
+        for (const part of ["\"txet\"", "node \"a\""]) assert.include(error.message, part)
+        const nothing = writesNothing(graph, threadId)
+        yield* nothing(refuses(StateGraph.resume(graph, { threadId, update: typo }), "update"))
+        // A name that every object inherits is no field either.
+        update = { constructor: "c", text: "a" } as never
+        assert.include(
+          (yield* fails(StateGraph.resume(graph, { threadId }), "StateEncodeError")).message,
+          "constructor"
+        )
+        update = { text: "b" }
+        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId })).state, { text: "b" })
+      }))
+
+    it.effect("an update may have fields that the state has, though its schema does not", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const graph = StateGraph.make({
+          name: "law",
+          namespace,
+          state: Schema.Struct({ count: Schema.Int }),
+          start: "a",
+          nodes: { a: (state) => Effect.succeed({ ...state, count: state.count + 1 }) },
+          edges: { a: [] }
+        })
+        const input: { readonly count: number } = { count: 1, more: true } as never
+        assert.strictEqual((yield* StateGraph.run(graph, { threadId, input })).state.count, 2)
+        const { state } = yield* elsewhere(StateGraph.resume(graph, { threadId }))
+        assert.deepStrictEqual(state, { count: 2 })
+      }))
+
+    it.effect("an update of its own schema with a field that the schema does not have fails the run", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        const typo: { readonly word: string } = { word: "a", wrod: "b" } as never
+        const graph = StateGraph.make({
+          name: "law",
+          namespace,
+          state: Schema.Array(Schema.String),
+          update: Schema.Struct({ word: Schema.String }),
+          reduce: (state, { word }) => [...state, word],
+          start: "a",
+          nodes: { a: () => Effect.succeed(typo) },
+          edges: { a: [] }
+        })
+        const error = yield* fails(StateGraph.run(graph, { threadId, input: [] }), "StateEncodeError")
+        assert.include(error.message, "\"wrod\"")
       }))
   })
 

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Stream from "effect/Stream"
-import { patient } from "../laws/suite.ts"
+import { patient, range } from "../laws/suite.ts"
 import { chain } from "./graphs.ts"
 import { Ask, failing, type Group, historyOf, setting, storeError, withFaults, words } from "./suite.ts"
 
@@ -138,6 +138,39 @@ export const streaming: Group = (it) => {
           const asked = yield* StateGraph.resume(graph, { ...settings, threadId })
           assert.deepStrictEqual([asked._tag, asked.state], ["Interrupted", ["a", "b", "c"]])
         }
+      }))
+
+    it.effect("a stream that ends early ends, though a node emits in a finalizer more than fits into its buffer", () =>
+      Effect.gen(function*() {
+        const { namespace, threadId } = yield* setting
+        let emitted = 0
+        const graph = StateGraph.make({
+          ...words,
+          name: "law",
+          namespace,
+          start: "a",
+          nodes: {
+            a: (_, { emit }) =>
+              Effect.ensuring(
+                Effect.succeed("a"),
+                Effect.forEach(range(1, 300), (i) => Effect.tap(emit(i), () => Effect.sync(() => emitted++)))
+              )
+          },
+          edges: { a: [] }
+        })
+        const stream = Stream.take(StateGraph.stream(graph, { threadId, input: [] }), 5)
+        // A fiber that hangs must not keep the law from ending.
+        const fiber = yield* Effect.forkDetach(Stream.runCollect(stream))
+        let idle = 0
+        while (fiber.pollUnsafe() === undefined && idle < 1000) {
+          const before = emitted
+          yield* Effect.yieldNow
+          idle = emitted > 0 && emitted === before ? idle + 1 : 0
+        }
+        assert.strictEqual(emitted, 300)
+        const events = fiber.pollUnsafe()
+        assert.isTrue(events?._tag === "Success" && events.value.length === 5)
+        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId })).state, ["a"])
       }))
 
     it.effect("a stream with a slow consumer suspends the run, and a consumer that fails interrupts it", () =>
