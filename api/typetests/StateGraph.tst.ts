@@ -616,7 +616,7 @@ describe("interrupt", () => {
   })
 
   it("cannot have the id of pauses", () => {
-    // @ts-expect-error Argument of type 'string' is not assignable to parameter of type 'never'
+    // @ts-expect-error Argument of type '"Pause"' is not assignable to parameter of type 'never'
     StateGraph.Interrupt<Approval>()("Pause", { request: Schema.String, response: Schema.String })
   })
 })

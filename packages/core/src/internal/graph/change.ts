@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Struct from "effect/Struct"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
 import { InterruptAlreadyResolved } from "../../CheckpointError.ts"
 import { type Metadata, stepIdOf, withMetadata } from "./metadata.ts"
@@ -92,9 +93,9 @@ const changedVersion = <S, U, E, R>(
 /** An answer with its question, because the node may ask something else when it runs again. */
 const storedAnswer = (
   { pendingInterrupts: [pending] }: CheckpointInfo,
-  { writeKey: _, ...question }: NonNullable<Metadata["question"]>,
+  question: NonNullable<Metadata["question"]>,
   { interruptId, response }: Pick<Answer, "interruptId" | "response">
-): Answer => ({ ...question, request: pending!.request, interruptId, response })
+): Answer => ({ ...Struct.omit(question, ["writeKey"]), request: pending!.request, interruptId, response })
 
 export const alreadyResolved = (
   { namespace, threadId, version }: CheckpointInfo,
