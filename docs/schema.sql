@@ -62,9 +62,9 @@ CREATE TABLE effect_checkpoint.checkpoints (
   PRIMARY KEY (thread_id, namespace, version)
 );
 
-CREATE INDEX checkpoint_threads_by_activity ON effect_checkpoint.checkpoint_threads USING btree (active_at, namespace);
+CREATE INDEX checkpoint_threads_by_activity ON effect_checkpoint.checkpoint_threads USING btree (active_at DESC, namespace, thread_id);
 
-CREATE INDEX checkpoint_threads_open ON effect_checkpoint.checkpoint_threads USING btree (active_at) WHERE (unfinished OR interrupted);
+CREATE INDEX checkpoint_threads_open ON effect_checkpoint.checkpoint_threads USING btree (active_at DESC, namespace, thread_id) WHERE (unfinished OR interrupted);
 
 CREATE UNIQUE INDEX checkpoints_by_id ON effect_checkpoint.checkpoints USING btree (checkpoint_id, thread_id, namespace);
 

@@ -182,6 +182,11 @@ export interface PendingWrite {
  */
 export interface StoredThread extends ThreadKey {
   readonly createdAt: number
+  /**
+   * When it became active: the time of its newest version, or of an earlier one that was saved less than a minute before
+   * that. A save within a minute of it leaves it as it is. Therefore an index by it need not change with each save.
+   */
+  readonly activeAt: number
   readonly head: StoredInfo
 }
 
@@ -262,8 +267,8 @@ export type Selector =
  * @since 0.1.0
  */
 export interface ThreadCursor extends ThreadKey {
-  /** When the last thread of the page was saved. */
-  readonly updatedAt: number
+  /** That of the last thread of the page. */
+  readonly activeAt: number
 }
 
 /**
@@ -307,7 +312,10 @@ export interface PruneQuery {
 export interface PrunedThread extends ThreadKey {
   /** The number of versions. */
   readonly versions: number
-  /** The bytes of stored JSON, before any compression by the database. */
+  /**
+   * The bytes of stored JSON that went, before any compression by the database: those that puts had saved, whatever a
+   * compaction has made of them since.
+   */
   readonly bytes: number
   /** Whether the whole thread was removed. */
   readonly deleted: boolean
@@ -351,7 +359,7 @@ export class CheckpointStore extends Context.Service<CheckpointStore, {
     key: ThreadKey,
     options: { readonly before: number | undefined; readonly limit: number }
   ) => Effect.Effect<ReadonlyArray<StoredInfo>, StoreError>
-  /** Lists threads, most recently saved first, then by namespace and id. */
+  /** Lists threads by when they became active, the latest first, then by namespace and id. */
   readonly threads: (query: ThreadQuery) => Effect.Effect<ReadonlyArray<StoredThread>, StoreError>
   /** Replaces the tags of a version by a JSON array of strings. `None` if there is no such version. */
   readonly setTags: (
@@ -375,7 +383,10 @@ export class CheckpointStore extends Context.Service<CheckpointStore, {
   ) => Effect.Effect<Option.Option<ReadonlyArray<PendingWrite>>, StoreError>
   /** Deletes a thread and returns the number of its versions. It is not idempotent and must not be retried blindly. */
   readonly deleteThread: (key: ThreadKey) => Effect.Effect<number, StoreError>
-  /** Applies a policy in bounded batches, one per element. Only one runs at a time against a database. */
+  /**
+   * Applies a policy in bounded batches, one per element. Only one with the same policy runs at a time against a database;
+   * others with different policies may.
+   */
   readonly prune: (query: PruneQuery) => Stream.Stream<ReadonlyArray<PrunedThread>, StoreError>
   /** Succeeds if the backend answers and has the tables of the required version. */
   readonly health: Effect.Effect<void, StoreError>

@@ -35,6 +35,8 @@ import * as Json from "./internal/json.ts"
 
 interface MemoryThread extends ThreadKey {
   readonly createdAt: number
+  /** Moves at most once a minute, as it does where threads are listed by an index. */
+  activeAt: number
   /** Versions up to this one are removed, unless they are pinned. */
   prunedThrough: number
   /** Ascending by version. The newest is always here, and so are the versions that readable ones are changes of. */
@@ -138,9 +140,10 @@ const put = (
   if (checkpoint.resolvesInterrupts && head !== undefined) head.resolved = true
   if (thread === undefined) {
     const { createdAt, namespace, threadId } = saved
-    threads.set(key, { threadId, namespace, createdAt, prunedThrough: 0, versions: [saved] })
+    threads.set(key, { threadId, namespace, createdAt, activeAt: createdAt, prunedThrough: 0, versions: [saved] })
   } else {
     thread.versions.push(saved)
+    if (saved.createdAt >= thread.activeAt + 60_000) thread.activeAt = saved.createdAt
   }
   return Option.some({ version: saved.version, parent: saved.parent, createdAt: saved.createdAt })
 }
@@ -195,8 +198,8 @@ const listThreads = (threads: Threads, query: ThreadQuery): ReadonlyArray<Stored
       (query.interrupted === undefined || (head.pendingInterrupts !== "[]") === query.interrupted) &&
       (query.unfinished === undefined || (head.nextNodes !== "[]") === query.unfinished)
     )
-    .toSorted((a, b) => newestFirst(cursorOf(a), cursorOf(b)))
-    .filter((thread) => query.after === undefined || newestFirst(query.after, cursorOf(thread)) < 0)
+    .toSorted(latestFirst)
+    .filter((thread) => query.after === undefined || latestFirst(query.after, thread) < 0)
     .slice(0, query.limit)
 }
 
@@ -269,8 +272,8 @@ const byKey: Order.Order<ThreadKey> = Order.combine(
   Order.mapInput(Order.String, (key: ThreadKey) => key.threadId)
 )
 
-const newestFirst: Order.Order<ThreadCursor> = Order.combine(
-  Order.mapInput(Order.flip(Order.Number), (cursor: ThreadCursor) => cursor.updatedAt),
+const latestFirst: Order.Order<ThreadCursor> = Order.combine(
+  Order.mapInput(Order.flip(Order.Number), (cursor: ThreadCursor) => cursor.activeAt),
   byKey
 )
 
@@ -351,11 +354,6 @@ const toThread = (thread: MemoryThread): StoredThread => ({
   threadId: thread.threadId,
   namespace: thread.namespace,
   createdAt: thread.createdAt,
+  activeAt: thread.activeAt,
   head: toInfo(thread.versions.at(-1)!)
-})
-
-const cursorOf = (thread: StoredThread): ThreadCursor => ({
-  threadId: thread.threadId,
-  namespace: thread.namespace,
-  updatedAt: thread.head.createdAt
 })

@@ -363,8 +363,9 @@ export interface View<S> {
   readonly deleteThread: (threadId: string) => Effect.Effect<number, InvalidInput | StoreError>
 
   /**
-   * Streams threads, most recently saved first. They are read in pages as they are pulled. A thread that is saved in
-   * the meantime may be missing.
+   * Streams threads, most recently saved first. Of more than 100 threads, those that were saved within a minute of each
+   * other may be in another order. They are read in pages as they are pulled. A thread that is saved in the meantime may
+   * be missing.
    */
   readonly threads: (filter?: ThreadFilter | undefined) => Stream.Stream<ThreadInfo, ReadError>
 }

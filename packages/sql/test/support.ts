@@ -62,8 +62,7 @@ export const age =
       yield* sql`UPDATE ${sql(`${schema}.checkpoints`)} SET created_at = created_at - ${by}`
       yield* sql`
       UPDATE ${sql(`${schema}.checkpoint_threads`)}
-         SET created_at = created_at - ${by}, updated_at = updated_at - ${by},
-             active_at = date_trunc('minute', updated_at - ${by})`
+         SET created_at = created_at - ${by}, updated_at = updated_at - ${by}, active_at = active_at - ${by}`
     }).pipe(Effect.orDie)
 
 /** Runs an effect in the background until the scope closes. */

@@ -26,3 +26,9 @@ export const and = (conditions: ReadonlyArray<Fragment>): Fragment =>
 
 /** One must hold. */
 export const or = (conditions: ReadonlyArray<Fragment>): Fragment => Statement.or(conditions)
+
+/** One after the other, with a text in between. */
+export const joined = (separator: string, fragments: ReadonlyArray<Fragment>): Fragment =>
+  Statement.fragment(
+    fragments.flatMap((each, i) => i === 0 ? each.segments : [Statement.literal(separator), ...each.segments])
+  )

@@ -1,7 +1,7 @@
 /** Creates the tables and indexes. The schema is given as it stands in a statement. */
 export const tables = (schema: string): ReadonlyArray<string> => [
   // One row for each thread in a namespace. It is narrow and has room to be updated in place: no index has a column that
-  // every put changes (`active_at` moves once a minute), and updates stay heap-only.
+  // every put changes (`active_at` moves at most once a minute), and updates stay heap-only.
   `CREATE TABLE ${schema}.checkpoint_threads (
     thread_id        text COLLATE "C" NOT NULL,
     namespace        text COLLATE "C" NOT NULL,
@@ -21,8 +21,9 @@ export const tables = (schema: string): ReadonlyArray<string> => [
 
   // For the threads of one namespace, or of all. No index but the keys begins with the columns that a single row is
   // looked up by: while a table has no statistics, the planner would choose the wrong one.
-  `CREATE INDEX checkpoint_threads_by_activity ON ${schema}.checkpoint_threads (active_at, namespace)`,
-  `CREATE INDEX checkpoint_threads_open ON ${schema}.checkpoint_threads (active_at) WHERE unfinished OR interrupted`,
+  `CREATE INDEX checkpoint_threads_by_activity ON ${schema}.checkpoint_threads (active_at DESC, namespace, thread_id)`,
+  `CREATE INDEX checkpoint_threads_open ON ${schema}.checkpoint_threads (active_at DESC, namespace, thread_id)
+    WHERE unfinished OR interrupted`,
 
   // The meaning of a row never changes, except for its tags and for whether its interrupts were resolved. How its state
   // is stored may: a compaction makes keyframes of deltas, and the rest of their chains begins there. A row that was

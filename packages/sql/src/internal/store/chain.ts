@@ -1,4 +1,5 @@
 import type { StoredCheckpoint, ThreadKey } from "@effect-checkpoint/core/CheckpointStore"
+import { isDelta } from "../formats.ts"
 import { type Fragment, fragment, literal } from "../fragment.ts"
 import type { Tables } from "../tables.ts"
 import { info, type InfoRow, toInfo } from "./columns.ts"
@@ -29,7 +30,8 @@ export const chain = (tables: Tables, key: ThreadKey, from: string, to: string):
 
 export const toCheckpoint = (row: ChainRow): StoredCheckpoint => ({
   ...toInfo(row),
-  payload: { format: row.format, text: row.payload, bytes: row.payload_bytes },
+  // A compaction leaves the bytes of a payload as they were saved; those of a whole state are the state's.
+  payload: { format: row.format, text: row.payload, bytes: isDelta(row.format) ? row.payload_bytes : row.state_bytes },
   stateBytes: row.state_bytes,
   visible: row.visible,
   writeId: row.write_id ?? undefined

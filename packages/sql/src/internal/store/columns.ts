@@ -55,6 +55,11 @@ export const millis = (column: string): string =>
   `(CASE WHEN isfinite(${column}) THEN (extract(epoch FROM ${column})::numeric * 1000::numeric)::float8
               ELSE extract(epoch FROM ${column})::float8 END)`
 
-/** A time from its milliseconds since 1970. */
+/**
+ * A time from its milliseconds since 1970. What lies outside of what both sides can express is before or after
+ * everything.
+ */
 export const timestamp = (epochMillis: number): Fragment =>
-  fragment`(timestamptz 'epoch' + ${String(epochMillis)}::float8 * interval '1 millisecond')`
+  fragment`(timestamptz 'epoch' + ${
+    String(Math.min(Math.max(epochMillis, 0), 8.64e15))
+  }::float8 * interval '1 millisecond')`

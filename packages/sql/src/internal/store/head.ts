@@ -15,7 +15,7 @@ export const ofSameThread = (alias: string, other: string): Fragment =>
  * without statistics may be read from the wrong end: all versions of a thread, to find which the head is.
  */
 export const withHead = (tables: Tables, key: ThreadKey): Fragment =>
-  fragment`WITH head AS MATERIALIZED (
+  fragment`WITH RECURSIVE head AS MATERIALIZED (
         SELECT t.version, t.checkpoint_id, t.pruned_through, t.keyframe_version, t.write_id
           FROM ${tables.threads} t
          WHERE ${ofThread("t", key)}
@@ -27,3 +27,30 @@ export const prunedThrough = "(SELECT pruned_through FROM head)"
 /** Whether a version can be read. */
 export const isVisible = (alias: string, prunedThrough: string): Fragment =>
   literal(`(${alias}.version > ${prunedThrough} OR ${alias}.pinned)`)
+
+/**
+ * Selects the newest versions that can be read and that a condition on `c` selects, newest first, in a statement that
+ * begins with `withHead`: those above the pruned ones, and of these the pinned ones. Each half is a range of an index,
+ * which is read in order up to the limit. No generic plan reads what an OR selects in order.
+ */
+export const newestVisible = (
+  tables: Tables,
+  key: ThreadKey,
+  columns: Fragment,
+  condition: Fragment,
+  limit: number
+): Fragment => {
+  const inRange = (range: string): Fragment =>
+    fragment`(
+          SELECT ${columns}
+            FROM ${tables.checkpoints} c
+           WHERE ${ofThread("c", key)} AND ${literal(range)} AND ${condition}
+           ORDER BY c.version DESC
+           LIMIT ${literal(String(limit))}
+        )`
+  return fragment`${inRange(`c.version > ${prunedThrough}`)}
+        UNION ALL
+        ${inRange(`c.version <= ${prunedThrough} AND c.pinned`)}
+        ORDER BY version DESC
+        LIMIT ${literal(String(limit))}`
+}

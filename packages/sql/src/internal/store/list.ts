@@ -5,18 +5,22 @@ import { fragment, literal } from "../fragment.ts"
 import type { Session } from "../session.ts"
 import type { Tables } from "../tables.ts"
 import { info, type InfoRow, toInfo } from "./columns.ts"
-import { isVisible, ofThread, prunedThrough, withHead } from "./head.ts"
+import { newestVisible, withHead } from "./head.ts"
 
 export const make =
   (sql: PgClient, session: Session, tables: Tables): CheckpointStore["Service"]["list"] => (key, { before, limit }) =>
     session.run(
       "list",
+      // The limit is written out: a generic plan must know how few rows are wanted.
       sql<InfoRow>`
         ${withHead(tables, key)}
-        SELECT ${info("c")}
-          FROM ${tables.checkpoints} c
-         WHERE ${ofThread("c", key)} AND ${isVisible("c", prunedThrough)}
-           AND ${before === undefined ? literal("TRUE") : fragment`c.version < ${String(before)}::bigint`}
-         ORDER BY c.version DESC
-         LIMIT ${String(limit)}::integer`
+        ${
+        newestVisible(
+          tables,
+          key,
+          info("c"),
+          before === undefined ? literal("TRUE") : fragment`c.version < ${String(before)}::bigint`,
+          limit
+        )
+      }`
     ).pipe(Effect.map((rows) => rows.map(toInfo)))

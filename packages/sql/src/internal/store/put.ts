@@ -171,7 +171,7 @@ const firstHead = (schema: string): string => `
             active_at, updated_at, created_at
           )
           SELECT $1::text, $2::text, 1, $3::text, $14::uuid, 1, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> '[]',
-                 date_trunc('minute'::text, now()), date_trunc('milliseconds'::text, now()),
+                 date_trunc('milliseconds'::text, now()), date_trunc('milliseconds'::text, now()),
                  date_trunc('milliseconds'::text, now())
            WHERE ${idIsFree(schema)}`
 
@@ -181,9 +181,9 @@ const movedHead = (schema: string, chain: string): string => `
             FROM (
               VALUES (
                 $3::text, $14::uuid, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> '[]',
-                date_trunc('minute'::text, now()), date_trunc('milliseconds'::text, now())
+                date_trunc('milliseconds'::text, now())
               )
-            ) AS EXCLUDED (checkpoint_id, write_id, unfinished, interrupted, active_at, updated_at)
+            ) AS EXCLUDED (checkpoint_id, write_id, unfinished, interrupted, updated_at)
            WHERE ${ofThread("t")} AND t.version = $15::bigint AND $16::text IN ('', t.checkpoint_id)
              AND COALESCE(t.write_id = NULLIF($17::text, '')::uuid, TRUE) AND ${idIsFree(schema)}`
 
@@ -198,7 +198,8 @@ const changes = (chain: string): string => `
             write_id = EXCLUDED.write_id,${chain}
             unfinished = EXCLUDED.unfinished,
             interrupted = EXCLUDED.interrupted,
-            active_at = GREATEST(t.active_at, EXCLUDED.active_at),
+            active_at = CASE WHEN EXCLUDED.updated_at >= t.active_at + interval '1 minute' THEN EXCLUDED.updated_at
+                             ELSE t.active_at END,
             updated_at = GREATEST(t.updated_at, EXCLUDED.updated_at)`
 
 const beginsChain = `

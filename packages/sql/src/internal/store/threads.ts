@@ -1,7 +1,7 @@
-import type { CheckpointStore, StoredThread, ThreadQuery } from "@effect-checkpoint/core/CheckpointStore"
+import type { CheckpointStore, StoredThread, ThreadCursor, ThreadQuery } from "@effect-checkpoint/core/CheckpointStore"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
-import { and, type Fragment, fragment, literal } from "../fragment.ts"
+import { and, type Fragment, fragment, joined, literal } from "../fragment.ts"
 import type { Session } from "../session.ts"
 import type { Tables } from "../tables.ts"
 import { info, type InfoRow, millis, timestamp, toInfo } from "./columns.ts"
@@ -9,46 +9,66 @@ import { ofSameThread } from "./head.ts"
 
 interface ThreadRow extends InfoRow {
   readonly thread_created_at: number
+  readonly active_at: number
 }
 
 export const make =
   (sql: PgClient, session: Session, tables: Tables): CheckpointStore["Service"]["threads"] => (query) =>
     session.run(
       "threads",
-      // The index has the first time, and the second one sorts within a minute (before Postgres 13 all is sorted). The
-      // limit is written out: a generic plan must know how few rows are wanted.
       sql<ThreadRow>`
-        SELECT ${info("c")}, ${literal(millis("t.created_at"))} AS thread_created_at
-          FROM ${tables.threads} t
+        SELECT ${info("c")}, ${literal(millis("t.created_at"))} AS thread_created_at,
+               ${literal(millis("t.active_at"))} AS active_at
+          FROM (${heads(tables, query)}) t
           JOIN ${tables.checkpoints} c ON ${ofSameThread("c", "t")} AND c.version = t.version
-         WHERE ${and(conditions("t", "c", query))}
-         ORDER BY t.active_at DESC, t.updated_at DESC, t.namespace, t.thread_id
-         LIMIT ${literal(String(query.limit))}`
+         ORDER BY t.active_at DESC, t.namespace, t.thread_id`
     ).pipe(Effect.map((rows) => rows.map(toThread)))
 
-/** One for each filter, on the heads and their newest checkpoints. */
-const conditions = (heads: string, checkpoints: string, query: ThreadQuery): ReadonlyArray<Fragment> => {
+/**
+ * Selects the heads of a page, before their checkpoints are looked up. Each part is a range of an index, which is read in
+ * order up to the limit. The limit is written out: a generic plan must know how few rows are wanted.
+ */
+const heads = ({ checkpoints, threads }: Tables, query: ThreadQuery): Fragment => {
+  const limit = literal(String(query.limit))
+  const newest = query.metadata === undefined
+    ? literal("")
+    : fragment`JOIN ${checkpoints} c ON ${ofSameThread("c", "t")} AND c.version = t.version
+                AND c.metadata @> ${query.metadata}::jsonb`
+  const parts = ranges("t", query.after).map((range) =>
+    fragment`(
+            SELECT t.thread_id, t.namespace, t.version, t.active_at, t.created_at
+              FROM ${threads} t ${newest}
+             WHERE ${and([...range, ...conditions("t", query)])}
+             ORDER BY t.active_at DESC, t.namespace, t.thread_id
+             LIMIT ${limit}
+          )`
+  )
+  return fragment`SELECT * FROM (${joined(" UNION ALL ", parts)}) AS parts
+           ORDER BY active_at DESC, namespace, thread_id
+           LIMIT ${limit}`
+}
+
+/** What is left after a page: the rest of its last moment, and all before. */
+const ranges = (heads: string, after: ThreadCursor | undefined): ReadonlyArray<ReadonlyArray<Fragment>> => {
+  if (after === undefined) return [[]]
   const t = literal(heads)
-  const c = literal(checkpoints)
-  const { after, interrupted, metadata, namespace, unfinished } = query
+  const time = timestamp(after.activeAt)
+  return [
+    [fragment`${t}.active_at = ${time} AND (${t}.namespace, ${t}.thread_id) > (${after.namespace}, ${after.threadId})`],
+    [fragment`${t}.active_at < ${time}`]
+  ]
+}
+
+/** One for each filter of the heads. */
+const conditions = (heads: string, query: ThreadQuery): ReadonlyArray<Fragment> => {
+  const t = literal(heads)
+  const { interrupted, namespace, unfinished } = query
   const conditions: Array<Fragment> = []
   if (namespace !== undefined) conditions.push(fragment`${t}.namespace = ${namespace}`)
   if (interrupted !== undefined) {
     conditions.push(interrupted ? fragment`${t}.interrupted` : fragment`NOT ${t}.interrupted`)
   }
   if (unfinished !== undefined) conditions.push(unfinished ? fragment`${t}.unfinished` : fragment`NOT ${t}.unfinished`)
-  if (interrupted === true || unfinished === true) {
-    // Implied by what is above, and what the planner must see to use the partial index.
-    conditions.push(fragment`(${t}.unfinished OR ${t}.interrupted)`)
-  }
-  if (metadata !== undefined) conditions.push(fragment`${c}.metadata @> ${metadata}::jsonb`)
-  if (after !== undefined) {
-    const time = timestamp(after.updatedAt)
-    conditions.push(fragment`
-        ${t}.active_at <= date_trunc('minute'::text, ${time})
-        AND (${t}.updated_at < ${time}
-             OR (${t}.updated_at = ${time} AND (${t}.namespace, ${t}.thread_id) > (${after.namespace}, ${after.threadId})))`)
-  }
   return conditions
 }
 
@@ -56,5 +76,6 @@ const toThread = (row: ThreadRow): StoredThread => ({
   threadId: row.thread_id,
   namespace: row.namespace,
   createdAt: row.thread_created_at,
+  activeAt: row.active_at,
   head: toInfo(row)
 })

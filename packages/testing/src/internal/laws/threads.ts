@@ -233,6 +233,22 @@ export const threads: Group = (it) => {
         assert.deepStrictEqual(yield* listed(view), [])
       }))
 
+    it.effect("250 threads that are saved twice within a minute are each listed exactly once", () =>
+      Effect.gen(function*() {
+        const [view] = yield* freshThread
+        const ids = range(100, 349).map((i) => `thread ${i}`)
+        for (const order of [ids, ids.toReversed()]) {
+          yield* Effect.forEach(order, (threadId) => view.append({ threadId, state: 1 }), { concurrency: 8 })
+          yield* age("1 second")
+        }
+        assert.deepStrictEqual(yield* listed(view), ids)
+        const found = yield* Stream.runCollect(view.threads())
+        assert.deepStrictEqual(found.map(({ head }) => head.version), ids.map(() => 2))
+        for (const [i, thread] of found.entries()) {
+          for (const later of found.slice(i + 1)) assert.isBelow(activityOf(later) - activityOf(thread), 60_000)
+        }
+      }))
+
     it.effect("100 threads, which are exactly one page, are each listed exactly once", () =>
       Effect.gen(function*() {
         const [view] = yield* freshThread
