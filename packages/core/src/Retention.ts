@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
@@ -68,8 +68,17 @@ export interface PruneReport {
   readonly versions: number
   /** The number of whole threads. */
   readonly threadsDeleted: number
-  /** The bytes of stored JSON, before any compression by the database. */
+  /**
+   * The bytes of stored JSON that went, before any compression by the database: as many as were saved. What a compaction
+   * writes counts neither when it is written nor when it goes.
+   */
   readonly bytes: number
+  /**
+   * How long it took.
+   *
+   * @since 0.2.0
+   */
+  readonly duration: Duration.Duration
   /** The threads that lost versions. */
   readonly threads: ReadonlyArray<PrunedThread>
 }
@@ -81,8 +90,8 @@ export interface PruneReport {
  *
  * The work is done in bounded batches, each of them atomic. If a prune dies, the next one does the rest. A batch that
  * fails for a transient reason is retried. If it is not known whether a failed batch was committed, its versions may be
- * missing from the report. Only one prune runs against a database at a time; a second one fails with a `StoreError`
- * whose reason is `PruneRunning`.
+ * missing from the report. Only one prune with the same policy runs against a database at a time; a second one fails
+ * with a `StoreError` whose reason is `PruneRunning`.
  *
  * @category operations
  * @since 0.1.0
@@ -94,11 +103,11 @@ export const prune = Effect.fn("Retention.prune")(function*(
   const store = yield* CheckpointStore
   const query = yield* toQuery(policy, options?.dryRun ?? false)
   const threads: Array<PrunedThread> = []
-  const totals = yield* run(store, query, (batch) => {
+  const [duration, totals] = yield* Effect.timed(run(store, query, (batch) => {
     // One push each: a batch spread into arguments could overflow the stack.
     for (const thread of batch) threads.push(thread)
-  })
-  return { dryRun: query.dryRun, ...totals, threads }
+  }))
+  return { dryRun: query.dryRun, ...totals, duration, threads }
 })
 
 /**
@@ -106,11 +115,12 @@ export const prune = Effect.fn("Retention.prune")(function*(
  *
  * **When to use**
  *
- * Use it in every process of an application. Only one of them prunes at a time; the others skip the round.
+ * Use it in every process of an application. Only one of them applies a policy at a time; the others skip the round.
+ * Layers with different policies do not wait for each other.
  *
  * **Details**
  *
- * Each round is logged, at info level if it removed versions and at debug level otherwise. The metric
+ * Each round is logged with its policy, at info level if it removed versions and at debug level otherwise. The metric
  * `checkpoint_pruned` counts the removed versions. An error is logged as a warning, and the next round tries again. The
  * layer fails with `InvalidInput` if the policy is invalid.
  *
@@ -146,29 +156,41 @@ export const layer = (
     )
   }))
 
-const round = (store: CheckpointStore["Service"], query: PruneQuery): Effect.Effect<void> =>
-  run(store, query, () => {}).pipe(
-    Effect.tap((totals) =>
+const round = (store: CheckpointStore["Service"], query: PruneQuery): Effect.Effect<void> => {
+  const policy = describe(query)
+  return Effect.timed(run(store, query, () => {})).pipe(
+    Effect.tap(([duration, totals]) =>
       totals.versions === 0
-        ? Effect.logDebug("Retention found nothing to remove")
+        ? Effect.logDebug(`Retention (${policy}) found nothing to remove in ${Duration.format(duration)}`)
         : Effect.logInfo(
-          `Retention removed ${totals.versions} checkpoints (${totals.bytes} bytes), ` +
-            `including ${totals.threadsDeleted} whole threads`
+          `Retention (${policy}) removed ${totals.versions} checkpoints (${totals.bytes} bytes), ` +
+            `including ${totals.threadsDeleted} whole threads, in ${Duration.format(duration)}`
         )
     ),
     Effect.catchIf(
       (error) => error.reason._tag === "PruneRunning",
-      () => Effect.logDebug("Retention skipped this round, because another prune is running")
+      () => Effect.logDebug(`Retention (${policy}) skipped this round, because another process runs it`)
     ),
     Effect.catchCause((cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.failCause(cause as Cause.Cause<never>)
-        : Effect.logWarning("Retention failed and will try again in the next round", cause)
+        : Effect.logWarning(`Retention (${policy}) failed and will try again in the next round`, cause)
     ),
     // The statements of a poller would fill traces without adding information.
     Effect.withTracerEnabled(false),
     Effect.asVoid
   )
+}
+
+/** A policy as its options, such as `maxVersions: 100, maxAge: 7d, namespace: "imports"`. */
+const describe = ({ compact, idleThreads, maxAge, maxVersions, namespace }: PruneQuery): string =>
+  Object.entries({
+    maxVersions,
+    maxAge: maxAge === undefined ? undefined : Duration.format(Duration.millis(maxAge)),
+    idleThreads: idleThreads === undefined ? undefined : Duration.format(Duration.millis(idleThreads)),
+    compact: compact ? true : undefined,
+    namespace: namespace === undefined ? undefined : JSON.stringify(namespace)
+  }).flatMap(([name, value]) => value === undefined ? [] : [`${name}: ${value}`]).join(", ")
 
 interface Totals {
   readonly versions: number

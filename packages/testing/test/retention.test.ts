@@ -1,6 +1,6 @@
 import { Checkpointer, CheckpointError, CheckpointStore, Retention } from "@effect-checkpoint/core"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Layer, Logger, Metric, Schedule, Scope, Stream } from "effect"
+import { Cause, Duration, Effect, Exit, Fiber, Layer, Logger, Metric, Schedule, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 
 const put = (...states: ReadonlyArray<number>) =>
@@ -116,6 +116,42 @@ describe("Retention.layer", () => {
       assert.include(warnings[1], "a defect of the store")
       assert.include(warnings[2], "thrown by the store")
     }).pipe(Effect.provide(Checkpointer.layerMemory)))
+
+  it.effect("the log of Retention.layer names the policy, the namespace and how long a round took", () =>
+    Effect.gen(function*() {
+      yield* put(1, 2, 3)
+      const logged: Array<string> = []
+      const logger = Logger.make(({ message }) => {
+        logged.push(String(message))
+      })
+      const policy = { maxVersions: 2, maxAge: "7 days", namespace: "", compact: true } as const
+      yield* pruning(
+        Effect.andThen(start(policy), TestClock.adjust("3 seconds")),
+        (store) => (query) =>
+          Stream.fromEffect(Effect.sleep("3 seconds")).pipe(Stream.flatMap(() => store.prune(query)))
+      ).pipe(Effect.provide(Logger.layer([logger])))
+      assert.lengthOf(logged, 1)
+      assert.match(
+        logged[0]!,
+        /^Retention \(maxVersions: 2, maxAge: 7d, compact: true, namespace: ""\) removed 1 checkpoints \(\d+ bytes\), .* in 3s$/
+      )
+    }).pipe(Effect.provide(Checkpointer.layerMemory)))
+
+  it.effect("a prune reports how long it took", () =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(
+        pruning(
+          Effect.flatMap(Retention.prune({ maxVersions: 1 }), ({ duration }) =>
+            Effect.sync(() => assert.strictEqual(Duration.toMillis(duration), 3000))),
+          (store) => (query) =>
+            Stream.fromEffect(Effect.sleep("3 seconds")).pipe(Stream.flatMap(() =>
+              store.prune(query)
+            ))
+        )
+      )
+      yield* TestClock.adjust("3 seconds")
+      yield* Fiber.join(fiber)
+    }).pipe(Effect.provide([Checkpointer.layerMemory, quiet])))
 
   it.effect("Retention.layer ends with its scope, in the middle of a prune and between two", () =>
     Effect.gen(function*() {

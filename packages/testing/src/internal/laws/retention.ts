@@ -3,9 +3,11 @@ import { assert, describe } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Struct from "effect/Struct"
 import {
   age,
   fails,
@@ -29,8 +31,13 @@ import {
 
 const pendingInterrupt = { interruptId: "i", request: "?" }
 
+/** What a prune reports, without how long it took. */
+type Report = Omit<Retention.PruneReport, "duration">
+
 const prune = (policy: Retention.Policy, options?: { readonly dryRun?: boolean | undefined }) =>
-  Checkpointer.Checkpointer.use((checkpointer) => checkpointer.prune(policy, options))
+  Checkpointer.Checkpointer.use((checkpointer) =>
+    Effect.map(checkpointer.prune(policy, options), (report): Report => Struct.omit(report, ["duration"]))
+  )
 
 // -----------------------------------------------------------------------------
 // a model
@@ -221,7 +228,7 @@ const pruneBoth = Effect.fnUntraced(function*(view: JsonView, model: Model, mode
   yield* agrees(view, model)
 })
 
-const nothing = (dryRun: boolean): Retention.PruneReport => ({
+const nothing = (dryRun: boolean): Report => ({
   dryRun,
   versions: 0,
   threadsDeleted: 0,
@@ -229,7 +236,7 @@ const nothing = (dryRun: boolean): Retention.PruneReport => ({
   threads: []
 })
 
-const inOrder = (report: Retention.PruneReport) => ({ ...report, threads: report.threads.toSorted(byThread) })
+const inOrder = (report: Report) => ({ ...report, threads: report.threads.toSorted(byThread) })
 
 /** Everything that can be read of a namespace. */
 const everything = Effect.fnUntraced(function*(view: JsonView) {
@@ -561,7 +568,7 @@ export const retention: Group = (it, properties) => {
         const threadId = yield* fresh
         const views = [a, b, plainView]
         for (const view of views) yield* putAll(view, threadId, [1, 2, 3])
-        const ours = (report: Retention.PruneReport): ReadonlyArray<CheckpointStore.PrunedThread> =>
+        const ours = (report: Report): ReadonlyArray<CheckpointStore.PrunedThread> =>
           report.threads.filter((thread) => thread.threadId === threadId)
         const planned = yield* prune({ maxVersions: 2 }, { dryRun: true })
         const report = yield* prune({ maxVersions: 2 })
@@ -595,6 +602,55 @@ export const retention: Group = (it, properties) => {
         const all = yield* prune({ idleThreads: "1 hour", namespace: view.namespace })
         assert.strictEqual(all.threadsDeleted, 250)
         assert.strictEqual(yield* Stream.runCount(view.threads()), 0)
+      }))
+
+    it.effect("prunes report as many bytes removed as were saved, and never more, also if they compact", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const saved = Effect.map(Metric.snapshot, (metrics) => {
+          const found = metrics.find((metric) => metric.id === "checkpoint_bytes_written")
+          return found?.type === "Counter" ? Number(found.state.count) : 0
+        })
+        let removed = 0
+        const pruneMore = (policy: Retention.Policy) =>
+          Effect.gen(function*() {
+            removed += (yield* prune({ ...policy, namespace: view.namespace })).bytes
+            assert.isAtMost(removed, yield* saved)
+          })
+        for (const round of [1, 2, 3]) {
+          yield* putAll(view, threadId, range(1, 8).map((version) => [filler, filler, filler, round, version]))
+          yield* view.setTags(threadId, { version: round * 8 - 3 }, ["kept"])
+          yield* pruneMore({ maxVersions: 2, compact: true })
+        }
+        for (const round of [1, 2, 3]) yield* view.setTags(threadId, { version: round * 8 - 3 }, [])
+        yield* pruneMore({ maxVersions: 1, compact: true })
+        yield* age("2 hours")
+        yield* pruneMore({ idleThreads: "1 hour" })
+        assert.strictEqual(removed, yield* saved)
+      }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+
+    it.effect("a prune removes exactly what is due of a thread that has many tagged versions and is pruned repeatedly", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const states = range(1, 40).map((version) => [filler, filler, version])
+        yield* putAll(view, threadId, states)
+        const tagged = range(1, 40).filter((version) => version % 7 === 3)
+        for (const version of tagged) yield* view.setTags(threadId, { version }, ["kept"])
+        for (const [keep, untagged] of [[30, 3], [20, 10], [5, 17]] as const) {
+          yield* prune({ maxVersions: keep, namespace: view.namespace })
+          yield* view.setTags(threadId, { version: untagged }, [])
+          yield* prune({ maxVersions: keep - 2, namespace: view.namespace })
+          const left = range(40, 1).filter((version) =>
+            version > 42 - keep || (tagged.includes(version) && version > untagged)
+          )
+          assert.deepStrictEqual(yield* versionsOf(view, threadId), left)
+          for (const version of left) {
+            assert.deepStrictEqual(
+              Option.getOrThrow(yield* view.get(threadId, { version })).state,
+              states[version - 1]
+            )
+          }
+        }
       }))
 
     it.effect("a prune of a namespace without threads removes nothing", () =>

@@ -2,20 +2,27 @@ import type { StoreError } from "@effect-checkpoint/core/CheckpointError"
 import type { PruneQuery, ThreadKey } from "@effect-checkpoint/core/CheckpointStore"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
+import * as Formats from "../../formats.ts"
 import { type Fragment, fragment, literal } from "../../fragment.ts"
 import type { Session } from "../../session.ts"
 import type { Tables } from "../../tables.ts"
 import { ofSameThread } from "../head.ts"
 import { needsKeyframe } from "./compact.ts"
 import type { Renewal } from "./lease.ts"
-import { due, type DueRow, endOfVersions, isRemoved, isUnneeded, type KeyRow, toKey } from "./plan.ts"
+import { due, type DueRow, endOfVersions, isUnneeded, type KeyRow, removedVersions, toKey } from "./plan.ts"
 import type { Retrying } from "./retrying.ts"
 
-/** Removes what is due of some threads, of each at most `atMost` versions. */
+/** A part of what is due of some threads: of each at most `atMost` versions, looking through all that earlier prunes have kept, or not. */
+export interface Batch {
+  readonly keys: ReadonlyArray<ThreadKey>
+  readonly atMost: number
+  readonly isThorough: boolean
+}
+
+/** Removes a part of what is due. */
 export type Apply = (
   query: PruneQuery,
-  keys: ReadonlyArray<ThreadKey>,
-  atMost: number,
+  batch: Batch,
   renewLease: Renewal
 ) => Effect.Effect<ReadonlyArray<DueRow>, StoreError>
 
@@ -27,16 +34,16 @@ export const make = (sql: PgClient, session: Session, tables: Tables, retrying: 
            WHERE ${isOneOf("t", keys)}
            ORDER BY t.thread_id, t.namespace
              FOR UPDATE`
-  return (query, keys, atMost, renewLease) =>
+  return (query, batch, renewLease) =>
     retrying(session.transaction(
       "prune",
       Effect.gen(function*() {
         yield* renewLease
-        const locked = yield* lock(keys)
+        const locked = yield* lock(batch.keys)
         if (locked.length === 0) return []
         // What is due is decided again under the locks: since it was planned, a thread may have been saved or tagged, or
         // have been deleted and created again.
-        return yield* remove(sql, tables, query, isOneOf("t", locked.map(toKey)), atMost)
+        return yield* remove(sql, tables, query, isOneOf("t", locked.map(toKey)), batch)
       })
     ))
 }
@@ -48,9 +55,15 @@ const isOneOf = (alias: string, keys: ReadonlyArray<ThreadKey>): Fragment => {
   return fragment`(${t}.thread_id, ${t}.namespace) IN (SELECT * FROM unnest(${threadIds}::text[], ${namespaces}::text[]))`
 }
 
-const remove = (sql: PgClient, tables: Tables, query: PruneQuery, condition: Fragment, atMost: number) => {
+const remove = (
+  sql: PgClient,
+  tables: Tables,
+  query: PruneQuery,
+  condition: Fragment,
+  { atMost, isThorough }: Batch
+) => {
   const { checkpoints, pendingWrites, threads } = tables
-  const hasDeltas = query.compact
+  const hasDeltas = query.compact && isThorough
     ? fragment`NOT d.deletes_thread AND EXISTS (
                    SELECT FROM ${checkpoints} c
                     WHERE ${ofSameThread("c", "d")} AND ${needsKeyframe("c", literal("d.pruned_through"))}
@@ -58,14 +71,15 @@ const remove = (sql: PgClient, tables: Tables, query: PruneQuery, condition: Fra
     : literal("FALSE")
   return sql<DueRow>`
           WITH d AS MATERIALIZED (
-            ${due(tables, query, condition, atMost, false)}
+            ${due(tables, query, condition, { atMost, isCompact: false, isThorough })}
           ), removed AS (
             DELETE FROM ${checkpoints} c USING d
              WHERE ${isUnneeded(tables, "c", "d", false)}
             RETURNING c.thread_id, c.namespace, c.payload_bytes
           ), removed_writes AS (
             DELETE FROM ${pendingWrites} w USING d
-             WHERE ${ofSameThread("w", "d")} AND (d.deletes_thread OR w.version <= d.pruned_through AND NOT EXISTS (
+             WHERE ${ofSameThread("w", "d")} AND w.version >= d.visited_from
+               AND (d.deletes_thread OR w.version <= d.pruned_through AND NOT EXISTS (
                SELECT FROM ${checkpoints} c WHERE ${ofSameThread("c", "d")} AND c.version = w.version AND c.pinned
              ))
           )${query.compact ? shortenedChains(tables) : literal("")}, pruned AS (
@@ -79,7 +93,7 @@ const remove = (sql: PgClient, tables: Tables, query: PruneQuery, condition: Fra
           SELECT d.thread_id, d.namespace, d.deletes_thread, d.pruned_through::float8 AS pruned_through,
                  (d.pruned_through - d.pruned_before)::float8 AS advance, d.has_more,
                  ${hasDeltas} AS needs_keyframes,
-                 (SELECT count(*)::float8 FROM ${checkpoints} c WHERE ${isRemoved("c", "d")}) AS versions,
+                 ${removedVersions(tables, "d")} AS versions,
                  (
                    SELECT COALESCE(sum(r.payload_bytes), 0)::float8 FROM removed r WHERE ${ofSameThread("r", "d")}
                  ) AS bytes
@@ -87,12 +101,16 @@ const remove = (sql: PgClient, tables: Tables, query: PruneQuery, condition: Fra
            ORDER BY d.thread_id, d.namespace`
 }
 
-/** Where a version was made a keyframe, the deltas after it begin their chain there. */
+/**
+ * Where a version was made a keyframe, the deltas after it begin their chain there. A prune with another policy may be
+ * making keyframes of them at this moment.
+ */
 const shortenedChains = ({ checkpoints }: Tables): Fragment =>
   fragment`, shortened_chains AS (
             UPDATE ${checkpoints} c SET keyframe_version = d.needed_from
               FROM d
              WHERE ${ofSameThread("c", "d")} AND NOT d.deletes_thread
+               AND c.format IN (${literal(Formats.deltas)})
                AND c.version > d.needed_from AND c.version < COALESCE((
                      SELECT e.version
                        FROM ${checkpoints} e

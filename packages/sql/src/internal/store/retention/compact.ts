@@ -85,12 +85,16 @@ const nextDelta = (sql: PgClient, tables: Tables, key: ThreadKey, last: number, 
       )
       ${chain(tables, key, "SELECT keyframe_version FROM target", "SELECT version FROM target")}`
 
-/** Compares id and time, too: the thread may have been deleted and created again. */
+/**
+ * Compares id and time, too: the thread may have been deleted and created again. `payload_bytes` stay those that were
+ * saved. Otherwise prunes would report more bytes removed than were ever saved.
+ */
 const rewrite = (sql: PgClient, tables: Tables, delta: StoredCheckpoint, keyframe: StoredCheckpoint["payload"]) =>
   sql<{ readonly version: string }>`
       UPDATE ${tables.checkpoints} c
-         SET payload = ${keyframe.text}::jsonb, format = ${String(keyframe.format)}::smallint,
-             payload_bytes = ${String(keyframe.bytes)}::integer, keyframe_version = c.version
+         SET payload = ${keyframe.text}::jsonb, format = ${
+    String(keyframe.format)
+  }::smallint, keyframe_version = c.version
        WHERE ${ofThread("c", delta)} AND c.version = ${String(delta.version)}::bigint AND ${isDelta("c")}
          AND c.checkpoint_id = ${delta.checkpointId}
          AND ${literal(millis("c.created_at"))} = ${String(delta.createdAt)}::float8

@@ -7,11 +7,8 @@ import * as Stream from "effect/Stream"
 import { and, type Fragment, fragment } from "../../fragment.ts"
 import type { Session } from "../../session.ts"
 import type { Tables } from "../../tables.ts"
-import { type DueRow, type KeyRow, type Plan, toKey } from "./plan.ts"
+import { type DueRow, type KeyRow, type Plan, threadsPerPage, toKey } from "./plan.ts"
 import type { Retrying } from "./retrying.ts"
-
-/** Threads that a prune plans at a time, without a lock. */
-const threadsPerPage = 1000
 
 /** Plans a page of threads at a time: a range of the key, of which many or none may have something due. */
 export type Pages = (

@@ -30,6 +30,9 @@ export interface DueRow extends KeyRow {
   readonly bytes: number
 }
 
+/** Threads that a prune plans at a time. */
+export const threadsPerPage = 1000
+
 /** Versions of one thread that a prune removes in one transaction. */
 export const versionsPerTransaction = 1000
 
@@ -41,7 +44,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables, retrying: 
   return (query, condition) => {
     const atMost = query.dryRun ? Number.MAX_SAFE_INTEGER : versionsPerTransaction
     const counts = query.dryRun
-      ? fragment`(SELECT count(*)::float8 FROM ${checkpoints} c WHERE ${isRemoved("c", "d")}) AS versions,
+      ? fragment`${removedVersions(tables, "d")} AS versions,
              (
                SELECT COALESCE(sum(c.payload_bytes), 0)::float8
                  FROM ${checkpoints} c
@@ -55,7 +58,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables, retrying: 
       "prune",
       sql<DueRow>`
       WITH d AS MATERIALIZED (
-        ${due(tables, query, condition, atMost, query.compact)}
+        ${due(tables, query, condition, { atMost, isCompact: query.compact, isThorough: true })}
       )
       SELECT d.thread_id, d.namespace, d.deletes_thread, d.pruned_through::float8 AS pruned_through,
              (d.pruned_through - d.pruned_before)::float8 AS advance, d.has_more,
@@ -72,17 +75,22 @@ export const make = (sql: PgClient, session: Session, tables: Tables, retrying: 
  * Selects what is due of threads: the version that each is pruned through, at most `atMost` versions further than
  * before, and whether the whole thread is deleted. The versions that were not pruned have no gaps. Therefore the newest
  * n are found by arithmetic on the head row, and those that are too old are the first ones. `needed_from` is the first
- * row that the first remaining version needs: itself, once the thread is compact.
+ * row that the first remaining version needs: itself, once the thread is compact. `visited_from` is the first row that
+ * may have become unneeded. A thorough batch also looks through what earlier ones have kept for tags and interrupts.
  *
  * What is looked up for a thread is looked up once, and for it alone: OFFSET keeps the planner from repeating a subquery
- * wherever its result is used, LIMIT and MATERIALIZED from gathering it for all threads.
+ * wherever its result is used, LIMIT and MATERIALIZED from gathering it for all threads. A LIMIT also tells the planner
+ * how many threads there are at most; it takes a range of keys for a ninth of the table.
  */
 export const due = (
   { checkpoints, threads }: Tables,
   query: PruneQuery,
   condition: Fragment,
-  atMost: number,
-  isCompact: boolean
+  { atMost, isCompact, isThorough }: {
+    readonly atMost: number
+    readonly isCompact: boolean
+    readonly isThorough: boolean
+  }
 ): Fragment => {
   const limit = fragment`${String(atMost)}::bigint`
   const byCount = query.maxVersions === undefined
@@ -109,6 +117,13 @@ export const due = (
   ]
   return fragment`
       SELECT bounded.*,
+             ${
+    isThorough ? literal("0::bigint") : fragment`(
+               SELECT c.keyframe_version
+                 FROM ${checkpoints} c
+                WHERE ${ofSameThread("c", "bounded")} AND c.version = bounded.pruned_before + 1
+             )`
+  } AS visited_from,
              CASE WHEN ${literal(isCompact ? "NOT bounded.has_more" : "FALSE")} THEN bounded.pruned_through + 1 ELSE (
                SELECT c.keyframe_version
                  FROM ${checkpoints} c
@@ -131,8 +146,14 @@ export const due = (
                    t.version - 1,
                    GREATEST(t.pruned_through, ${byCount}, ${byAge}, CASE WHEN ${isIdle} THEN t.version - 1 ELSE 0 END)
                  ) AS pruned_through
-            FROM ${threads} t
-           WHERE (${or(candidates)}) AND ${condition}
+            FROM (
+              SELECT *
+                FROM ${threads} t
+               WHERE ${condition}
+               ORDER BY t.thread_id, t.namespace
+               LIMIT ${literal(String(threadsPerPage))}
+            ) t
+           WHERE ${or(candidates)}
           OFFSET 0
         ) wanted
         ) bounded`
@@ -143,30 +164,37 @@ const ago = (millis: number): Fragment => fragment`now() - ${String(millis)}::fl
 /** Above every version. */
 export const endOfVersions = literal("9223372036854775807")
 
-/** The versions that can no longer be read, by a row of `due`. Ranges on the key, so that what stays is not visited. */
-export const isRemoved = (checkpoint: string, due: string): Fragment => {
-  const [c, d] = [literal(checkpoint), literal(due)]
-  return fragment`${ofSameThread(checkpoint, due)}
-               AND ${c}.version > ${d}.pruned_before
-               AND ${c}.version <= CASE WHEN ${d}.deletes_thread THEN ${endOfVersions} ELSE ${d}.pruned_through END
-               AND (${d}.deletes_thread OR NOT ${c}.pinned)`
+/**
+ * How many versions can no longer be read, by a row of `due`. They have no gaps, therefore only the pinned ones, which
+ * stay, are counted. A thread that is deleted has none, and loses its newest version, too.
+ */
+export const removedVersions = ({ checkpoints }: Tables, due: string): Fragment => {
+  const d = literal(due)
+  return fragment`(${d}.pruned_through - ${d}.pruned_before + CASE WHEN ${d}.deletes_thread THEN 1 ELSE 0 END - (
+               SELECT count(*)
+                 FROM ${checkpoints} c
+                WHERE ${ofSameThread("c", due)} AND c.pinned
+                  AND c.version > ${d}.pruned_before AND c.version <= ${d}.pruned_through
+             ))::float8`
 }
 
 /**
  * The rows that nothing needs any more, by a row of `due`: those before `needed_from`, except what pinned versions
- * need. That is only the pinned version itself, once the thread is compact.
+ * need. That is only the pinned version itself, once the thread is compact. Otherwise it is the rest of its chain, too:
+ * the next pinned version of a row tells whether one needs it, since later ones begin no earlier, or have it as a whole
+ * state in between.
  */
 export const isUnneeded = ({ checkpoints }: Tables, checkpoint: string, due: string, isCompact: boolean): Fragment => {
   const [c, d] = [literal(checkpoint), literal(due)]
-  return fragment`${ofSameThread(checkpoint, due)}
+  return fragment`${ofSameThread(checkpoint, due)} AND ${c}.version >= ${d}.visited_from
                AND ${c}.version < CASE WHEN ${d}.deletes_thread THEN ${endOfVersions} ELSE ${d}.needed_from END
                AND (${d}.deletes_thread OR NOT ${c}.pinned AND (
-                 ${isCompact ? fragment`NOT ${d}.has_more` : literal("FALSE")} OR NOT EXISTS (
-                 SELECT FROM (
-                   SELECT p.version, p.keyframe_version
-                     FROM ${checkpoints} p
-                    WHERE ${ofSameThread("p", due)} AND p.version <= ${d}.pruned_through AND p.pinned
-                 ) kept
-                  WHERE kept.version > ${c}.version AND kept.keyframe_version <= ${c}.version
-               )))`
+                 ${isCompact ? fragment`NOT ${d}.has_more` : literal("FALSE")} OR ${c}.version < COALESCE((
+                 SELECT p.keyframe_version
+                   FROM ${checkpoints} p
+                  WHERE ${ofSameThread("p", due)} AND p.pinned
+                    AND p.version > ${c}.version AND p.version <= ${d}.pruned_through
+                  ORDER BY p.version
+                  LIMIT 1
+               ), ${endOfVersions})))`
 }

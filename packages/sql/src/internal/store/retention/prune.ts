@@ -43,7 +43,8 @@ export const make = (
     const pruned: Array<DueRow> = []
     let left = keys
     while (left.length > 0) {
-      const done = yield* apply(query, left, Plan.versionsPerTransaction, renewLease)
+      const isThorough = left === keys
+      const done = yield* apply(query, { keys: left, atMost: Plan.versionsPerTransaction, isThorough }, renewLease)
       pruned.push(...done)
       left = done.filter((row) => row.has_more).map(Plan.toKey)
     }
@@ -65,7 +66,11 @@ export const make = (
       }
       // No further than to the new keyframe, even if more is due by now.
       const atMost = row.has_more ? Plan.versionsPerTransaction : row.advance
-      const done = yield* apply(query, [key], atMost, renewLease)
+      const done = yield* apply(
+        query,
+        { keys: [key], atMost, isThorough: pruned.length === 0 || !row.has_more },
+        renewLease
+      )
       pruned.push(...done)
       if (!row.has_more && (attempts === maxCompactions || !done.some((row) => row.needs_keyframes))) return pruned
     }
@@ -73,7 +78,7 @@ export const make = (
 
   return (query) => {
     if (query.dryRun) return Stream.map(pages(query, Effect.void), (due) => toPruned(query, due))
-    return Stream.unwrap(Effect.map(Lease.take(sql, session, tables, retrying), (renewLease) =>
+    return Stream.unwrap(Effect.map(Lease.take(query, sql, session, tables, retrying), (renewLease) =>
       // If nothing is due, no transaction renews the lease.
       pages(query, retrying(session.run("prune", renewLease))).pipe(
         Stream.flatMap((due) =>
