@@ -1,9 +1,13 @@
 import type { PgClient } from "@effect/sql-pg"
 import { Effect } from "effect"
+import { createHash } from "node:crypto"
 import { Mails } from "./Mails.ts"
 
-/** The names of the threads that `fill` creates, from 1. */
-export const threadName = (thread: number): string => `thread ${String(thread).padStart(8, "0")}`
+/**
+ * The names of the threads that `fill` creates, from 1. They are in no order, as UUIDs are: neighbors in an index are not
+ * neighbors in the table.
+ */
+export const threadName = (thread: number): string => createHash("md5").update(String(thread)).digest("hex")
 
 /** Inserts keyframes of a small state into the tables: `threads` threads of `versions` versions each. */
 export const fill = Effect.fnUntraced(function*(sql: PgClient.PgClient, options: {
@@ -19,15 +23,15 @@ export const fill = Effect.fnUntraced(function*(sql: PgClient.PgClient, options:
     INSERT INTO ${table("checkpoint_threads")} (
       thread_id, namespace, version, checkpoint_id, write_id, keyframe_version, unfinished, interrupted, active_at, updated_at, created_at
     )
-    SELECT 'thread ' || lpad(i::text, 8, '0'), '', ${versions}::bigint, i || ' ' || ${versions}, md5(i::text)::uuid,
-           ${versions}::bigint, FALSE, FALSE, date_trunc('minute', now()), now(), now() - interval '1 day'
+    SELECT md5(i::text), '', ${versions}::bigint, i || ' ' || ${versions}, md5(i::text)::uuid,
+           ${versions}::bigint, FALSE, FALSE, now(), now(), now() - interval '1 day'
       FROM generate_series(1, ${threads}::integer) i`
   yield* sql`
     INSERT INTO ${table("checkpoints")} (
       thread_id, namespace, version, keyframe_version, created_at, payload_bytes, state_bytes, format, checkpoint_id,
       next_nodes, metadata, payload
     )
-    SELECT 'thread ' || lpad(i::text, 8, '0'), '', v, v, now() - interval '1 hour', ${String(state.length)}::integer,
+    SELECT md5(i::text), '', v, v, now() - interval '1 hour', ${String(state.length)}::integer,
            ${String(state.length)}::integer, 1, i || ' ' || v, '[]', '{}', ${state}::jsonb
       FROM generate_series(1, ${threads}::integer) i, generate_series(1, ${versions}::integer) v`
   yield* sql`VACUUM (ANALYZE) ${table("checkpoint_threads")}`
