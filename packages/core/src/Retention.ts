@@ -161,20 +161,20 @@ const round = (store: CheckpointStore["Service"], query: PruneQuery): Effect.Eff
   return Effect.timed(run(store, query, () => {})).pipe(
     Effect.tap(([duration, totals]) =>
       totals.versions === 0
-        ? Effect.logDebug(`Retention (${policy}) found nothing to remove in ${Duration.format(duration)}`)
+        ? Effect.logDebug(`Retention found nothing to remove in ${Duration.format(duration)} (${policy})`)
         : Effect.logInfo(
-          `Retention (${policy}) removed ${totals.versions} checkpoints (${totals.bytes} bytes), ` +
-            `including ${totals.threadsDeleted} whole threads, in ${Duration.format(duration)}`
+          `Retention removed ${totals.versions} checkpoints (${totals.bytes} bytes), ` +
+            `including ${totals.threadsDeleted} whole threads, in ${Duration.format(duration)} (${policy})`
         )
     ),
     Effect.catchIf(
       (error) => error.reason._tag === "PruneRunning",
-      () => Effect.logDebug(`Retention (${policy}) skipped this round, because another process runs it`)
+      () => Effect.logDebug(`Retention skipped this round, because another process runs it (${policy})`)
     ),
     Effect.catchCause((cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.failCause(cause as Cause.Cause<never>)
-        : Effect.logWarning(`Retention (${policy}) failed and will try again in the next round`, cause)
+        : Effect.logWarning(`Retention failed and will try again in the next round (${policy})`, cause)
     ),
     // The statements of a poller would fill traces without adding information.
     Effect.withTracerEnabled(false),

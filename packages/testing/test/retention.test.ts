@@ -133,7 +133,7 @@ describe("Retention.layer", () => {
       assert.lengthOf(logged, 1)
       assert.match(
         logged[0]!,
-        /^Retention \(maxVersions: 2, maxAge: 7d, compact: true, namespace: ""\) removed 1 checkpoints \(\d+ bytes\), .* in 3s$/
+        /^Retention removed 1 checkpoints \(\d+ bytes\), .* in 3s \(maxVersions: 2, maxAge: 7d, compact: true, namespace: ""\)$/
       )
     }).pipe(Effect.provide(Checkpointer.layerMemory)))
 
