@@ -35,6 +35,8 @@ const expected: Record<string, readonly [string, boolean, "NotApplied" | "Unknow
   "28P01": ["Authentication", false, "NotApplied"],
   "42501": ["Permission", false, "NotApplied"],
   "42P01": ["SchemaMissing", false, "NotApplied"],
+  "26000": ["Rejected", false, "NotApplied"],
+  "42P05": ["Rejected", false, "NotApplied"],
   "25P02": ["Rejected", false, "NotApplied"],
   "22P02": ["Rejected", false, "NotApplied"]
 }
@@ -52,4 +54,7 @@ describe("errors of Postgres", () => {
       assert.include(error.message, `the server's words (SQLSTATE ${code})`)
     })
   }
+  it("a prepared statement that a pooler lost or mixed up comes with the advice to prepare none", () => {
+    for (const code of ["26000", "42P05"]) assert.include(failed(code).message, "DATABASE_PREPARE=false")
+  })
 })

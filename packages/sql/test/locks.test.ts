@@ -2,33 +2,8 @@ import { Checkpointer } from "@effect-checkpoint/core"
 import type { PgCheckpointer } from "@effect-checkpoint/sql"
 import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Exit, Fiber, Latch, Schedule, type Scope } from "effect"
-import { Database, pgLayer, some } from "./support.ts"
-
-/** Runs an effect in a transaction that stays open, and returns the effect that commits it. */
-const held = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
-  const sql = yield* PgClient.PgClient
-  const done = yield* Latch.make()
-  const released = yield* Latch.make()
-  const fiber = yield* Effect.forkScoped(
-    sql.withTransaction(Effect.tap(effect, () => Effect.andThen(done.open, released.await)))
-  )
-  yield* Effect.raceFirst(done.await, Fiber.join(fiber))
-  return Effect.andThen(released.open, Fiber.join(fiber))
-})
-
-/** Starts an effect, and returns when a transaction keeps it waiting. It is a failure if it ends instead. */
-const waiting = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
-  const sql = yield* PgClient.PgClient
-  const fiber = yield* Effect.forkScoped(effect)
-  const isBlocked = sql`
-    SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
-  yield* Effect.raceFirst(
-    Effect.repeat(isBlocked, { until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") }),
-    Effect.flatMap(Fiber.await(fiber), (exit) => Effect.die(`it did not wait: ${exit._tag}`))
-  )
-  return fiber
-})
+import { Effect, Exit, Fiber, Schedule, type Scope } from "effect"
+import { Database, held, pgLayer, some, waiting } from "./support.ts"
 
 /** Provides the service. Background fibers end before its connections are closed. */
 const within =
@@ -102,6 +77,21 @@ layer(Database.layer, { excludeTestServices: true })("locks of a thread", (it) =
       yield* commitSave
       assert.deepStrictEqual(yield* checkpointer.pendingWrites(first), { task: 1 })
     }).pipe(within({ schema: "save_put", statementTimeout: "5 seconds", retry: Schedule.recurs(0) })))
+
+  it.effect("a put of an id that another transaction is saving waits, and returns the checkpoint that was saved", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const put = checkpointer.append({ threadId: "t", checkpointId: "one", state: 1 })
+      const commit = yield* held(Effect.andThen(put, checkpointer.append({ threadId: "t", state: 2 })))
+      const repeating = yield* waiting(put)
+      yield* commit
+      assert.strictEqual((yield* Fiber.join(repeating)).version, 1)
+      assert.deepStrictEqual(
+        yield* sql`SELECT version::float8 AS version FROM same_id.checkpoints ORDER BY version`,
+        [{ version: 1 }, { version: 2 }]
+      )
+    }).pipe(within({ schema: "same_id", retry: Schedule.recurs(0) })))
 
   it.effect("a caller's transaction in which a deletion took too long cannot be committed, though it handles the error", () =>
     Effect.gen(function*() {

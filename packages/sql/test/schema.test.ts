@@ -17,7 +17,9 @@ const dump = Effect.gen(function*() {
                        ELSE ' DEFAULT ' || pg_get_expr(d.adbin, c.oid) END,
              E',\n' ORDER BY a.attnum
            ) || COALESCE((
-             SELECT E',\n  ' || pg_get_constraintdef(p.oid) FROM pg_constraint p WHERE p.conrelid = c.oid AND p.contype = 'p'
+             SELECT string_agg(E',\n  ' || pg_get_constraintdef(p.oid), '' ORDER BY p.contype DESC)
+               FROM pg_constraint p
+              WHERE p.conrelid = c.oid AND p.contype IN ('p', 'f')
            ), '') AS definition
       FROM pg_class c
       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -37,8 +39,14 @@ const dump = Effect.gen(function*() {
     SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ')' AS name, pg_get_function_result(p.oid) AS result,
            p.prosrc AS body
       FROM pg_proc p
-     WHERE p.pronamespace = 'effect_checkpoint'::regnamespace
+     WHERE p.pronamespace = 'effect_checkpoint'::regnamespace AND p.prokind = 'f'
      ORDER BY p.proname COLLATE "C"`
+  const aggregates = yield* sql<{ readonly name: string; readonly sfunc: string; readonly stype: string }>`
+    SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ')' AS name, a.aggtransfn::regproc::text AS sfunc,
+           format_type(a.aggtranstype, NULL) AS stype
+      FROM pg_aggregate a
+      JOIN pg_proc p ON p.oid = a.aggfnoid
+     WHERE p.pronamespace = 'effect_checkpoint'::regnamespace`
   const [view] = yield* sql<{ readonly columns: string }>`
     SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), E',\n  ' ORDER BY a.attnum) AS columns
       FROM pg_attribute a
@@ -48,6 +56,9 @@ const dump = Effect.gen(function*() {
     ...indexes.map(({ definition }) => `${definition};`),
     ...functions.map(({ body, name, result }) =>
       `CREATE FUNCTION effect_checkpoint.${name} RETURNS ${result} AS $$${body}$$ LANGUAGE plpgsql;`
+    ),
+    ...aggregates.map(({ name, sfunc, stype }) =>
+      `CREATE AGGREGATE effect_checkpoint.${name} (SFUNC = ${sfunc}, STYPE = ${stype});`
     ),
     `-- CREATE VIEW effect_checkpoint.checkpoint_states\n--   ${view!.columns.replaceAll("\n", "\n--")}`
   ].join("\n\n") + "\n"

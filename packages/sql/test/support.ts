@@ -1,7 +1,7 @@
 import { PgCheckpointer } from "@effect-checkpoint/sql"
 import { PostgresServer } from "@effect-checkpoint/testing"
 import { PgClient } from "@effect/sql-pg"
-import { Context, Duration, Effect, Layer, Option, Redacted, Tracer } from "effect"
+import { Context, Duration, Effect, Fiber, Latch, Layer, Option, Redacted, Schedule, Tracer } from "effect"
 import type { Scope } from "effect"
 
 /** A new database on the server. */
@@ -15,6 +15,17 @@ export class Database extends Context.Service<Database, { readonly url: Redacted
   )
 
   static readonly layer = Database.layerFresh.pipe(Layer.provideMerge(PostgresServer.layer))
+
+  /** With settings that every connection begins with, as SQL has them. */
+  static readonly layerWith = (settings: Readonly<Record<string, string>>) =>
+    Layer.effectDiscard(Effect.gen(function*() {
+      const { url } = yield* Database
+      const sql = yield* PgClient.PgClient
+      const database = new URL(Redacted.value(url)).pathname.slice(1)
+      for (const [name, value] of Object.entries(settings)) {
+        yield* sql.unsafe(`ALTER DATABASE "${database}" SET ${name} = ${value}`)
+      }
+    })).pipe(Layer.provide(clientLayer()), Layer.provideMerge(Database.layer))
 
   /** On a server of its own, which a test may break. */
   static readonly layerOwn = Database.layerFresh.pipe(Layer.provideMerge(PostgresServer.layerOwn()))
@@ -68,5 +79,30 @@ export const age =
 /** Runs an effect in the background until the scope closes. */
 export const inBackground = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<void, never, R | Scope.Scope> =>
   Effect.asVoid(Effect.forkScoped(effect))
+
+/** Runs an effect in a transaction that stays open, and returns the effect that commits it. */
+export const held = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
+  const sql = yield* PgClient.PgClient
+  const done = yield* Latch.make()
+  const released = yield* Latch.make()
+  const fiber = yield* Effect.forkScoped(
+    sql.withTransaction(Effect.tap(effect, () => Effect.andThen(done.open, released.await)))
+  )
+  yield* Effect.raceFirst(done.await, Fiber.join(fiber))
+  return Effect.andThen(released.open, Fiber.join(fiber))
+})
+
+/** Starts an effect, and returns when a transaction keeps it waiting. It is a failure if it ends instead. */
+export const waiting = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
+  const sql = yield* PgClient.PgClient
+  const fiber = yield* Effect.forkScoped(effect)
+  const isBlocked = sql`
+    SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+  yield* Effect.raceFirst(
+    Effect.repeat(isBlocked, { until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") }),
+    Effect.flatMap(Fiber.await(fiber), (exit) => Effect.die(`it did not wait: ${exit._tag}`))
+  )
+  return fiber
+})
 
 export const some = <A>(option: Option.Option<A>): A => Option.getOrThrow(option)

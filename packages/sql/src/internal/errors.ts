@@ -1,6 +1,6 @@
 import * as CheckpointError from "@effect-checkpoint/core/CheckpointError"
 import * as Predicate from "effect/Predicate"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 
 /**
  * What a failed statement tells, by its SQLSTATE. To classify another one, add it to `bySqlState`.
@@ -33,6 +33,9 @@ const codeOf = ({ reason: { cause } }: SqlError): string | undefined =>
 /** Whether a statement was refused only because an earlier one of its transaction had failed. */
 export const isAftermath = (error: SqlError): boolean => codeOf(error) === "25P02"
 
+/** Whether a statement was rolled back because its transaction is isolated more strictly than READ COMMITTED. */
+export const isSerializationFailure = (error: unknown): boolean => isSqlError(error) && codeOf(error) === "40001"
+
 interface Verdict {
   readonly reason: new(
     fields: { readonly message: string; readonly cause?: unknown }
@@ -54,7 +57,10 @@ const bySqlState = (code: string): Verdict => {
     case "57P03":
       return notApplied(CheckpointError.Unavailable, "the server is starting up or shutting down, try again later")
     case "25006":
-      return notApplied(CheckpointError.Unavailable, "this server takes no writes, connect to the primary")
+      return notApplied(
+        CheckpointError.Unavailable,
+        "this server takes no writes, connect to the primary, or see who turned on default_transaction_read_only"
+      )
     case "55P03":
       return notApplied(CheckpointError.Contention, "something else held a lock for too long, try again")
     case "53100":
@@ -85,6 +91,13 @@ const bySqlState = (code: string): Verdict => {
       )
     case "42501":
       return notApplied(CheckpointError.Permission, "grant the role what it needs, docs/roles.md lists it")
+    case "26000":
+    case "42P05":
+      return notApplied(
+        CheckpointError.Rejected,
+        "a pooler between here and the server does not keep prepared statements, turn them off: DATABASE_PREPARE=false, " +
+          "or prepare: false in the settings of the client"
+      )
     case "3D000":
       return notApplied(CheckpointError.Rejected, "create the database or correct its name")
     case "54001":

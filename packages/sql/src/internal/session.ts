@@ -6,9 +6,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import { BeginTransaction } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import { isSqlError, SqlError, StatementTimeoutError } from "effect/sql/SqlError"
-import { isAftermath, toStoreError } from "./errors.ts"
+import { isAftermath, isSerializationFailure, toStoreError } from "./errors.ts"
 
 /**
  * How statements get a connection, how long they may take, and what their
@@ -23,7 +24,8 @@ export interface Session {
   /** Runs several statements as one transaction, a savepoint within the caller's. */
   readonly transaction: <A>(
     operation: string,
-    statements: Effect.Effect<A, SqlError | StoreError>
+    statements: Effect.Effect<A, SqlError | StoreError>,
+    statementTimeout?: Duration.Duration
   ) => Effect.Effect<A, StoreError>
   readonly inTransaction: Effect.Effect<boolean>
 }
@@ -43,16 +45,23 @@ export const make = (sql: PgClient, options: SessionOptions): Session => {
           operation,
           Option.isSome(outer)
             ? nested(sql, options, operation, outer.value, statement)
-            : single(sql, options, operation, statement)
+            : Effect.catchIf(
+              single(sql, options, operation, statement),
+              // Only where the default isolation is another one. The statement was rolled back.
+              isSerializationFailure,
+              () => several(sql, options, operation, statement)
+            )
         )),
-    transaction: (operation, statements) =>
-      Effect.flatMap(current, (outer) =>
+    transaction: (operation, statements, statementTimeout = options.statementTimeout) => {
+      const limits = { ...options, statementTimeout }
+      return Effect.flatMap(current, (outer) =>
         settle(
           operation,
           Option.isSome(outer)
-            ? nested(sql, options, operation, outer.value, sql.withTransaction(statements))
-            : several(sql, options, operation, statements)
+            ? nested(sql, limits, operation, outer.value, sql.withTransaction(statements))
+            : several(sql, limits, operation, statements)
         ))
+    }
   }
 }
 
@@ -68,6 +77,12 @@ const single = <A>(sql: PgClient, options: SessionOptions, operation: string, st
     })))
 
 /**
+ * A transaction of ours locks heads first, and its next statement must see what was committed while it waited for them.
+ * At the other levels it would see what was there before, whatever the default of the database is.
+ */
+const beginTransaction = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+/**
  * Runs a transaction on a connection of its own, in a fiber of its own: the caller gets a timeout in time, and the
  * connection returns to the pool only when nothing runs on it any more.
  */
@@ -79,10 +94,9 @@ const several = <A>(sql: PgClient, options: SessionOptions, operation: string, s
       const fiber = yield* Effect.forkDetach(
         Effect.scoped(Effect.flatMap(lease(sql, options, operation), (connection) =>
           // The level above the outermost one: a transaction begins, on this connection.
-          Effect.provideService(
-            sql.withTransaction(statements),
-            sql.transactionService,
-            [timed(options, operation, connection, onTimeout), -1]
+          sql.withTransaction(statements).pipe(
+            Effect.provideService(sql.transactionService, [timed(options, operation, connection, onTimeout), -1]),
+            Effect.provideService(BeginTransaction, beginTransaction)
           )))
       )
       return yield* restore(Effect.raceFirst(Fiber.join(fiber), Deferred.await(late))).pipe(

@@ -57,14 +57,17 @@ export const tables = (schema: string): ReadonlyArray<string> => [
   // The versions that retention keeps, among which tags are looked up.
   `CREATE INDEX checkpoints_pinned ON ${schema}.checkpoints (thread_id, namespace, version) WHERE pinned`,
 
-  // The results of tasks of the step that begins at a version.
+  // The results of tasks of the step that begins at a version. They are saved without changing the head, therefore a
+  // transaction that deletes the thread from an older snapshot does not see them. The foreign key does: it removes them, or
+  // fails if the snapshot may not show them.
   `CREATE TABLE ${schema}.checkpoint_pending_writes (
     thread_id text COLLATE "C" NOT NULL,
     namespace text COLLATE "C" NOT NULL,
     version   bigint           NOT NULL,
     task      text COLLATE "C" NOT NULL,
     value     jsonb            NOT NULL,
-    PRIMARY KEY (thread_id, namespace, version, task)
+    PRIMARY KEY (thread_id, namespace, version, task),
+    FOREIGN KEY (thread_id, namespace) REFERENCES ${schema}.checkpoint_threads ON DELETE CASCADE
   )`,
 
   // Which process prunes. A lease works through a pooler, unlike a lock of the session.

@@ -6,7 +6,7 @@ import type { Tables } from "../tables.ts"
 import { isVisible, ofThread } from "./head.ts"
 
 export const make = (sql: PgClient, session: Session, tables: Tables): CheckpointStore["Service"]["deleteThread"] => {
-  const { checkpoints, pendingWrites, threads } = tables
+  const { checkpoints, threads } = tables
   return (key) =>
     session.transaction(
       "deleteThread",
@@ -15,11 +15,10 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       Effect.gen(function*() {
         const [locked] = yield* sql`SELECT FROM ${threads} t WHERE ${ofThread("t", key)} FOR UPDATE`
         if (locked === undefined) return 0
+        // The pending writes of a thread are deleted with its head, by their foreign key.
         const [row] = yield* sql<{ readonly versions: number }>`
           WITH t AS (
             DELETE FROM ${threads} t WHERE ${ofThread("t", key)} RETURNING t.pruned_through
-          ), w AS (
-            DELETE FROM ${pendingWrites} w WHERE ${ofThread("w", key)}
           ), c AS (
             DELETE FROM ${checkpoints} c WHERE ${ofThread("c", key)} RETURNING c.version, c.pinned
           )

@@ -1,0 +1,117 @@
+import { Checkpointer } from "@effect-checkpoint/core"
+import { CheckpointerLaws, StateGraphLaws } from "@effect-checkpoint/testing"
+import { PgClient } from "@effect/sql-pg"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Fiber, Latch, Layer, Schedule } from "effect"
+import { BeginTransaction } from "effect/sql/SqlClient"
+import { age, Database, held, pgLayer, waiting } from "./support.ts"
+
+/*
+ * Runs everything in databases whose transactions are repeatable read or serializable by default. There a statement sees
+ * what was committed before it began, even if it had to wait since, and may fail for what another one has done.
+ */
+
+const once = { retry: Schedule.recurs(0) }
+
+for (const level of ["read committed", "repeatable read", "serializable"]) {
+  const isolated = Layer.provideMerge(Database.layerWith({ default_transaction_isolation: `'${level}'` }))
+
+  // The laws at the usual level are in laws.test.ts.
+  if (level !== "read committed") {
+    CheckpointerLaws.laws({
+      name: `where transactions are ${level} by default`,
+      layer: isolated(pgLayer()),
+      age: age(),
+      runs: 10,
+      sequences: 25
+    })
+
+    StateGraphLaws.laws({
+      name: `graphs where transactions are ${level} by default`,
+      layer: isolated(pgLayer()),
+      runs: 5
+    })
+  }
+
+  layer(isolated(pgLayer(once)), { excludeTestServices: true })(`where transactions are ${level} by default`, (it) => {
+    it.effect("operations that wait for each other succeed without another attempt", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const first = yield* checkpointer.append({ threadId: "t", state: 1 })
+        const commit = yield* held(checkpointer.append({ threadId: "t", state: 2 }))
+        const waited = yield* waiting(Effect.all([
+          checkpointer.append({ threadId: "t", state: 3 }),
+          checkpointer.setTags("t", { version: 1 }, ["tag"]),
+          Effect.flip(checkpointer.put({ parent: first, state: 3 })),
+          checkpointer.update("t", (state) => ({ updated: state }))
+        ], { concurrency: "unbounded" }))
+        yield* commit
+        const [appended, tagged, conflict] = yield* Fiber.join(waited)
+        assert.isAbove(appended.version, 2)
+        assert.deepStrictEqual(tagged.tags, ["tag"])
+        assert.strictEqual(conflict._tag, "VersionConflict")
+        assert.strictEqual((yield* checkpointer.listVersions("t")).length, 4)
+      }))
+
+    it.effect("a deletion that waited for pending writes removes them, and a new thread of the same id inherits none", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const start = { threadId: "deleted", checkpointId: "start", state: 1 }
+        const first = yield* checkpointer.create(start)
+        const commit = yield* held(checkpointer.savePendingWrites(first, { task: "of the old thread" }))
+        const deleting = yield* waiting(checkpointer.deleteThread("deleted"))
+        yield* commit
+        assert.strictEqual(yield* Fiber.join(deleting), 1)
+        assert.deepStrictEqual(yield* checkpointer.pendingWrites(yield* checkpointer.create(start)), {})
+      }))
+
+    it.effect("a deletion by a prune that waited for pending writes removes them", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const first = yield* checkpointer.create({ threadId: "idle", state: 1 })
+        yield* age()("2 days")
+        const commit = yield* held(checkpointer.savePendingWrites(first, { task: "of the idle thread" }))
+        const pruning = yield* waiting(checkpointer.prune({ idleThreads: "1 day" }))
+        yield* commit
+        yield* Fiber.join(pruning)
+        assert.deepStrictEqual(
+          yield* sql`SELECT task FROM effect_checkpoint.checkpoint_pending_writes WHERE thread_id = 'idle'`,
+          []
+        )
+      }))
+  })
+}
+
+layer(pgLayer(once).pipe(Layer.provideMerge(Database.layer)), { excludeTestServices: true })(
+  "a caller's transaction",
+  (it) => {
+    for (const level of ["REPEATABLE READ", "SERIALIZABLE"]) {
+      it.effect(`that is ${level} and deletes a thread leaves no pending writes that were saved since it began`, () =>
+        Effect.gen(function*() {
+          const sql = yield* PgClient.PgClient
+          const checkpointer = yield* Checkpointer.Checkpointer
+          const first = yield* checkpointer.create({ threadId: level, state: 1 })
+          const begun = yield* Latch.make()
+          const saved = yield* Latch.make()
+          const deleting = yield* Effect.forkChild(
+            sql.withTransaction(Effect.gen(function*() {
+              // From here on, the transaction does not see what others commit.
+              yield* sql`SELECT 1`
+              yield* begun.open
+              yield* saved.await
+              return yield* checkpointer.deleteThread(level)
+            })).pipe(Effect.provideService(BeginTransaction, `BEGIN ISOLATION LEVEL ${level}`))
+          )
+          yield* begun.await
+          yield* checkpointer.savePendingWrites(first, { task: 1 })
+          yield* saved.open
+          const error = yield* Effect.flip(Fiber.join(deleting))
+          assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": "Contention", outcome: "NotApplied" })
+          assert.deepStrictEqual(yield* checkpointer.pendingWrites(first), { task: 1 })
+          assert.strictEqual(yield* checkpointer.deleteThread(level), 1)
+          assert.deepStrictEqual(yield* sql`SELECT FROM effect_checkpoint.checkpoint_pending_writes`, [])
+        }))
+    }
+  }
+)
