@@ -8,7 +8,7 @@ import type {
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError } from "effect/sql/SqlError"
 import { isDelta } from "../formats.ts"
 import type { Session } from "../session.ts"
 import type { Tables } from "../tables.ts"
@@ -28,16 +28,14 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       [...checkpointParameters(checkpoint), ...conditionParameters(condition), ...stepParameters(checkpoint)]
     )
   return (checkpoint, condition) =>
-    session.run(
-      "put",
-      // Two puts of the same id at the same time both pass the checks, and the second one meets the index.
-      Effect.catchIf(insert(checkpoint, condition), isIdViolation, (error) =>
+    session.run("put", insert(checkpoint, condition)).pipe(
+      // Two puts of the same id at the same time both pass the checks, and the second one meets the index. On partitions
+      // and shards it has another name, therefore any index means that the put was not applied.
+      Effect.catchIf(isUniqueViolation, (error) =>
         Effect.flatMap(session.inTransaction, (nested) =>
-          nested ? Effect.fail(sameId(error)) : Effect.succeed([])))
-    ).pipe(
+          nested ? Effect.fail(sameId(error)) : Effect.succeed([]))),
       Effect.map(([row]) =>
-        Option.map(Option.fromUndefinedOr(row), (row) =>
-          toSaved(checkpoint.threadId, row))
+        Option.map(Option.fromUndefinedOr(row), (row) => toSaved(checkpoint.threadId, row))
       )
     )
 }
@@ -48,11 +46,11 @@ const toSaved = (threadId: string, row: SavedRow): SavedVersion => ({
   createdAt: row.created_at
 })
 
-const isIdViolation = (error: SqlError): boolean =>
-  error.reason._tag === "UniqueViolation" && error.reason.constraint === "checkpoints_by_id"
+const isUniqueViolation = ({ cause }: StoreError): boolean =>
+  isSqlError(cause) && cause.reason._tag === "UniqueViolation"
 
 /** In a transaction of the caller's, which cannot be committed any more. */
-const sameId = (cause: SqlError): StoreError =>
+const sameId = ({ cause }: StoreError): StoreError =>
   new StoreError({
     operation: "put",
     reason: new Contention({
