@@ -18,7 +18,8 @@ CREATE TABLE effect_checkpoint.checkpoint_pending_writes (
   version bigint NOT NULL,
   task text COLLATE "C" NOT NULL,
   value jsonb NOT NULL,
-  PRIMARY KEY (thread_id, namespace, version, task)
+  PRIMARY KEY (thread_id, namespace, version, task),
+  FOREIGN KEY (thread_id, namespace) REFERENCES effect_checkpoint.checkpoint_threads(thread_id, namespace) ON DELETE CASCADE
 );
 
 CREATE TABLE effect_checkpoint.checkpoint_threads (
@@ -70,7 +71,7 @@ CREATE UNIQUE INDEX checkpoints_by_id ON effect_checkpoint.checkpoints USING btr
 
 CREATE INDEX checkpoints_pinned ON effect_checkpoint.checkpoints USING btree (thread_id, namespace, version) WHERE pinned;
 
-CREATE FUNCTION effect_checkpoint.checkpoint_patch(state jsonb, patch jsonb) RETURNS jsonb AS $$
+CREATE FUNCTION effect_checkpoint.checkpoint_apply(state jsonb, format smallint, payload jsonb) RETURNS jsonb AS $$
 DECLARE
   step       jsonb;
   op         text;
@@ -81,7 +82,11 @@ DECLARE
   gathered   jsonb;
   next_index integer;
 BEGIN
-  FOR step IN SELECT value FROM jsonb_array_elements(patch || '[{}]') LOOP
+  CASE
+    WHEN format IN (1, 2) THEN RETURN payload;
+    WHEN format IN (3, 4) THEN NULL;
+  END CASE;
+  FOR step IN SELECT value FROM jsonb_array_elements(payload || '[{}]') LOOP
     op := step ->> 'op';
     -- An empty string has no parts for string_to_array, but it is a key.
     path := CASE step ->> 'path' WHEN '' THEN '{}' WHEN '/' THEN ARRAY[''] ELSE (
@@ -134,30 +139,7 @@ BEGIN
 END
 $$ LANGUAGE plpgsql;
 
-CREATE FUNCTION effect_checkpoint.checkpoint_state(of_thread text, of_namespace text, of_version bigint) RETURNS jsonb AS $$
-DECLARE
-  stored record;
-  result jsonb;
-BEGIN
-  FOR stored IN
-    SELECT c.format, c.payload
-      FROM "effect_checkpoint".checkpoints c
-     WHERE c.thread_id = of_thread AND c.namespace = of_namespace AND c.version <= of_version
-       AND c.version >= (
-         SELECT k.keyframe_version
-           FROM "effect_checkpoint".checkpoints k
-          WHERE k.thread_id = of_thread AND k.namespace = of_namespace AND k.version = of_version
-       )
-     ORDER BY c.version
-  LOOP
-    CASE
-      WHEN stored.format IN (1, 2) THEN result := stored.payload;
-      WHEN stored.format IN (3, 4) THEN result := "effect_checkpoint".checkpoint_patch(result, stored.payload);
-    END CASE;
-  END LOOP;
-  RETURN result;
-END
-$$ LANGUAGE plpgsql;
+CREATE AGGREGATE effect_checkpoint.checkpoint_fold(format smallint, payload jsonb) (SFUNC = effect_checkpoint.checkpoint_apply, STYPE = jsonb);
 
 -- CREATE VIEW effect_checkpoint.checkpoint_states
 --   thread_id text,

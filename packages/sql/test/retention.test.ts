@@ -71,7 +71,7 @@ layer(Database.layer, { excludeTestServices: true })("retention on Postgres", (i
       yield* Fiber.join(holder)
       const [report, statements] = yield* Fiber.join(pruning)
       assert.strictEqual(report.versions, 5)
-      for (const statement of statements) assert.notInclude(statement, "checkpoint_state(")
+      for (const statement of statements) assert.notInclude(statement, "checkpoint_fold(")
       for (const version of [3, 7, 8, 9]) assert.deepStrictEqual(yield* stateOf("t", version), state(version))
       const rows = yield* sql`
         SELECT version::float8 AS version, format, keyframe_version::float8 AS keyframe

@@ -146,7 +146,9 @@ layer(pgLayer({ schema: "view" }).pipe(Layer.provideMerge(Database.layer)), { ex
             after = applied.success
           }
           const [row] = yield* sql<{ readonly state: Schema.Json }>`
-          SELECT view.checkpoint_patch(${JSON.stringify(before)}::jsonb, ${JSON.stringify(patch)}::jsonb) AS state`
+          SELECT view.checkpoint_apply(${JSON.stringify(before)}::jsonb, 3::smallint, ${
+            JSON.stringify(patch)
+          }::jsonb) AS state`
           assert.deepStrictEqual(row!.state, after, JSON.stringify(patch))
         }),
       { arbitrary: { runs: 300, seed: `patch ${process.env["CHECKPOINT_TEST_SEED"]}` } }

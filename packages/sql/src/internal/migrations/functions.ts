@@ -1,25 +1,28 @@
 import * as Formats from "../formats.ts"
 
-/** Creates the functions with which people read states in SQL. The schema is given as it stands in a statement. */
+/**
+ * Creates the aggregate with which the view puts states together. It names no table and no function of the schema:
+ * it works with the rights of any caller, and after the schema was renamed. The schema is given as it stands in a statement.
+ */
 export const functions = (schema: string): ReadonlyArray<string> => [
-  `CREATE FUNCTION ${schema}.checkpoint_patch (state jsonb, patch jsonb) RETURNS jsonb
+  `CREATE FUNCTION ${schema}.checkpoint_apply (state jsonb, format smallint, payload jsonb) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
-    AS ${dollarQuoted(applyPatch)}`,
-  `CREATE FUNCTION ${schema}.checkpoint_state (of_thread text, of_namespace text, of_version bigint) RETURNS jsonb
-    LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog
-    AS ${dollarQuoted(foldChain(schema))}`
+    AS ${dollarQuoted(applyPayload)}`,
+  `CREATE AGGREGATE ${schema}.checkpoint_fold (format smallint, payload jsonb) (
+    SFUNC = ${schema}.checkpoint_apply, STYPE = jsonb, PARALLEL = SAFE
+  )`
 ]
 
 /** The name of the schema may contain a tag, too. */
-const dollarQuoted = (body: string): string => {
+export const dollarQuoted = (body: string): string => {
   let tag = "function"
   while (body.includes(`$${tag}$`)) tag += "_"
   return `$${tag}$${body}$${tag}$`
 }
 
-// Applies an RFC 6902 patch. Each change copies the state, therefore changes that follow each other at the end of one
+// The state of a version, by that of the version before it: the payload is the state or an RFC 6902 patch. Each change copies the state, therefore changes that follow each other at the end of one
 // array, or in one object, are gathered and made at once.
-const applyPatch = `
+const applyPayload = `
 DECLARE
   step       jsonb;
   op         text;
@@ -30,7 +33,11 @@ DECLARE
   gathered   jsonb;
   next_index integer;
 BEGIN
-  FOR step IN SELECT value FROM jsonb_array_elements(patch || '[{}]') LOOP
+  CASE
+    WHEN format IN (${Formats.keyframes}) THEN RETURN payload;
+    WHEN format IN (${Formats.deltas}) THEN NULL;
+  END CASE;
+  FOR step IN SELECT value FROM jsonb_array_elements(payload || '[{}]') LOOP
     op := step ->> 'op';
     -- An empty string has no parts for string_to_array, but it is a key.
     path := CASE step ->> 'path' WHEN '' THEN '{}' WHEN '/' THEN ARRAY[''] ELSE (
@@ -80,31 +87,5 @@ BEGIN
       END IF;
     END IF;
   END LOOP;
-END
-`
-
-// Applies the deltas of a chain to its keyframe.
-const foldChain = (schema: string): string => `
-DECLARE
-  stored record;
-  result jsonb;
-BEGIN
-  FOR stored IN
-    SELECT c.format, c.payload
-      FROM ${schema}.checkpoints c
-     WHERE c.thread_id = of_thread AND c.namespace = of_namespace AND c.version <= of_version
-       AND c.version >= (
-         SELECT k.keyframe_version
-           FROM ${schema}.checkpoints k
-          WHERE k.thread_id = of_thread AND k.namespace = of_namespace AND k.version = of_version
-       )
-     ORDER BY c.version
-  LOOP
-    CASE
-      WHEN stored.format IN (${Formats.keyframes}) THEN result := stored.payload;
-      WHEN stored.format IN (${Formats.deltas}) THEN result := ${schema}.checkpoint_patch(result, stored.payload);
-    END CASE;
-  END LOOP;
-  RETURN result;
 END
 `
