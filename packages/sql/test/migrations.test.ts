@@ -2,8 +2,10 @@ import { Checkpointer } from "@effect-checkpoint/core"
 import { PgCheckpointer } from "@effect-checkpoint/sql"
 import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Layer, Schedule } from "effect"
-import { clientLayer, Database, pgLayer, withUser } from "./support.ts"
+import { Clock, Effect, Fiber, Layer, Redacted, Schedule } from "effect"
+import { uuidV4Unsafe } from "effect/crypto/SecureRandom"
+import { TestClock } from "effect/testing"
+import { clientLayer, Database, held, pgLayer, waiting, withUser } from "./support.ts"
 
 /** The errors of all ways to start with a schema. */
 const refusals = Effect.fnUntraced(function*(schema: string) {
@@ -84,6 +86,50 @@ layer(Database.layer, { excludeTestServices: true })("migrations", (it) => {
       )
       assert.deepStrictEqual(versions.map(({ version }) => version), Array(8).fill(1))
     }))
+
+  it.effect("migrations have no limit of time, neither that of other statements nor that of the server", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      yield* sql`CREATE TABLE public.seen (statement_timeout text)`
+      yield* sql`
+        CREATE FUNCTION public.see() RETURNS event_trigger LANGUAGE plpgsql
+          AS 'BEGIN INSERT INTO public.seen VALUES (current_setting(''statement_timeout'')); END'`
+      yield* sql`CREATE EVENT TRIGGER see ON ddl_command_end WHEN TAG IN ('CREATE VIEW') EXECUTE FUNCTION public.see()`
+      const lock = "effect-checkpoint migrations of unlimited"
+      const commit = yield* held(sql`SELECT pg_advisory_xact_lock(hashtext(${lock}::text)::bigint)`)
+      const clock = yield* TestClock.make()
+      const migrating = yield* waiting(
+        PgCheckpointer.migrate({ schema: "unlimited", statementTimeout: "1 second", retry: Schedule.recurs(0) }).pipe(
+          Effect.provideService(PgClient.PgClient, sql),
+          Effect.provideService(Clock.Clock, clock)
+        )
+      )
+      yield* clock.adjust("1 day")
+      yield* commit
+      yield* Fiber.join(migrating)
+      assert.deepStrictEqual(yield* sql`SELECT statement_timeout FROM public.seen`, [{ statement_timeout: "0" }])
+      yield* sql`DROP EVENT TRIGGER see`
+    }).pipe(Effect.provide(clientLayer({ startupParameters: { statement_timeout: "60s" } }))))
+
+  it.effect("migrations refuse a database that is not UTF8, in every way to start, and say how to create one", () =>
+    Effect.gen(function*() {
+      const { url } = yield* Database
+      const sql = yield* PgClient.PgClient
+      const name = `latin_${uuidV4Unsafe()}`
+      yield* Effect.acquireRelease(
+        sql`CREATE DATABASE ${sql(name)} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`,
+        () => Effect.orDie(sql`DROP DATABASE ${sql(name)}`)
+      )
+      const latin = new URL(Redacted.value(url))
+      latin.pathname = `/${name}`
+      const errors = yield* Effect.provide(refusals("latin"), PgClient.layer({ url: Redacted.make(latin.toString()) }))
+      assert.lengthOf(errors, 3)
+      for (const error of errors) {
+        assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": "SchemaIncompatible", isRetryable: false })
+        assert.include(error.message, "the encoding of the database is LATIN1")
+        assert.include(error.message, "ENCODING 'UTF8' TEMPLATE template0")
+      }
+    }).pipe(Effect.scoped, Effect.provide(clientLayer())))
 
   it.effect("migrations that fail report the statement that failed first", () =>
     Effect.gen(function*() {

@@ -1,6 +1,7 @@
 import { SchemaIncompatible, SchemaMissing, StoreError, Unknown } from "@effect-checkpoint/core/CheckpointError"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Digest from "effect/crypto/Digest"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -40,42 +41,46 @@ type Status =
   | { readonly _tag: "Current" }
   /** There are none, or they are older. */
   | { readonly _tag: "Missing"; readonly migration: number }
-  | { readonly _tag: "Incompatible"; readonly problem: string }
+  | { readonly _tag: "Incompatible"; readonly message: string }
 
 const inspect = Effect.fnUntraced(function*(
   sql: PgClient,
   tables: Tables
 ): Effect.fn.Return<Status, SqlError> {
-  const [found] = yield* sql<{ readonly migrations: boolean; readonly writes: boolean }>`
-    SELECT to_regclass(${`${tables.quoted}.checkpoint_migrations`}::text) IS NOT NULL AS migrations,
+  const [found] = yield* sql<{ readonly migrations: boolean; readonly writes: boolean; readonly encoding: string }>`
+    SELECT current_setting('server_encoding'::text) AS encoding,
+           to_regclass(${`${tables.quoted}.checkpoint_migrations`}::text) IS NOT NULL AS migrations,
            to_regclass(${`${tables.quoted}.checkpoint_writes`}::text) IS NOT NULL AS writes`
-  const applied = found?.migrations === true
+  if (found?.encoding !== "UTF8") return { _tag: "Incompatible", message: notUnicode(String(found?.encoding)) }
+  const applied = found.migrations
     ? yield* sql<{ readonly id: number; readonly name: string }>`
     SELECT migration_id::float8 AS id, name FROM ${tables.migrations} ORDER BY migration_id`
     : []
   const last = applied.at(-1)?.id ?? 0
-  if (last === 1 || last === 0 && found?.writes === true) {
-    return {
-      _tag: "Incompatible",
-      problem: `were created by version 0.1, which was never published; ${startAgain(tables)}`
-    }
+  if (last === 1 || last === 0 && found.writes) {
+    return foreign(tables, `were created by version 0.1, which was never published; ${startAgain(tables)}`)
   }
   if (last > newest) {
-    return {
-      _tag: "Incompatible",
-      problem: `are at migration ${last}, but this version of the library knows only migration ${newest}; ` +
-        "upgrade the library"
-    }
+    return foreign(
+      tables,
+      `are at migration ${last}, but this version of the library knows only migration ${newest}; upgrade the library`
+    )
   }
   const known = yield* recorded
   if (applied.some(({ id, name }) => known.find((migration) => migration.id === id)?.name !== name)) {
-    return {
-      _tag: "Incompatible",
-      problem: `were created by another development version of the library; ${startAgain(tables)}`
-    }
+    return foreign(tables, `were created by another development version of the library; ${startAgain(tables)}`)
   }
   return last === newest ? { _tag: "Current" } : { _tag: "Missing", migration: last }
 })
+
+const foreign = (tables: Tables, problem: string): Status => ({
+  _tag: "Incompatible",
+  message: `the checkpoint tables in schema "${tables.schema}" ${problem}`
+})
+
+const notUnicode = (encoding: string): string =>
+  `the encoding of the database is ${encoding}, which cannot store every text; create another database with ` +
+  "ENCODING 'UTF8' TEMPLATE template0"
 
 const startAgain = ({ quoted }: Tables): string =>
   `drop them with all their data (DROP SCHEMA ${quoted} CASCADE), or choose another schema with the option "schema"`
@@ -97,16 +102,20 @@ const recorded: Effect.Effect<ReadonlyArray<Migration>> = Effect.forEach(
 
 /** Fails unless the tables are those that this version of the library works with. */
 export const check = (sql: PgClient, tables: Tables): Effect.Effect<void, SqlError | StoreError> =>
-  Effect.flatMap(inspect(sql, tables), (status) => {
-    switch (status._tag) {
-      case "Current":
-        return Effect.void
-      case "Missing":
-        return Effect.fail(missing(tables, status.migration))
-      case "Incompatible":
-        return Effect.fail(incompatible(tables, status.problem))
-    }
-  })
+  Effect.flatMap(
+    usable(sql, tables),
+    (status) => status._tag === "Missing" ? Effect.fail(missing(tables, status.migration)) : Effect.void
+  )
+
+/** Fails if the migrations cannot help. */
+const usable = (
+  sql: PgClient,
+  tables: Tables
+): Effect.Effect<Exclude<Status, { readonly _tag: "Incompatible" }>, SqlError | StoreError> =>
+  Effect.flatMap(
+    inspect(sql, tables),
+    (status) => status._tag === "Incompatible" ? Effect.fail(incompatible(status.message)) : Effect.succeed(status)
+  )
 
 // -----------------------------------------------------------------------------
 // running them
@@ -127,8 +136,8 @@ export const run = Effect.fnUntraced(function*(
   yield* session.transaction(
     "migrate",
     Effect.gen(function*() {
-      // A snapshot that is older than the lock would not show what another process has created.
-      if (!nested) yield* sql`SET TRANSACTION ISOLATION LEVEL READ COMMITTED`
+      // Where tables are large, a statement may take hours. It would be canceled, and begin again.
+      if (!nested) yield* sql`SET LOCAL statement_timeout = 0`
       // CREATE ... IF NOT EXISTS fails when two processes do it at the same time, therefore they take turns. The lock is
       // released at the end of the transaction.
       const lock = `effect-checkpoint migrations of ${tables.schema}`
@@ -140,15 +149,13 @@ export const run = Effect.fnUntraced(function*(
         Effect.provideService(SqlClient.SqlClient, sql),
         Effect.catchTag("MigrationError", (error) => Effect.fail(fromMigrationError(error)))
       )
-    })
+    }),
+    Duration.infinity
   )
 })
 
 const isCurrent = (sql: PgClient, tables: Tables): Effect.Effect<boolean, SqlError | StoreError> =>
-  Effect.flatMap(inspect(sql, tables), (status) =>
-    status._tag === "Incompatible"
-      ? Effect.fail(incompatible(tables, status.problem))
-      : Effect.succeed(status._tag === "Current"))
+  Effect.map(usable(sql, tables), (status) => status._tag === "Current")
 
 /** Without the dump of the schema, which would need child processes and files. */
 const migrate = Migrator.make({})
@@ -176,12 +183,8 @@ const missing = (tables: Tables, migration: number): StoreError =>
     outcome: "NotApplied"
   })
 
-const incompatible = (tables: Tables, problem: string): StoreError =>
-  new StoreError({
-    operation: "check",
-    reason: new SchemaIncompatible({ message: `the checkpoint tables in schema "${tables.schema}" ${problem}` }),
-    outcome: "NotApplied"
-  })
+const incompatible = (message: string): StoreError =>
+  new StoreError({ operation: "check", reason: new SchemaIncompatible({ message }), outcome: "NotApplied" })
 
 /** The migrator's message about a failed statement is in its cause. */
 const fromMigrationError = (error: Migrator.MigrationError): StoreError =>
