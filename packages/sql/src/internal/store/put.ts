@@ -169,25 +169,27 @@ const firstHead = (schema: string): string => `
             active_at, updated_at, created_at
           )
           SELECT $1::text, $2::text, 1, $3::text, $14::uuid, 1, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> '[]',
-                 date_trunc('milliseconds'::text, now()), date_trunc('milliseconds'::text, now()),
-                 date_trunc('milliseconds'::text, now())
+                 date_trunc('milliseconds'::text, clock.time), date_trunc('milliseconds'::text, clock.time),
+                 date_trunc('milliseconds'::text, clock.time)
+            FROM ${clock}
            WHERE ${idIsFree(schema)}`
 
 /** Moves the head row if it is the one that the condition names. */
 const movedHead = (schema: string, chain: string): string => `
           UPDATE ${schema}.checkpoint_threads AS t SET ${changes(chain)}
             FROM (
-              VALUES (
-                $3::text, $14::uuid, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> '[]',
-                date_trunc('milliseconds'::text, now())
-              )
-            ) AS EXCLUDED (checkpoint_id, write_id, unfinished, interrupted, updated_at)
+              VALUES ($3::text, $14::uuid, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> '[]')
+            ) AS EXCLUDED (checkpoint_id, write_id, unfinished, interrupted)
            WHERE ${ofThread("t")} AND t.version = $15::bigint AND $16::text IN ('', t.checkpoint_id)
              AND COALESCE(t.write_id = NULLIF($17::text, '')::uuid, TRUE) AND ${idIsFree(schema)}`
 
+/** Reads the clock once. */
+const clock = "(SELECT clock_timestamp() AS time) clock"
+
 /**
- * What changes when a head moves, the same in all forms: they take new values from EXCLUDED. The time is never earlier
- * than that of the version before, even if the server's clock is set back.
+ * What changes when a head moves, the same in all forms: they take new values from EXCLUDED. The time is not that at which
+ * the transaction began, nor that at which the statement began to wait for the version before. It is never earlier than
+ * that of the version before, even if the server's clock is set back.
  */
 const changes = (chain: string): string => `
             version = t.version + 1,
@@ -196,9 +198,12 @@ const changes = (chain: string): string => `
             write_id = EXCLUDED.write_id,${chain}
             unfinished = EXCLUDED.unfinished,
             interrupted = EXCLUDED.interrupted,
-            active_at = CASE WHEN EXCLUDED.updated_at >= t.active_at + interval '1 minute' THEN EXCLUDED.updated_at
-                             ELSE t.active_at END,
-            updated_at = GREATEST(t.updated_at, EXCLUDED.updated_at)`
+            (active_at, updated_at) = (
+              SELECT CASE WHEN clock.time >= t.active_at + interval '1 minute'
+                          THEN date_trunc('milliseconds'::text, clock.time) ELSE t.active_at END,
+                     GREATEST(t.updated_at, date_trunc('milliseconds'::text, clock.time))
+                FROM ${clock}
+            )`
 
 const beginsChain = `
             keyframe_version = t.version + 1,`
