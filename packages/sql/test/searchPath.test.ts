@@ -3,7 +3,7 @@ import { CheckpointerLaws, StateGraphLaws } from "@effect-checkpoint/testing"
 import { PgClient } from "@effect/sql-pg"
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, ManagedRuntime, Schema } from "effect"
-import { readFileSync } from "node:fs"
+import { blocks, statementsIn } from "./documents.ts"
 import * as Hostile from "./hostile.ts"
 import { age, clientLayer, Database, pgLayer } from "./support.ts"
 
@@ -30,10 +30,7 @@ CheckpointerLaws.laws({
 
 StateGraphLaws.laws({ name: "graphs with hostile operators and functions", layer: inSchema("graphs"), runs: 5 })
 
-const document = readFileSync(new URL("../../../docs/tables.md", import.meta.url), "utf8")
-const documented = Array.from(document.matchAll(/^```sql\n(.*?)^```$/gms), ([, block]) => block!.split(/;$/m))
-  .flat()
-  .filter((statement) => statement.trim() !== "")
+const documented = blocks.filter(({ role }) => role === "reader").flatMap(({ text }) => statementsIn(text))
 
 describe("hostile operators and functions", () => {
   it.effect("a database with hostile operators can be compacted, planned with a dry run, and read by SQL", () =>

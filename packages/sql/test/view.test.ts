@@ -154,6 +154,18 @@ layer(pgLayer({ schema: "view" }).pipe(Layer.provideMerge(Database.layer)), { ex
       { arbitrary: { runs: 300, seed: `patch ${process.env["CHECKPOINT_TEST_SEED"]}` } }
     )
 
+    it.effect("works after the schema was renamed", () =>
+      Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        const sql = yield* PgClient.PgClient
+        const states = [1, 2, 3].map((count) => ({ count, filler: "a part that stays as it is. ".repeat(100) }))
+        for (const state of states) yield* checkpointer.append({ threadId: "t", state })
+        assert.lengthOf(yield* sql`SELECT FROM before.checkpoints WHERE format = 3`, 2)
+        yield* sql`ALTER SCHEMA before RENAME TO after`
+        const rows = yield* sql`SELECT state FROM after.checkpoint_states ORDER BY version`
+        assert.deepStrictEqual(rows.map((row) => row.state), states)
+      }).pipe(Effect.provide(pgLayer({ schema: "before" }))))
+
     it.effect("has a state that is a list", () =>
       Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
