@@ -49,6 +49,22 @@ describe("ThreadQueue", () => {
       assert.deepStrictEqual(order, ["begin 1", "end 1", "begin 2", "end 2", "begin 3", "end 3"])
     }))
 
+  it.effect("ThreadQueue of a width runs as many effects on one thread at a time, and starts them in order of arrival", () =>
+    Effect.gen(function*() {
+      const inTurn = ThreadQueue.make(outside, 2)
+      const order: Array<string> = []
+      yield* Effect.forEach([1, 2, 3], (i) =>
+        inTurn(
+          keyOf("t"),
+          Effect.gen(function*() {
+            order.push(`begin ${i}`)
+            yield* settle
+            order.push(`end ${i}`)
+          })
+        ), { concurrency: "unbounded" })
+      assert.deepStrictEqual(order, ["begin 1", "begin 2", "end 1", "end 2", "begin 3", "end 3"])
+    }))
+
   it.effect("ThreadQueue lets an effect on one thread run while one on another thread waits", () =>
     Effect.gen(function*() {
       const inTurn = ThreadQueue.make(outside)

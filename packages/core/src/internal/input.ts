@@ -6,7 +6,7 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type { Interrupt } from "../Checkpoint.ts"
 import { InvalidInput } from "../CheckpointError.ts"
-import { maxPartBytes } from "../CheckpointStore.ts"
+import { maxPartBytes, type ThreadKey } from "../CheckpointStore.ts"
 import * as Json from "./json.ts"
 
 /** The checks of arguments, before anything is read or written. They are the same for all stores. */
@@ -14,7 +14,9 @@ import * as Json from "./json.ts"
 /** The longest id, in bytes of UTF-8. */
 const maxIdBytes = 1024
 
-/** The limit of the three ids of a checkpoint together. A row of a Postgres btree index holds 2,704 bytes. */
+/**
+ * The limit of thread id, namespace and checkpoint id together, or task. A row of a Postgres btree index holds 2,704 bytes.
+ */
 const maxKeyBytes = 2560
 
 const maxTags = 64
@@ -42,20 +44,29 @@ export const namespace = (value: unknown): Effect.Effect<void, InvalidInput> => 
   return problem === undefined ? Effect.void : fail("namespace", problem)
 }
 
-export const checkpointId = (
-  key: { readonly threadId: string; readonly namespace: string },
+export const checkpointId = (key: ThreadKey, value: string): Effect.Effect<void, InvalidInput> =>
+  Effect.andThen(id("checkpointId", value), together("checkpointId", key, "checkpoint id", value))
+
+const task = (key: ThreadKey, value: string): Effect.Effect<void, InvalidInput> =>
+  // Stored as JSON, in which U+001A takes four bytes more.
+  Effect.andThen(
+    id("pendingWrites", value),
+    together("pendingWrites", key, "task", value.replaceAll("\u001a", "\u001a0000"))
+  )
+
+const together = (
+  field: string,
+  { namespace, threadId }: ThreadKey,
+  name: string,
   value: string
 ): Effect.Effect<void, InvalidInput> =>
-  Effect.andThen(
-    id("checkpointId", value),
-    Effect.suspend(() => {
-      const bytes = Json.utf8Bytes(key.threadId) + Json.utf8Bytes(key.namespace) + Json.utf8Bytes(value)
-      return bytes <= maxKeyBytes ? Effect.void : fail(
-        "checkpointId",
-        `thread id, namespace and checkpoint id are ${bytes} bytes of UTF-8 together, at most ${maxKeyBytes} are allowed`
-      )
-    })
-  )
+  Effect.suspend(() => {
+    const bytes = Json.utf8Bytes(threadId) + Json.utf8Bytes(namespace) + Json.utf8Bytes(value)
+    return bytes <= maxKeyBytes ? Effect.void : fail(
+      field,
+      `thread id, namespace and ${name} are ${bytes} bytes of UTF-8 together, at most ${maxKeyBytes} are allowed`
+    )
+  })
 
 export const wholeNumber = (field: string, value: unknown, least: 0 | 1 = 1): Effect.Effect<void, InvalidInput> =>
   typeof value === "number" && Number.isSafeInteger(value) && value >= least
@@ -73,7 +84,10 @@ export const limit = (value: unknown): Effect.Effect<void, InvalidInput> =>
     : fail("limit", `expected a whole number from 1 to ${maxPage}, got ${String(value)}`)
 
 /** The results of tasks. The caller limits the size. */
-export const pendingWrites = (values: Schema.JsonObject): Effect.Effect<Json.Encoded, InvalidInput> =>
+export const pendingWrites = (
+  key: ThreadKey,
+  values: Schema.JsonObject
+): Effect.Effect<Json.Encoded, InvalidInput> =>
   Effect.suspend(() => {
     const copied = Json.copy(values)
     if (Result.isFailure(copied)) return fail("pendingWrites", copied.failure)
@@ -82,7 +96,7 @@ export const pendingWrites = (values: Schema.JsonObject): Effect.Effect<Json.Enc
       return fail("pendingWrites", "expected an object of tasks and JSON values")
     }
     return Effect.as(
-      Effect.forEach(Object.keys(writes), (task) => id("pendingWrites", task), { discard: true }),
+      Effect.forEach(Object.keys(writes), (name) => task(key, name), { discard: true }),
       Json.encodeJson(writes)
     )
   })

@@ -27,6 +27,7 @@ export const make = <S>(
     readonly inTurn: InTurn
     /** Lets runs of `updateEffect` that met a conflict take turns. */
     readonly updateInTurn: InTurn
+    readonly fewAtOnce: InTurn
     readonly random: SecureRandom.SecureRandom["Service"]
     readonly maxStateBytes: number
   },

@@ -43,13 +43,13 @@ export const encode = Effect.fnUntraced(function*(
 })
 
 export const encodePendingWrites = Effect.fnUntraced(function*(
-  { namespace, threadId }: ThreadKey,
+  key: ThreadKey,
   maxStateBytes: number,
   pendingWrites: Schema.JsonObject
 ): Effect.fn.Return<string, InvalidInput | StateTooLarge> {
-  const { bytes, text } = yield* Input.pendingWrites(pendingWrites)
+  const { bytes, text } = yield* Input.pendingWrites(key, pendingWrites)
   return bytes > maxStateBytes
-    ? yield* new StateTooLarge({ threadId, namespace, bytes, limit: maxStateBytes })
+    ? yield* new StateTooLarge({ threadId: key.threadId, namespace: key.namespace, bytes, limit: maxStateBytes })
     : text
 })
 

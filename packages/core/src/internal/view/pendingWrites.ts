@@ -7,6 +7,7 @@ import { CheckpointNotFound } from "../../CheckpointError.ts"
 import type * as CheckpointStore from "../../CheckpointStore.ts"
 import type { View } from "../../View.ts"
 import * as Json from "../json.ts"
+import type { InTurn } from "../threadQueue.ts"
 import { encodePendingWrites } from "./content.ts"
 import type { Retry } from "./retry.ts"
 import * as Thread from "./thread.ts"
@@ -14,9 +15,10 @@ import * as Thread from "./thread.ts"
 const byTask: Order.Order<CheckpointStore.PendingWrite> = Order.mapInput(Order.String, ({ task }) => task)
 
 export const make = (
-  { maxStateBytes, namespace, retry, store }: {
+  { fewAtOnce, maxStateBytes, namespace, retry, store }: {
     readonly store: CheckpointStore.CheckpointStore["Service"]
     readonly retry: Retry
+    readonly fewAtOnce: InTurn
     readonly maxStateBytes: number
     readonly namespace: string
   }
@@ -36,7 +38,7 @@ export const make = (
     savePendingWrites: Effect.fn("Checkpointer.savePendingWrites")(function*(target, pendingWrites) {
       const { key, version } = yield* checkTarget(target)
       const text = yield* encodePendingWrites(key, maxStateBytes, pendingWrites)
-      const isThere = yield* retry(store.savePendingWrites(key, version, text))
+      const isThere = yield* fewAtOnce(key, retry(store.savePendingWrites(key, version, text)))
       if (!isThere) return yield* notFound(target)
     }, (effect, target) => about(effect, target.threadId)),
     pendingWrites: Effect.fn("Checkpointer.pendingWrites")(function*(target) {

@@ -5,15 +5,17 @@ import type * as CheckpointStore from "../../CheckpointStore.ts"
 import type { View } from "../../View.ts"
 import * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
+import type { InTurn } from "../threadQueue.ts"
 import type { Reader } from "./read.ts"
 import type { Retry } from "./retry.ts"
 import { select } from "./selector.ts"
 import * as Thread from "./thread.ts"
 
 export const make = (
-  { namespace, reader, retry, store }: {
+  { fewAtOnce, namespace, reader, retry, store }: {
     readonly store: CheckpointStore.CheckpointStore["Service"]
     readonly retry: Retry
+    readonly fewAtOnce: InTurn
     readonly namespace: string
     readonly reader: Pick<Reader<unknown>, "required">
   }
@@ -25,7 +27,8 @@ export const make = (
     const version = which.selector._tag === "Version"
       ? which.selector.version
       : (yield* reader.required(threadId, which)).info.version
-    const stored = yield* retry(store.setTags({ threadId, namespace }, version, text))
+    const key = { threadId, namespace }
+    const stored = yield* fewAtOnce(key, retry(store.setTags(key, version, text)))
     return Option.isSome(stored)
       ? yield* Effect.fromResult(Hydrate.toInfo(stored.value))
       : yield* new CheckpointNotFound({ threadId, namespace, selector: which.description })

@@ -11,8 +11,10 @@ import {
   fails,
   freshThread,
   type Group,
+  jsonView,
   patient,
   putAll,
+  randomText,
   range,
   refuses,
   versionsOf
@@ -174,6 +176,34 @@ export const steps: Group = (it, properties) => {
         assert.deepStrictEqual(yield* view.pendingWrites(third), { a: 1, b: 2 })
         const fourth = yield* view.put({ parent: third, state: 4, step: { keepsPendingWrites: false } })
         assert.deepStrictEqual(yield* view.pendingWrites(fourth), {})
+      }))
+
+    it.effect("a thread id, namespace and task of 2,560 bytes together are accepted, and of 2,561 refused", () =>
+      Effect.gen(function*() {
+        const threadId = randomText(1024)
+        const task = randomText(1024)
+        // U+001A is stored as five bytes.
+        const escaped = `${randomText(1019)}\u001a`
+        const largest = yield* jsonView(randomText(512))
+        const saved = yield* largest.append({ threadId, state: 1, step: { pendingWrites: { [task]: 1 } } })
+        yield* largest.savePendingWrites(saved, { [escaped]: 2 })
+        assert.deepStrictEqual(yield* largest.pendingWrites(saved), { [task]: 1, [escaped]: 2 })
+        const view = yield* jsonView(randomText(513))
+        const other = yield* view.append({ threadId, state: 1 })
+        for (const name of [task, escaped]) {
+          const pendingWrites = { [name]: 1 }
+          for (
+            const problem of [
+              yield* refuses(view.savePendingWrites(other, pendingWrites), "pendingWrites"),
+              yield* refuses(view.append({ threadId, state: 2, step: { pendingWrites } }), "pendingWrites")
+            ]
+          ) {
+            assert.include(problem, "2561")
+            assert.include(problem, "2560")
+          }
+        }
+        assert.deepStrictEqual(yield* view.pendingWrites(other), {})
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
       }))
 
     it.effect("pending writes of a version that does not exist are CheckpointNotFound, and invalid ones are refused", () =>
