@@ -78,6 +78,28 @@ layer(Database.layer, { excludeTestServices: true })("locks of a thread", (it) =
       assert.deepStrictEqual(yield* checkpointer.pendingWrites(first), { task: 1 })
     }).pipe(within({ schema: "save_put", statementTimeout: "5 seconds", retry: Schedule.recurs(0) })))
 
+  it.effect("setTags and savePendingWrites of one locked thread leave connections of the pool for other threads", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      yield* checkpointer.create({ threadId: "other", state: "other" })
+      const start = { threadId: "t", checkpointId: "start", state: 1 }
+      const first = yield* checkpointer.create(start)
+      const writes: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+        checkpointer.setTags("t", { version: 1 }, ["tag"]),
+        checkpointer.savePendingWrites(first, { task: 1 })
+      ]
+      for (const write of writes) {
+        const commit = yield* held(checkpointer.deleteThread("t"))
+        const writing = yield* waiting(
+          Effect.all(Array.from({ length: 20 }, () => Effect.exit(write)), { concurrency: "unbounded" })
+        )
+        assert.strictEqual(some(yield* checkpointer.get("other")).state, "other")
+        yield* commit
+        yield* Fiber.join(writing)
+        yield* checkpointer.create(start)
+      }
+    }).pipe(within({ schema: "full_pool", acquireTimeout: "1 second", retry: Schedule.recurs(0) })))
+
   it.effect("a put of an id that another transaction is saving waits, and returns the checkpoint that was saved", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
