@@ -40,7 +40,8 @@ export interface Options extends Checkpointer.Options {
   /**
    * How long a statement may take after it got a connection, 30 seconds by default. A statement that takes longer is
    * canceled, and given up five seconds later if the server does not react. In a transaction of the caller's, a
-   * statement that takes longer fails the transaction.
+   * statement that takes longer fails the transaction. Migrations
+   * have no limit.
    */
   readonly statementTimeout?: Duration.Input | undefined
 }

@@ -33,8 +33,8 @@ for (const level of ["read committed", "repeatable read", "serializable"]) {
     })
   }
 
-  layer(isolated(pgLayer(once)), { excludeTestServices: true })(`where transactions are ${level} by default`, (it) => {
-    it.effect("operations that wait for each other succeed without another attempt", () =>
+  layer(isolated(pgLayer(once)), { excludeTestServices: true })(`isolation that is ${level} by default`, (it) => {
+    it.effect(`where transactions are ${level} by default, operations that wait for each other succeed without another attempt`, () =>
       Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
         const first = yield* checkpointer.append({ threadId: "t", state: 1 })
@@ -53,7 +53,7 @@ for (const level of ["read committed", "repeatable read", "serializable"]) {
         assert.strictEqual((yield* checkpointer.listVersions("t")).length, 4)
       }))
 
-    it.effect("a deletion that waited for pending writes removes them, and a new thread of the same id inherits none", () =>
+    it.effect(`where transactions are ${level} by default, a deletion that waited for pending writes removes them`, () =>
       Effect.gen(function*() {
         const checkpointer = yield* Checkpointer.Checkpointer
         const start = { threadId: "deleted", checkpointId: "start", state: 1 }
@@ -65,7 +65,7 @@ for (const level of ["read committed", "repeatable read", "serializable"]) {
         assert.deepStrictEqual(yield* checkpointer.pendingWrites(yield* checkpointer.create(start)), {})
       }))
 
-    it.effect("a deletion by a prune that waited for pending writes removes them", () =>
+    it.effect(`where transactions are ${level} by default, a prune that waited for pending writes removes them`, () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const checkpointer = yield* Checkpointer.Checkpointer
@@ -84,10 +84,10 @@ for (const level of ["read committed", "repeatable read", "serializable"]) {
 }
 
 layer(pgLayer(once).pipe(Layer.provideMerge(Database.layer)), { excludeTestServices: true })(
-  "a caller's transaction",
+  "isolation of a caller",
   (it) => {
     for (const level of ["REPEATABLE READ", "SERIALIZABLE"]) {
-      it.effect(`that is ${level} and deletes a thread leaves no pending writes that were saved since it began`, () =>
+      it.effect(`a caller's transaction that is ${level} and deletes a thread leaves no pending writes that were saved since it began`, () =>
         Effect.gen(function*() {
           const sql = yield* PgClient.PgClient
           const checkpointer = yield* Checkpointer.Checkpointer
