@@ -106,8 +106,11 @@ layer(pgLayer(once).pipe(Layer.provideMerge(Database.layer)), { excludeTestServi
           yield* begun.await
           yield* checkpointer.savePendingWrites(first, { task: 1 })
           yield* saved.open
-          const error = yield* Effect.flip(Fiber.join(deleting))
-          assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": "Contention", outcome: "NotApplied" })
+          assert.nestedInclude(yield* Effect.result(Fiber.join(deleting)), {
+            _tag: "Failure",
+            "failure.reason._tag": "Contention",
+            "failure.outcome": "NotApplied"
+          })
           assert.deepStrictEqual(yield* checkpointer.pendingWrites(first), { task: 1 })
           assert.strictEqual(yield* checkpointer.deleteThread(level), 1)
           assert.deepStrictEqual(yield* sql`SELECT FROM effect_checkpoint.checkpoint_pending_writes`, [])
