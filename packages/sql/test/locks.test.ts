@@ -1,9 +1,9 @@
 import { Checkpointer } from "@effect-checkpoint/core"
-import type { PgCheckpointer } from "@effect-checkpoint/sql"
+import { PgCheckpointer } from "@effect-checkpoint/sql"
 import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Exit, Fiber, Schedule, type Scope } from "effect"
-import { Database, held, pgLayer, some, waiting } from "./support.ts"
+import { Effect, Exit, Fiber, Layer, Schedule, type Scope } from "effect"
+import { clientLayer, Database, held, pgLayer, some, waiting } from "./support.ts"
 
 /** Provides the service. Background fibers end before its connections are closed. */
 const within =
@@ -80,25 +80,41 @@ layer(Database.layer, { excludeTestServices: true })("locks of a thread", (it) =
 
   it.effect("setTags and savePendingWrites of one locked thread leave connections of the pool for other threads", () =>
     Effect.gen(function*() {
-      const checkpointer = yield* Checkpointer.Checkpointer
-      yield* checkpointer.create({ threadId: "other", state: "other" })
-      const start = { threadId: "t", checkpointId: "start", state: 1 }
-      const first = yield* checkpointer.create(start)
-      const writes: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
-        checkpointer.setTags("t", { version: 1 }, ["tag"]),
-        checkpointer.savePendingWrites(first, { task: 1 })
-      ]
+      const observer = yield* PgClient.PgClient
+      const [read, writes] = yield* Effect.gen(function*() {
+        const checkpointer = yield* Checkpointer.Checkpointer
+        yield* checkpointer.create({ threadId: "other", state: "other" })
+        const first = yield* checkpointer.create({ threadId: "t", state: 1 })
+        return [
+          checkpointer.get("other"),
+          [checkpointer.setTags("t", { version: 1 }, ["tag"]), checkpointer.savePendingWrites(first, { task: 1 })]
+        ] as const
+      })
       for (const write of writes) {
-        const commit = yield* held(checkpointer.deleteThread("t"))
-        const writing = yield* waiting(
-          Effect.all(Array.from({ length: 20 }, () => Effect.exit(write)), { concurrency: "unbounded" })
+        const commit = yield* held(observer`SELECT FROM full_pool.checkpoint_threads WHERE thread_id = 't' FOR UPDATE`)
+        const blocked = observer`
+          SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+        const writing = yield* Effect.forkScoped(
+          Effect.all(Array.from({ length: 20 }, () => Effect.exit<unknown, unknown, never>(write)), {
+            concurrency: "unbounded"
+          })
         )
-        assert.strictEqual(some(yield* checkpointer.get("other")).state, "other")
+        yield* Effect.repeat(blocked, { until: (rows) => rows.length >= 4, schedule: Schedule.spaced("5 millis") })
+        assert.strictEqual(some(yield* read).state, "other")
         yield* commit
         yield* Fiber.join(writing)
-        yield* checkpointer.create(start)
       }
-    }).pipe(within({ schema: "full_pool", acquireTimeout: "1 second", retry: Schedule.recurs(0) })))
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        PgCheckpointer.layerWith({
+          schema: "full_pool",
+          acquireTimeout: "1 second",
+          retry: Schedule.recurs(0)
+        }).pipe(Layer.provide(Layer.fresh(clientLayer({ maxConnections: 5 }))))
+      ),
+      Effect.provide(clientLayer())
+    ))
 
   it.effect("a put of an id that another transaction is saving waits, and returns the checkpoint that was saved", () =>
     Effect.gen(function*() {
