@@ -143,7 +143,7 @@ layer(Live, { excludeTestServices: true })("a graph whose processes are killed",
           assert.strictEqual(answers.length, 2 * rounds)
         }
       }).pipe(Random.withSeed(`crash ${process.env["CHECKPOINT_TEST_SEED"]}`)),
-    120_000
+    300_000
   )
 })
 

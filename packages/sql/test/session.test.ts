@@ -76,7 +76,7 @@ layer(Database.layer, { excludeTestServices: true })("the time that a statement 
         const sql = yield* PgClient.PgClient
         yield* checkpointer.append({ threadId: "t", state: 1 })
         const holding = yield* Latch.make()
-        const holder = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
+        const holder = yield* Effect.forkScoped(sql.withTransaction(Effect.gen(function*() {
           yield* checkpointer.append({ threadId: "t", state: 2 })
           yield* holding.open
           yield* Effect.never
@@ -111,6 +111,6 @@ layer(Database.layer, { excludeTestServices: true })("the time that a statement 
            WHERE datname = current_database() AND backend_type = 'client backend'
              AND pid <> pg_backend_pid() AND state <> 'idle'`
         assert.deepStrictEqual(left, [])
-      }).pipe(Effect.provide(pgLayer({ ...never, schema: `nested ${operation}` }))))
+      }).pipe(Effect.scoped, Effect.provide(pgLayer({ ...never, schema: `nested ${operation}` }))))
   }
 })
