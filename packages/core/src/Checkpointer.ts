@@ -197,12 +197,12 @@ export const make = Effect.fnUntraced(function*(
   )
   const shared = {
     store,
+    // Tags and pending writes do not wait for puts, and those of one thread leave connections for others.
+    fewAtOnce: ThreadQueue.make(store.inTransaction, 4),
     retry: Retry.make(schedule, store.inTransaction),
     headCache: HeadCache.make(cacheBytes),
     inTurn: ThreadQueue.make(store.inTransaction),
     updateInTurn: ThreadQueue.make(Effect.zipWith(store.inTransaction, isUnderway, (a, b) => a || b)),
-    // Tags and pending writes do not wait for puts, and those of one thread leave connections for others.
-    fewAtOnce: ThreadQueue.make(store.inTransaction, 4),
     random: SecureRandom.make(SecureRandom.randomBytesUnsafe),
     maxStateBytes
   }
