@@ -27,17 +27,18 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
       (changesSteps(checkpoint) ? withStepChanges : plain)[formOf(checkpoint, condition)],
       [...checkpointParameters(checkpoint), ...conditionParameters(condition), ...stepParameters(checkpoint)]
     )
-  return (checkpoint, condition) =>
-    session.run("put", insert(checkpoint, condition)).pipe(
-      // Two puts of the same id at the same time both pass the checks, and the second one meets the index. On partitions
-      // and shards it has another name, therefore any index means that the put was not applied.
-      Effect.catchIf(isUniqueViolation, (error) =>
-        Effect.flatMap(session.inTransaction, (nested) =>
-          nested ? Effect.fail(sameId(error)) : Effect.succeed([]))),
-      Effect.map(([row]) =>
-        Option.map(Option.fromUndefinedOr(row), (row) => toSaved(checkpoint.threadId, row))
-      )
+  return (checkpoint, condition) => {
+    const put = session.run("put", insert(checkpoint, condition))
+    // Two puts of the same id at the same time both pass the checks, and the second one meets the index. Sent again, it
+    // finds the row of the first. On partitions and shards the index has another name, therefore it may be any.
+    return Effect.catchIf(
+      put,
+      isUniqueViolation,
+      (error) => Effect.flatMap(session.inTransaction, (nested) => nested ? Effect.fail(sameId(error)) : put)
+    ).pipe(
+      Effect.map(([row]) => Option.map(Option.fromUndefinedOr(row), (row) => toSaved(checkpoint.threadId, row)))
     )
+  }
 }
 
 const toSaved = (threadId: string, row: SavedRow): SavedVersion => ({
