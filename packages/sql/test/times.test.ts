@@ -60,7 +60,7 @@ layer(Database.layer, { excludeTestServices: true })("times of versions", (it) =
       assert.strictEqual(timeOf(saved), ahead!.time)
       yield* checkpointer.append({ threadId: "other", state: 1 })
       const times = yield* sql`
-        SELECT active_at = date_trunc('minute', updated_at) AS consistent FROM ahead.checkpoint_threads`
+        SELECT active_at <= updated_at AND updated_at < active_at + interval '1 minute' AS consistent FROM ahead.checkpoint_threads`
       assert.deepStrictEqual(times, [{ consistent: true }, { consistent: true }])
     }).pipe(Effect.provide(pgLayer({ schema: "ahead" }))))
 })
