@@ -26,6 +26,12 @@ describe("PgCheckpointer", () => {
     expect(PgCheckpointer.layerConfig(whole)).type.toBe<FromConfig>()
   })
 
+  it("gives a client from configuration", () => {
+    expect(PgCheckpointer.layerClient({ url: Config.Redacted("ORDERS_DATABASE_URL") })).type.toBe<
+      Layer.Layer<PgClient.PgClient | SqlClient, Config.ConfigError | CheckpointError.InvalidInput | SqlError>
+    >()
+  })
+
   it("gives the service over a client", () => {
     type OverClient = Layer.Layer<
       Services,

@@ -43,6 +43,20 @@ export class Authentication
 }
 
 /**
+ * No connection can be made with these settings: the certificate of the server is not trusted, it does not offer TLS, or
+ * the URL of the client is malformed.
+ *
+ * @category reasons
+ * @since 0.2.0
+ */
+export class Configuration
+  extends Schema.TaggedError<Configuration>("@effect-checkpoint/core/StoreError/Configuration")("Configuration", fields)
+{
+  /** The same call fails again until something is changed. */
+  readonly isRetryable = false
+}
+
+/**
  * The role lacks a privilege.
  *
  * @category reasons
@@ -191,6 +205,7 @@ export class Unknown extends Schema.TaggedError<Unknown>("@effect-checkpoint/cor
 export const StoreErrorReason = Schema.Union([
   Unavailable,
   Authentication,
+  Configuration,
   Permission,
   PoolExhausted,
   Timeout,

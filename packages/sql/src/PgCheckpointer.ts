@@ -98,14 +98,7 @@ export type Services = Checkpointer.Checkpointer | CheckpointStore.CheckpointSto
 export const layerStorageWith = (
   options: Options
 ): Layer.Layer<Services, InvalidInput | StoreError, PgClient.PgClient> =>
-  Checkpointer.layerWith(options).pipe(Layer.provideMerge(Layer.effect(
-    CheckpointStore.CheckpointStore,
-    Effect.gen(function*() {
-      const { session, sql, tables } = yield* open(options)
-      yield* atStart(options, session.run("check", Migrations.check(sql, tables)))
-      return Store.make(sql, session, tables, options.retry ?? Checkpointer.defaultRetry)
-    })
-  )))
+  Layer.suspend(() => over(options, ({ session, sql, tables }) => session.run("check", Migrations.check(sql, tables))))
 
 /**
  * Provides the service over tables that exist. Fails if they do not fit this version of the library.
@@ -139,8 +132,8 @@ export const layerStorage: Layer.Layer<Services, InvalidInput | StoreError, PgCl
 export const migrate = Effect.fn("PgCheckpointer.migrate")(function*(
   options?: Options | undefined
 ): Effect.fn.Return<void, InvalidInput | StoreError, PgClient.PgClient> {
-  const { session, sql, tables } = yield* open(options ?? {})
-  yield* atStart(options ?? {}, Migrations.run(sql, session, tables))
+  const opened = yield* open(options ?? {})
+  yield* atStart(options ?? {}, opened, runMigrations(opened))
 })
 
 /**
@@ -176,7 +169,7 @@ export const layerMigrations: Layer.Layer<never, InvalidInput | StoreError, PgCl
 export const layerWith = (
   options: Options
 ): Layer.Layer<Services, InvalidInput | StoreError, PgClient.PgClient> =>
-  layerStorageWith(options).pipe(Layer.provide(layerMigrationsWith(options)))
+  Layer.suspend(() => over(options, (opened) => Effect.withSpan(runMigrations(opened), "PgCheckpointer.migrate")))
 
 /**
  * Provides the service over the `PgClient` in the context. Creates or updates the tables first; any number of processes
@@ -231,11 +224,15 @@ export const layerEnvWith = (
  *
  * | name | meaning |
  * |---|---|
- * | `DATABASE_URL` | `postgresql://user:password@host:5432/db`; `?pool_max_size=20` sets the size of the pool |
+ * | `DATABASE_URL` | `postgresql://user:password@host:5432/db`, and parameters such as `?sslmode=verify-full` |
  * | `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE` | the parts that the URL does not have, or all of it |
- * | `DATABASE_POOL_MAX_SIZE` | the size of the pool, if the URL does not set it; 10 by default |
+ * | `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`, `PGSSLMINPROTOCOLVERSION` | how to encrypt; `prefer` by default |
+ * | `PGAPPNAME`, `PGCONNECT_TIMEOUT`, `PGOPTIONS` | as in `libpq` |
+ * | `DATABASE_POOL_MAX_SIZE` | the size of the pool, if the URL has no `pool_max_size`; 10 by default |
  * | `DATABASE_PREPARE` | `false` for poolers that keep no prepared statements |
  * | `CHECKPOINT_SCHEMA` | the database schema of the tables |
+ *
+ * `docs/configuration.md` describes them. A setting that cannot be followed is an `InvalidInput` that names it.
  *
  * The URL wins over the other variables. Neither the URL nor the password ever appears in a log, a span or an error.
  *
@@ -279,12 +276,31 @@ export const layerConfig = (
 > =>
   Layer.unwrap(Effect.gen(function*() {
     const { client, ...options } = yield* Config.unwrap(config)
-    yield* Environment.checkClient(client)
-    return withClient(options, client)
+    return withClient(options, yield* Environment.fromConfig(client))
   }))
 
 const withClient = (options: Options, client: PgClient.PgPoolConfig) =>
   Layer.provideMerge(layerWith(options), PgClient.layer(client))
+
+/**
+ * Provides a client whose `url` is read as libpq reads it, for the layers that take one.
+ *
+ * **When to use**
+ *
+ * Use it instead of `PgClient.layerConfig`, which reads `sslmode` differently, ignores the other settings of TLS, and
+ * does not give the server of the URL to spans.
+ *
+ * @see {@link layerEnv} for the parameters of the URL
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerClient = (
+  config: Config.Wrap<PgClient.PgPoolConfig>
+): Layer.Layer<PgClient.PgClient | SqlClient, Config.ConfigError | InvalidInput | SqlError> =>
+  Layer.unwrap(Effect.gen(function*() {
+    return PgClient.layer(yield* Environment.fromConfig(yield* Config.unwrap(config)))
+  }))
 
 /**
  * Provides the service on PGlite, with settings: a Postgres inside this process, in a folder or in memory.
@@ -324,7 +340,31 @@ export const layerEmbedded: Layer.Layer<
 // implementation
 // -----------------------------------------------------------------------------
 
-const open = Effect.fnUntraced(function*(options: Options) {
+/** Provides the service over tables that are prepared first. */
+const over = (
+  options: Options,
+  prepare: (opened: Opened) => Effect.Effect<void, StoreError>
+): Layer.Layer<Services, InvalidInput | StoreError, PgClient.PgClient> =>
+  Checkpointer.layerWith(options).pipe(Layer.provideMerge(Layer.effect(
+    CheckpointStore.CheckpointStore,
+    Effect.gen(function*() {
+      const opened = yield* open(options)
+      yield* atStart(options, opened, prepare(opened))
+      return Store.make(opened.sql, opened.session, opened.tables, options.retry ?? Checkpointer.defaultRetry)
+    })
+  )))
+
+interface Opened {
+  readonly sql: PgClient.PgClient
+  readonly session: Session.Session
+  readonly tables: Tables.Tables
+}
+
+const runMigrations = ({ session, sql, tables }: Opened) => Migrations.run(sql, session, tables)
+
+const open = Effect.fnUntraced(function*(
+  options: Options
+): Effect.fn.Return<Opened, InvalidInput, PgClient.PgClient> {
   // Names given to a client for its own tables must not change ours.
   const sql = (yield* PgClient.PgClient).withoutTransforms()
   const schema = options.schema ?? "effect_checkpoint"
@@ -366,6 +406,23 @@ const timeout = (field: string, input: Duration.Input): Effect.Effect<Duration.D
   )
 }
 
-/** Waits for a server that is not up yet, as operations do later. */
-const atStart = <A>(options: Options, effect: Effect.Effect<A, StoreError>): Effect.Effect<A, StoreError> =>
-  Effect.retry(effect, { schedule: options.retry ?? Checkpointer.defaultRetry, while: (error) => error.isRetryable })
+/** Waits for a server that is not up yet, as operations do later, and says so once. */
+const atStart = Effect.fnUntraced(function*(
+  options: Options,
+  { sql }: Opened,
+  effect: Effect.Effect<void, StoreError>
+): Effect.fn.Return<void, StoreError> {
+  const server = yield* Environment.describe(sql.config)
+  let isFirst = true
+  const tell = (error: StoreError) =>
+    Effect.suspend(() => {
+      if (!isFirst || !error.isRetryable) return Effect.void
+      isFirst = false
+      return Effect.logInfo(`Waiting for Postgres at ${server}: ${error.message}`)
+    })
+  const attempt: Effect.Effect<void, StoreError> = Effect.tapError(effect, tell)
+  yield* Effect.retry(attempt, {
+    schedule: options.retry ?? Checkpointer.defaultRetry,
+    while: (error) => error.isRetryable
+  })
+})

@@ -1,22 +1,42 @@
 import { InvalidInput } from "@effect-checkpoint/core/CheckpointError"
 import type { PgPoolConfig } from "@effect/sql-pg/PgClient"
 import * as Config from "effect/Config"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as ConnectionUrl from "./connectionUrl.ts"
+import * as Tls from "./tls.ts"
 
-/** The settings of the environment. A new one is added here, to `toClient`, and to the table of `layerEnv`. */
-const Settings = Config.all({
-  url: Config.option(Config.Redacted("DATABASE_URL")),
-  host: Config.option(Config.String("PGHOST")),
-  port: Config.option(Config.Port("PGPORT")),
-  username: Config.option(Config.String("PGUSER")),
-  password: Config.option(Config.Redacted("PGPASSWORD")),
-  database: Config.option(Config.String("PGDATABASE")),
-  maxConnections: Config.option(Config.String("DATABASE_POOL_MAX_SIZE")),
-  prepare: Config.option(Config.Boolean("DATABASE_PREPARE")),
-  schema: Config.option(Config.String("CHECKPOINT_SCHEMA"))
-})
+/** The parameters of a URL that are variables too. `docs/configuration.md` lists them. */
+export const variables: Readonly<Record<string, string>> = {
+  host: "PGHOST",
+  port: "PGPORT",
+  user: "PGUSER",
+  password: "PGPASSWORD",
+  dbname: "PGDATABASE",
+  application_name: "PGAPPNAME",
+  connect_timeout: "PGCONNECT_TIMEOUT",
+  options: "PGOPTIONS",
+  sslmode: "PGSSLMODE",
+  sslrootcert: "PGSSLROOTCERT",
+  sslcert: "PGSSLCERT",
+  sslkey: "PGSSLKEY",
+  ssl_min_protocol_version: "PGSSLMINPROTOCOLVERSION",
+  pool_max_size: "DATABASE_POOL_MAX_SIZE",
+  // Refused.
+  channel_binding: "PGCHANNELBINDING",
+  gssencmode: "PGGSSENCMODE",
+  require_auth: "PGREQUIREAUTH",
+  requirepeer: "PGREQUIREPEER",
+  sslcrl: "PGSSLCRL",
+  sslcrldir: "PGSSLCRLDIR",
+  sslnegotiation: "PGSSLNEGOTIATION"
+}
+
+/** A variable that is empty is taken for one that is not set. */
+const variable = (name: string) =>
+  Effect.map(Config.option(Config.Redacted(name)), Option.filter((value) => Redacted.value(value) !== ""))
 
 export interface Environment {
   readonly client: PgPoolConfig
@@ -25,85 +45,136 @@ export interface Environment {
 
 /** Reads the environment. Settings of the client that are given here win. */
 export const fromEnv = Effect.fnUntraced(function*(
-  client: Omit<PgPoolConfig, "url"> | undefined
+  given: Omit<PgPoolConfig, "url"> = {}
 ): Effect.fn.Return<Environment, Config.ConfigError | InvalidInput> {
-  const settings = yield* Settings
-  return {
-    client: yield* toClient(settings, client),
-    schema: Option.getOrUndefined(settings.schema)
+  const settings = new Map<string, Tls.Setting>()
+  for (const [name, field] of Object.entries(variables)) {
+    const value = yield* variable(field)
+    if (Option.isSome(value)) settings.set(name, { field, value: Redacted.value(value.value) })
   }
-})
-
-/** Checks settings of the client that the driver does not check. */
-export const checkClient = (client: PgPoolConfig | undefined): Effect.Effect<void, InvalidInput> =>
-  client?.maxConnections === undefined
-    ? Effect.void
-    : Effect.asVoid(poolMaxSize("client.maxConnections", String(client.maxConnections)))
-
-const toClient = Effect.fnUntraced(function*(
-  settings: Config.Success<typeof Settings>,
-  client: Omit<PgPoolConfig, "url"> | undefined
-): Effect.fn.Return<PgPoolConfig, InvalidInput> {
-  const target = Option.isSome(settings.url) ? yield* parseUrl(settings.url.value) : undefined
-  const poolSize = target?.poolSize !== undefined
-    ? yield* poolMaxSize("DATABASE_URL", target.poolSize)
-    : Option.isSome(settings.maxConnections)
-    ? yield* poolMaxSize("DATABASE_POOL_MAX_SIZE", settings.maxConnections.value)
-    : undefined
-  yield* checkClient(client)
-  return {
-    ...(target === undefined ? {} : { url: target.url }),
-    // Explicit settings win over the URL in the driver, therefore they are given only where the URL has none.
-    ...(target?.names("host") === true ? {} : { host: Option.getOrUndefined(settings.host) }),
-    ...(target?.names("port") === true ? {} : { port: Option.getOrUndefined(settings.port) }),
-    ...(target?.names("user") === true ? {} : { username: Option.getOrUndefined(settings.username) }),
-    ...(target?.names("password") === true ? {} : { password: Option.getOrUndefined(settings.password) }),
-    ...(target?.names("dbname") === true ? {} : { database: Option.getOrUndefined(settings.database) }),
-    maxConnections: poolSize,
-    prepare: Option.getOrUndefined(settings.prepare),
-    applicationName: "effect-checkpoint",
-    ...client
-  }
-})
-
-const parseUrl = Effect.fnUntraced(function*(redacted: Redacted.Redacted) {
-  // The error of `new URL` contains the URL, therefore it is replaced and not wrapped.
-  const url = yield* Effect.try({
-    try: () => new URL(Redacted.value(redacted)),
-    catch: () =>
-      new InvalidInput({
-        field: "DATABASE_URL",
-        problem: "it is not a URL; expected postgresql://user:password@host:5432/database"
-      })
-  })
-  if (url.protocol !== "postgresql:" && url.protocol !== "postgres:") {
+  const url = yield* variable("DATABASE_URL")
+  if (Option.isSome(url)) yield* addUrl(settings, "DATABASE_URL", url.value)
+  else if (
+    !settings.has("host") && given.host === undefined && given.path === undefined && given.stream === undefined
+  ) {
     return yield* new InvalidInput({
       field: "DATABASE_URL",
-      problem: `expected it to begin with postgresql://, got ${url.protocol}//`
+      problem: "neither it nor PGHOST is set; set it to postgresql://user:password@host:5432/database"
     })
   }
-  const poolSize = url.searchParams.get("pool_max_size") ?? undefined
-  // Postgres would take it for a setting of the session.
-  url.searchParams.delete("pool_max_size")
-  const parts: Record<string, string> = {
-    host: url.hostname,
-    port: url.port,
-    user: url.username,
-    password: url.password,
-    dbname: url.pathname.replace(/^\//, "")
-  }
+  const prepare = Option.isSome(yield* variable("DATABASE_PREPARE"))
+    ? yield* Config.Boolean("DATABASE_PREPARE")
+    : undefined
+  const schema = yield* variable("CHECKPOINT_SCHEMA")
+  const defaults = { applicationName: "effect-checkpoint", prepare }
   return {
-    url: Redacted.make(url.toString()),
-    poolSize,
-    names: (part: string) => parts[part] !== "" || url.searchParams.has(part)
+    client: yield* toClient(settings, defaults, given),
+    schema: Option.isSome(schema) ? Redacted.value(schema.value) : undefined
   }
 })
 
-const poolMaxSize = (field: string, text: string): Effect.Effect<number, InvalidInput> => {
-  const size = Number(text)
-  return text.trim() !== "" && Number.isInteger(size) && size >= 1 && size <= 10_000 ?
-    Effect.succeed(size) :
-    Effect.fail(
-      new InvalidInput({ field, problem: `the pool's size must be a whole number from 1 to 10000, got "${text}"` })
-    )
-}
+/** Reads the URL of a client, which the driver would read in its own way. Its other settings win. */
+export const fromConfig = Effect.fnUntraced(function*(
+  { url, ...given }: PgPoolConfig
+): Effect.fn.Return<PgPoolConfig, Config.ConfigError | InvalidInput> {
+  yield* checkPoolSize(given.maxConnections)
+  if (url === undefined) return given
+  const settings = new Map<string, Tls.Setting>()
+  yield* addUrl(settings, "client.url", url)
+  return yield* toClient(settings, {}, given)
+})
+
+/** Where a client connects to, for people. */
+export const describe = (client: PgPoolConfig): Effect.Effect<string> =>
+  Effect.gen(function*() {
+    if (client.path !== undefined) return client.path
+    const url = client.url === undefined ? undefined : yield* ConnectionUrl.parse("url", client.url)
+    const host = client.host ?? url?.get("host") ?? "localhost"
+    const port = client.port ?? url?.get("port") ?? 5432
+    const database = client.database ?? url?.get("dbname") ?? client.username ?? url?.get("user")
+    return `${host}:${port}${database === undefined ? "" : `/${database}`}`
+  }).pipe(Effect.orElseSucceed(() => "its URL"))
+
+const addUrl = (settings: Map<string, Tls.Setting>, field: string, url: Redacted.Redacted) =>
+  Effect.map(ConnectionUrl.parse(field, url), (parameters) => {
+    for (const [name, value] of parameters) settings.set(name, { field, value })
+  })
+
+const toClient = Effect.fnUntraced(function*(
+  settings: ReadonlyMap<string, Tls.Setting>,
+  defaults: PgPoolConfig,
+  given: PgPoolConfig
+): Effect.fn.Return<PgPoolConfig, Config.ConfigError | InvalidInput> {
+  const setting: Tls.Settings = (name) => settings.get(name)
+  const value = (name: string) => setting(name)?.value
+  const password = value("password")
+  yield* checkPoolSize(given.maxConnections)
+  const client: PgPoolConfig = {
+    ...defined(defaults),
+    ...defined({
+      host: yield* oneHost(setting("host")),
+      port: yield* integer("port", setting("port"), 1, 65_535),
+      username: value("user"),
+      password: password === undefined ? undefined : Redacted.make(password),
+      database: value("dbname"),
+      applicationName: value("application_name"),
+      startupOptions: value("options"),
+      connectTimeout: yield* connectTimeout(setting("connect_timeout")),
+      maxConnections: yield* integer("pool_max_size", setting("pool_max_size"), 1, 10_000)
+    }),
+    ...defined(given)
+  }
+  const { host = "localhost", keepAlive, port = 5432, username = yield* accountName } = client
+  const isDecided = client.ssl !== undefined || client.stream !== undefined || client.path !== undefined
+  const tls = isDecided ? {} : yield* Tls.fromSettings(setting, { host, port, keepAlive })
+  return { ...client, ...tls, host, port, username }
+})
+
+/** As in libpq, a user who is not named is that of the process. */
+const accountName: Effect.Effect<string, Config.ConfigError | InvalidInput> = Effect.gen(function*() {
+  const names = [yield* variable("USER"), yield* variable("USERNAME")]
+  const name = Option.firstSomeOf(names)
+  if (Option.isSome(name)) return Redacted.value(name.value)
+  return yield* new InvalidInput({
+    field: "user",
+    problem: "no user name is set; put one into the URL, as in postgresql://user:password@host/database, or into PGUSER"
+  })
+})
+
+const oneHost = (setting: Tls.Setting | undefined): Effect.Effect<string | undefined, InvalidInput> =>
+  setting?.value.includes(",") === true
+    ? Effect.fail(new InvalidInput({ field: setting.field, problem: "several hosts are not supported; name one" }))
+    : Effect.succeed(setting?.value)
+
+const connectTimeout = (setting: Tls.Setting | undefined) =>
+  Effect.map(
+    integer("connect_timeout", setting, -2_147_483_648, 2_147_483_647),
+    (seconds) => seconds === undefined ? undefined : seconds <= 0 ? Duration.infinity : Duration.seconds(seconds)
+  )
+
+const checkPoolSize = (size: number | undefined) =>
+  integer(
+    "maxConnections",
+    size === undefined ? undefined : { field: "client.maxConnections", value: String(size) },
+    1,
+    10_000
+  )
+
+const integer = Effect.fnUntraced(function*(
+  name: string,
+  setting: Tls.Setting | undefined,
+  min: number,
+  max: number
+): Effect.fn.Return<number | undefined, InvalidInput> {
+  if (setting === undefined) return undefined
+  const number = Number(setting.value)
+  if (setting.value.trim() !== "" && Number.isInteger(number) && number >= min && number <= max) return number
+  return yield* new InvalidInput({
+    field: setting.field,
+    problem: `${name} must be a whole number from ${min} to ${max}, got "${setting.value}"`
+  })
+})
+
+/** A setting that is undefined must not take the place of another one. */
+const defined = <A extends object>(settings: A): Partial<A> =>
+  Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)) as Partial<A>

@@ -10,9 +10,9 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
  * those after which it is unknown whether the statement was committed.
  */
 export const toStoreError = (operation: string, error: SqlError): CheckpointError.StoreError => {
-  const { cause, operation: phase } = error.reason
+  const { cause } = error.reason
   const code = codeOf(error)
-  const verdict = isSqlState(code) ? bySqlState(code) : byTag(error.reason._tag, phase)
+  const verdict = isSqlState(code) ? bySqlState(code) : byTag(error.reason, code)
   const text = Predicate.hasProperty(cause, "message") && Predicate.isString(cause.message) && cause.message !== ""
     ? cause.message
     : error.message
@@ -107,7 +107,10 @@ const bySqlState = (code: string): Verdict => {
     case "08":
       return unknown(CheckpointError.Unavailable, "the connection was lost")
     case "28":
-      return notApplied(CheckpointError.Authentication, "check the user name, the password and pg_hba.conf")
+      return notApplied(
+        CheckpointError.Authentication,
+        "check the user name, the password, pg_hba.conf, and whether the server wants sslmode=require"
+      )
     case "40":
       return notApplied(CheckpointError.Contention, "other transactions were in the way, try again")
     case "53":
@@ -116,14 +119,29 @@ const bySqlState = (code: string): Verdict => {
   return notApplied(CheckpointError.Rejected, "this is not expected to pass by itself")
 }
 
-const byTag = (tag: SqlError["reason"]["_tag"], phase: string | undefined): Verdict => {
-  if (tag === "AuthenticationError") {
+const byTag = ({ _tag, cause, message, operation }: SqlError["reason"], code: string | undefined): Verdict => {
+  if (_tag === "AuthenticationError") {
     return notApplied(CheckpointError.Authentication, "check the user name and the password")
   }
-  if (tag === "ConnectionError") {
-    return phase === "connect"
-      ? notApplied(CheckpointError.Unavailable, "check that the server runs and can be reached from here")
-      : unknown(CheckpointError.Unavailable, "the connection was lost")
+  if (_tag !== "ConnectionError") return unknown(CheckpointError.Unknown, "the client could not handle it")
+  if (operation !== "connect") return unknown(CheckpointError.Unavailable, "the connection was lost")
+  if (isCertificateProblem(code)) {
+    return notApplied(
+      CheckpointError.Configuration,
+      "check sslmode and sslrootcert, and that the certificate of the server is valid for this host"
+    )
   }
-  return unknown(CheckpointError.Unknown, "the client could not handle it")
+  if (message === "PgConnection: Server refused TLS") {
+    return notApplied(CheckpointError.Configuration, "turn on TLS at the server, or choose another sslmode")
+  }
+  // The driver has no code for settings that it cannot read. It says the same twice.
+  const isMalformed = code === "ERR_INVALID_URL" ||
+    (Predicate.isError(cause) && message === `PgConnection: ${cause.message}`)
+  return isMalformed
+    ? notApplied(CheckpointError.Configuration, "correct the settings of the client")
+    : notApplied(CheckpointError.Unavailable, "check that the server runs and can be reached from here")
 }
+
+/** The codes of Node for a certificate that is refused, and of OpenSSL for parties that have no protocol in common. */
+const isCertificateProblem = (code: string | undefined): boolean =>
+  code !== undefined && /CERT|^ERR_(TLS|SSL)_|^(INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_EXCEEDED)$/.test(code)
