@@ -60,6 +60,23 @@ describe("docs/observability.md", () => {
     )
   })
 
+  it("has each attribute of a metric in the row of that metric", () => {
+    const labelled = sources.flatMap((text) => {
+      const names = new Map(
+        Array.from(text.matchAll(/const (\w+) = Metric\.\w+\(\s*"(\w+)"/g), ([, variable, name]) => [variable, name])
+      )
+      return Array.from(text.matchAll(/withAttributes\((\w+), \{([^}]*)\}/g), ([, variable, fields]) => ({
+        metric: names.get(variable),
+        attributes: fields!.split(",").map((field) => field.split(":")[0]!.trim())
+      }))
+    })
+    assert.isAbove(labelled.length, 5)
+    for (const { attributes, metric } of labelled) {
+      const row = document.split("\n").find((line) => line.startsWith(`| \`${metric}\``))
+      for (const attribute of attributes) assert.include(row, `\`${attribute}\``, metric)
+    }
+  })
+
   it("has every log message, and every annotation", () => {
     assert.isAbove(messages.length, 6)
     assert.deepStrictEqual(messages.filter((text) => !document.includes(text.trim())), [])

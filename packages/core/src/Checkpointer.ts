@@ -35,7 +35,6 @@ import * as Context from "effect/Context"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
@@ -187,33 +186,35 @@ export const make = Effect.fnUntraced(function*(
   yield* Input.wholeNumber("maxStateBytes", maxStateBytes)
   const cacheBytes = options?.cacheBytes ?? defaultCacheBytes
   yield* Input.wholeNumber("cacheBytes", cacheBytes, 0)
-  const schedule = (options?.retry ?? defaultRetry).pipe(
-    Schedule.tap(({ input }) =>
-      Effect.andThen(
-        Effect.logDebug(`Retrying after: ${input.message}`),
-        Metric.update(Metrics.retries[input.outcome], 1)
-      )
-    )
-  )
+  const retrying = {
+    schedule: options?.retry ?? defaultRetry,
+    inTransaction: store.inTransaction,
+    report: Retry.makeReport()
+  }
   const shared = {
     store,
     // Tags and pending writes do not wait for puts, and those of one thread leave connections for others.
     fewAtOnce: ThreadQueue.make(store.inTransaction, 4),
-    retry: Retry.make(schedule, store.inTransaction),
     headCache: HeadCache.make(cacheBytes),
     inTurn: ThreadQueue.make(store.inTransaction),
     updateInTurn: ThreadQueue.make(Effect.zipWith(store.inTransaction, isUnderway, (a, b) => a || b)),
     random: SecureRandom.make(SecureRandom.randomBytesUnsafe),
     maxStateBytes
   }
-  const plain = Views.make(shared, "", Codec.plain)
+  const metricsOf = Metrics.makeOf()
+  const sharedOf = (namespace: string) => {
+    const metrics = metricsOf(namespace)
+    return { ...shared, metrics, retry: Retry.make({ ...retrying, metrics }) }
+  }
+  const sharedByAll = sharedOf("")
+  const plain = Views.make(sharedByAll, "", Codec.plain)
 
   return Checkpointer.of({
     ...plain,
-    threads: (filter) => Threads.list(shared, filter?.namespace, filter),
+    threads: (filter) => Threads.list(sharedByAll, filter?.namespace, filter),
     view: Effect.fnUntraced(function*({ namespace, state }) {
       yield* Input.namespace(namespace)
-      return Views.make(shared, namespace, yield* Codec.of(state))
+      return Views.make(sharedOf(namespace), namespace, yield* Codec.of(state))
     }),
     prune: Effect.fn("Checkpointer.prune")((policy, options) =>
       Effect.provideService(Retention.prune(policy, options), CheckpointStore.CheckpointStore, store)

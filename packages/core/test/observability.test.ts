@@ -1,6 +1,7 @@
 import { Checkpointer, CheckpointError, CheckpointStore, MemoryStore, StateGraph } from "@effect-checkpoint/core"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, Metric, References, Schedule, Schema, Tracer } from "effect"
+import { TestClock } from "effect/testing"
 
 const unavailable = (outcome: "NotApplied" | "Unknown") =>
   new CheckpointError.StoreError({
@@ -37,12 +38,15 @@ const over = (store: Layer.Layer<CheckpointStore.CheckpointStore>) =>
 const counted = Effect.map(Metric.snapshot, (snapshots) =>
   Object.fromEntries(
     snapshots.flatMap(({ attributes, id, state }) => {
-      const name = [id, ...Object.values(attributes ?? {})].join(" ")
+      const name = [id, ...Object.entries(attributes ?? {}).map(([key, value]) => `${key}=${value}`).toSorted()].join(
+        " "
+      )
       return "count" in state ? [[name, Number(state.count)]] : []
     })
   ))
 
-const withMetrics = Effect.provideService(Metric.MetricRegistry, new Map())
+const withMetrics = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.suspend(() => Effect.provideService(effect, Metric.MetricRegistry, new Map()))
 
 describe("metrics", () => {
   it.effect("metrics count what was saved, refused, retried, read and pruned", () =>
@@ -55,21 +59,59 @@ describe("metrics", () => {
       yield* checkpointer.prune({ maxVersions: 1 }, { dryRun: true })
       yield* checkpointer.prune({ maxVersions: 1 })
       const metrics = yield* counted
-      assert.include(metrics, {
-        checkpoint_puts: 2,
+      assert.deepStrictEqual(metrics, {
         // The second state equals the first one, and is stored as a change of nothing: [].
-        checkpoint_bytes_written: 12,
-        checkpoint_conflicts: 1,
-        "checkpoint_retries NotApplied": 1,
-        "checkpoint_retries Unknown": 1,
-        checkpoint_pruned: 1
+        "checkpoint_puts namespace= stored=delta": 1,
+        "checkpoint_puts namespace= stored=keyframe": 1,
+        "checkpoint_bytes_written namespace=": 12,
+        "checkpoint_conflicts namespace=": 1,
+        "checkpoint_head_cache_lookups namespace= result=miss": 1,
+        "checkpoint_retries namespace= outcome=NotApplied": 1,
+        "checkpoint_retries namespace= outcome=Unknown": 1,
+        "checkpoint_pruned": 1,
+        // Two saves, and the one that was refused.
+        "checkpoint_write_duration namespace= time_unit=milliseconds": 3,
+        "checkpoint_read_duration namespace= time_unit=milliseconds": 1
       })
-      const [reads] = Object.keys(metrics).filter((name) => name.startsWith("checkpoint_read_duration"))
-      assert.strictEqual(metrics[reads!], 1)
     }).pipe(
       Effect.provide(over(failing([unavailable("NotApplied"), unavailable("Unknown")]))),
       withMetrics
     ))
+
+  it.effect("a failure is counted once, after its retries, by operation and reason", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      yield* Effect.flip(checkpointer.get("t"))
+      yield* checkpointer.get("t")
+      const metrics = yield* counted
+      assert.include(metrics, {
+        "checkpoint_retries namespace= outcome=NotApplied": 3,
+        "checkpoint_failures namespace= operation=test reason=Unavailable": 1
+      })
+    }).pipe(
+      Effect.provide(over(failing(Array.from({ length: 4 }, () => unavailable("NotApplied"))))),
+      withMetrics
+    ))
+
+  it.effect("metrics name the first segment of a namespace, and at most 100 namespaces", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const save = Effect.fnUntraced(function*(namespace: string) {
+        const view = yield* checkpointer.view({ state: Schema.Int, namespace })
+        yield* view.create({ threadId: "t", state: 1 })
+      })
+      yield* save("orders")
+      yield* save("orders/refund/task 1")
+      for (let tenant = 0; tenant < 200; tenant++) yield* save(`tenant ${tenant}`)
+      const puts = Object.entries(yield* counted).filter(([name]) => name.startsWith("checkpoint_puts"))
+      assert.include(Object.fromEntries(puts), {
+        "checkpoint_puts namespace=orders stored=keyframe": 2,
+        "checkpoint_puts namespace=tenant 1 stored=keyframe": 1
+      })
+      // And those beyond in one.
+      assert.isAtMost(puts.length, 101)
+      assert.strictEqual(puts.reduce((sum, [, count]) => sum + count, 0), 202)
+    }).pipe(Effect.provide(Checkpointer.layerMemory), withMetrics))
 })
 
 describe("retries", () => {
@@ -130,6 +172,27 @@ describe("retries", () => {
       }),
       ...Array.from({ length: 4 }, () => unavailable("NotApplied"))
     ])))))
+
+  it.effect("retries are logged as a warning once in ten seconds, with the number of those in between", () => {
+    const warnings: Array<string> = []
+    const logger = Logger.make(({ logLevel, message }) => {
+      if (logLevel === "Warn") warnings.push(String(message))
+    })
+    return Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      // Each fails after three retries.
+      for (let i = 0; i < 10; i++) yield* Effect.flip(checkpointer.get("t"))
+      assert.deepStrictEqual(warnings, ["Retrying after: test failed: made to fail"])
+      yield* TestClock.adjust("10 seconds")
+      yield* Effect.flip(checkpointer.get("t"))
+      assert.deepStrictEqual(warnings.slice(1), [
+        "Retrying after: test failed: made to fail (29 more retries since the last warning)"
+      ])
+    }).pipe(
+      Effect.provide(over(failing(Array.from({ length: 44 }, () => unavailable("NotApplied"))))),
+      Effect.provide(Logger.layer([logger]))
+    )
+  })
 
   it.effect("nothing is retried in a caller's transaction", () =>
     Effect.gen(function*() {
@@ -252,6 +315,6 @@ describe("spans and logs", () => {
       )
       assert.strictEqual(spans[0]?.attributes.get("checkpoint.thread_id"), "t")
       assert.deepInclude(annotations[1], { threadId: "t", namespace: "counter", graph: "counter", node: "count" })
-      assert.include(yield* counted, { checkpoint_graph_steps: 2 })
+      assert.include(yield* counted, { "checkpoint_graph_steps": 2 })
     }).pipe(Effect.provide(Checkpointer.layerMemory), withMetrics))
 })

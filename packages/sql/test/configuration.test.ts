@@ -3,7 +3,7 @@ import { PgCheckpointer } from "@effect-checkpoint/sql"
 import { TcpProxy } from "@effect-checkpoint/testing"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it, layer } from "@effect/vitest"
-import { Config, ConfigProvider, Duration, Effect, Layer, Logger, Redacted, Schedule, Tracer } from "effect"
+import { Config, ConfigProvider, Duration, Effect, Exit, Layer, Logger, Redacted, Schedule, Tracer } from "effect"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { connect, createServer, type Server } from "node:net"
 import { tmpdir } from "node:os"
@@ -119,7 +119,9 @@ describe("settings of the environment", () => {
     Effect.gen(function*() {
       for (const parameters of ["?sslmode=no-verify", "?port=many", "?connect_timeout=soon"]) {
         const client = PgClient.layer({ url: Redacted.make(url + parameters) })
-        const error = yield* Effect.flip(PgCheckpointer.migrate().pipe(Effect.provide(client)))
+        const error = yield* Effect.flip(
+          PgCheckpointer.migrate({ retry: Schedule.recurs(0) }).pipe(Effect.provide(client))
+        )
         assert.nestedInclude(error, { "reason._tag": "Configuration", isRetryable: false, outcome: "NotApplied" })
         assert.notInclude(inspect(error), "top-secret")
       }
@@ -158,10 +160,12 @@ layer(Database.layer, { excludeTestServices: true })("a server", (it) => {
       const folder = yield* socketBefore(server)
       const text = `postgresql://${server.username}:${server.password}@${server.pathname}?host=${folder}`
       for (const parameters of ["", "&sslmode=require"]) {
-        yield* save.pipe(
-          Effect.provide(Layer.fresh(PgCheckpointer.layerEnv)),
-          withEnv({ DATABASE_URL: text + parameters })
+        const exit = yield* save.pipe(
+          Effect.provide(Layer.fresh(PgCheckpointer.layerEnvWith({ retry: Schedule.recurs(0) }))),
+          withEnv({ DATABASE_URL: text + parameters }),
+          Effect.exit
         )
+        assert.isTrue(Exit.isSuccess(exit), inspect(exit))
       }
     }).pipe(Effect.scoped))
 

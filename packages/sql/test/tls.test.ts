@@ -3,7 +3,7 @@ import { PgCheckpointer } from "@effect-checkpoint/sql"
 import { PostgresServer } from "@effect-checkpoint/testing"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it, layer } from "@effect/vitest"
-import { ConfigProvider, Context, Effect, Layer, Redacted } from "effect"
+import { ConfigProvider, Context, Effect, Layer, Redacted, Schedule } from "effect"
 import { inspect } from "node:util"
 import * as Certificates from "./certificates.ts"
 
@@ -66,7 +66,7 @@ const start = (env: Record<string, string>) =>
       const [row] = yield* sql<{ readonly ssl: boolean }>`SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()`
       return row!.ssl ? "encrypted" : "plain"
     }).pipe(
-      Effect.provide(PgCheckpointer.layerEnv),
+      Effect.provide(PgCheckpointer.layerEnvWith({ retry: Schedule.recurs(0) })),
       Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(env)),
       Effect.result
     )

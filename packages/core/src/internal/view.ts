@@ -4,6 +4,7 @@ import type { CheckpointStore } from "../CheckpointStore.ts"
 import type { View } from "../View.ts"
 import type * as Codec from "./codec.ts"
 import type * as HeadCache from "./headCache.ts"
+import type { ViewMetrics } from "./metrics.ts"
 import type { InTurn } from "./threadQueue.ts"
 import * as Compose from "./view/compose.ts"
 import * as Copy from "./view/copy.ts"
@@ -23,6 +24,7 @@ export const make = <S>(
   shared: {
     readonly store: CheckpointStore["Service"]
     readonly retry: Retry
+    readonly metrics: ViewMetrics
     readonly headCache: HeadCache.HeadCache
     readonly inTurn: InTurn
     /** Lets runs of `updateEffect` that met a conflict take turns. */

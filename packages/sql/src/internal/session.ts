@@ -10,6 +10,7 @@ import { BeginTransaction } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import { isSqlError, SqlError, StatementTimeoutError } from "effect/sql/SqlError"
 import { isAftermath, isSerializationFailure, toStoreError } from "./errors.ts"
+import * as Metrics from "./metrics.ts"
 
 /**
  * How statements get a connection, how long they may take, and what their
@@ -140,7 +141,7 @@ const lease = (sql: PgClient, options: SessionOptions, operation: string) =>
   Effect.timeoutOrElse(sql.reserve, {
     duration: options.acquireTimeout,
     orElse: () => Effect.fail(poolExhausted(options, operation))
-  })
+  }).pipe(Effect.trackDuration(Metrics.acquireDuration))
 
 /**
  * A connection on which every statement has its timeout, those that begin and end a transaction included. A statement

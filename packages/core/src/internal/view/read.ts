@@ -12,7 +12,7 @@ import type * as HeadCache from "../headCache.ts"
 import * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
 import * as Json from "../json.ts"
-import * as Metrics from "../metrics.ts"
+import type { ViewMetrics } from "../metrics.ts"
 import type { Retry } from "./retry.ts"
 import { latest, select, type Selected } from "./selector.ts"
 import * as Thread from "./thread.ts"
@@ -117,9 +117,10 @@ export const remember = <A extends CheckpointInfo>(
 
 /** The operations that read. */
 export const make = <S>(
-  { headCache, namespace, reader, retry, store }: {
+  { headCache, metrics, namespace, reader, retry, store }: {
     readonly store: CheckpointStore.CheckpointStore["Service"]
     readonly retry: Retry
+    readonly metrics: ViewMetrics
     readonly headCache: HeadCache.HeadCache
     readonly namespace: string
     readonly reader: ReturnType<typeof makeReader<S>>
@@ -137,7 +138,7 @@ export const make = <S>(
     Effect.flatMap(
       reader.selected(threadId, which),
       (raw) => raw === undefined ? Effect.succeedNone : Effect.asSome(present(raw))
-    ).pipe(Effect.trackDuration(Metrics.readDuration))
+    ).pipe(Effect.trackDuration(metrics.readDuration))
 
   /** At least the newest versions below one, and all that are stored in the chains of those. */
   const page = (threadId: string, before: number | undefined) =>

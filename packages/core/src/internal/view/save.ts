@@ -14,7 +14,7 @@ import {
   type ThreadKey
 } from "../../CheckpointStore.ts"
 import type * as HeadCache from "../headCache.ts"
-import * as Metrics from "../metrics.ts"
+import type { ViewMetrics } from "../metrics.ts"
 import * as Content from "./content.ts"
 import { headOf, type Reader, remember } from "./read.ts"
 import { type Attempt, inDoubt, type Retry } from "./retry.ts"
@@ -55,9 +55,10 @@ const maxAttempts = 3
 
 /** Saves a version once, however often it is sent: as a change where that is possible, and whole otherwise. */
 export const make = (
-  { headCache, namespace, reader, retry, store }: {
+  { headCache, metrics, namespace, reader, retry, store }: {
     readonly store: CheckpointStore["Service"]
     readonly retry: Retry
+    readonly metrics: ViewMetrics
     readonly headCache: HeadCache.HeadCache
     readonly namespace: string
     readonly reader: Pick<Reader<unknown>, "raw">
@@ -72,8 +73,8 @@ export const make = (
     const checkpoint = { threadId, namespace, checkpointId, writeId, parent, ...state.stored, ...content.stored }
     const version = yield* retry(attempt(store.put(checkpoint, condition)))
     if (Option.isNone(version)) return undefined
-    yield* Metric.update(Metrics.puts, 1)
-    yield* Metric.update(Metrics.bytesWritten, state.stored.payload.bytes)
+    yield* Metric.update(metrics.puts[state.form], 1)
+    yield* Metric.update(metrics.bytesWritten, state.stored.payload.bytes)
     const info = yield* infoOf({ threadId, namespace }, checkpointId, content, version.value)
     const head: HeadCache.Head = {
       version: info.version,
@@ -95,6 +96,9 @@ export const make = (
   ): Effect.fn.Return<Saved | undefined, StoreError> {
     const { condition, content, threadId } = write
     const head = headFor(headCache, { threadId, namespace }, condition, write.head)
+    if (write.head === undefined && condition._tag !== "NoThread") {
+      yield* Metric.update(metrics.headCacheLookups[head === undefined ? "miss" : "hit"], 1)
+    }
     const change = head === undefined ? undefined : Snapshot.toDelta(content.state, head)
     if (head !== undefined && change !== undefined) {
       const saved = yield* send(write, { ...head, _tag: "At" }, change, attempt)
@@ -129,11 +133,11 @@ export const make = (
         if (refusal.idTaken) return yield* existing(write)
         // What was in the way a moment ago has gone.
         if (meets(condition, refusal.head)) continue
-        yield* Metric.update(Metrics.conflicts, 1)
+        yield* Metric.update(metrics.conflicts, 1)
         return yield* new HeadMismatch({ version: refusal.head?.version ?? 0 })
       }
       return yield* contention
-    }))
+    })).pipe(Effect.trackDuration(metrics.writeDuration))
 }
 
 const contention = new StoreError({

@@ -21,6 +21,7 @@ export interface Snapshot {
 
 /** How a state is stored, and what the next one can be compared with once it is. */
 export interface StoredState {
+  readonly form: "keyframe" | "delta"
   readonly stored: Pick<NewCheckpoint, "payload" | "stateBytes">
   /** About how many bytes of memory the state takes. */
   readonly memory: number
@@ -77,6 +78,7 @@ export const toDelta = (state: Snapshot, head: HeadCache.Head): StoredState | un
   const stateBytes = head.bytes + growth.bytes
   if (!Delta.continues(head.chain, head.version, bytes, stateBytes)) return undefined
   return {
+    form: "delta",
     stored: { payload: { format: escaped ? Format.deltaEscaped : Format.delta, text, bytes }, stateBytes },
     memory: head.memory + growth.memory,
     chain: () => ({ ...head.chain, deltaBytes: head.chain.deltaBytes + bytes })
@@ -86,6 +88,7 @@ export const toDelta = (state: Snapshot, head: HeadCache.Head): StoredState | un
 export const toKeyframe = (state: Snapshot): StoredState => {
   const { bytes, escaped, memory, text } = state.whole ?? Json.encodeJson(state.json)
   return {
+    form: "keyframe",
     stored: {
       payload: { format: escaped ? Format.keyframeEscaped : Format.keyframe, text, bytes },
       stateBytes: bytes
