@@ -44,6 +44,7 @@ export interface Options {
  * |---|---|
  * | `Missing` | `@electric-sql/pglite`, an optional peer dependency, is not installed |
  * | `Locked` | a process that is running, or another layer of this one, has the folder open |
+ * | `Incompatible` | another major version of Postgres made the folder |
  * | `Failed` | the folder cannot be used, or Postgres did not start; see `cause` |
  *
  * @category errors
@@ -53,7 +54,7 @@ export class EmbeddedPostgresError
   extends Schema.TaggedError<EmbeddedPostgresError>("@effect-checkpoint/sql/EmbeddedPostgresError")(
     "EmbeddedPostgresError",
     {
-      reason: Schema.Literals(["Missing", "Locked", "Failed"]),
+      reason: Schema.Literals(["Missing", "Locked", "Incompatible", "Failed"]),
       /** The folder, as an absolute path; absent for a database in memory. */
       dataDir: Schema.optional(Schema.String),
       /** What happened, and what to do. */
@@ -138,6 +139,12 @@ const openFolder = Effect.fnUntraced(function*(path: string) {
       message: "dataDir is empty. Name a folder, or leave dataDir out for a database in memory."
     })
   }
+  if (/^[a-z]+:\/\//i.test(path)) {
+    return yield* new EmbeddedPostgresError({
+      reason: "Failed",
+      message: `dataDir is "${path}", a URL of PGlite. Name a folder, or leave dataDir out for a database in memory.`
+    })
+  }
   const dataDir = NodePath.resolve(path)
   yield* attempt(dataDir, () => NodeFs.mkdir(dataDir, { recursive: true, mode: 0o700 }))
   yield* lock(dataDir)
@@ -148,6 +155,7 @@ const openFolder = Effect.fnUntraced(function*(path: string) {
   const marker = NodePath.join(dataDir, "effect-checkpoint.creating")
   if (existsSync(marker)) yield* attempt(dataDir, () => NodeFs.rm(version, { force: true }))
   const isNew = !existsSync(version)
+  if (!isNew) yield* checkMajor(dataDir, yield* attempt(dataDir, () => NodeFs.readFile(version, "utf8")))
   if (isNew) yield* attempt(dataDir, () => NodeFs.writeFile(marker, ""))
   const backend = yield* open(dataDir, ({ defaultStartParams }) => ({
     dataDir,
@@ -161,6 +169,19 @@ const openFolder = Effect.fnUntraced(function*(path: string) {
   }
   return backend
 })
+
+/** The major version of Postgres in the PGlite of the peer dependency. */
+const major = "18"
+
+const checkMajor = (dataDir: string, text: string): Effect.Effect<void, EmbeddedPostgresError> =>
+  text.trim() === major ? Effect.void : Effect.fail(
+    new EmbeddedPostgresError({
+      reason: "Incompatible",
+      dataDir,
+      message: `The data folder ${dataDir} is of Postgres ${text.trim()}, and this PGlite is Postgres ${major}. ` +
+        "Open it with the PGlite that made it, copy its data with pg_dump, or choose another folder."
+    })
+  )
 
 const open = Effect.fnUntraced(function*(
   dataDir: string | undefined,

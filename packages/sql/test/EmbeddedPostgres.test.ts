@@ -1,3 +1,5 @@
+import { Checkpointer } from "@effect-checkpoint/core"
+import { PgCheckpointer } from "@effect-checkpoint/sql"
 import * as EmbeddedPostgres from "@effect-checkpoint/sql/EmbeddedPostgres"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it, layer } from "@effect/vitest"
@@ -411,6 +413,41 @@ describe("EmbeddedPostgres in a folder", () => {
       const empty = yield* failureToOpen({ dataDir: "" })
       assert.include(empty.message, "dataDir is empty")
     }))
+
+  it.effect("a dataDir that is a URL of PGlite is an error, and no folder is made", () =>
+    Effect.gen(function*() {
+      for (const dataDir of ["memory://", "file://data", "idb://data"]) {
+        const error = yield* failureToOpen({ dataDir })
+        assert.include(error.message, "leave dataDir out for a database in memory")
+        assert.isFalse(NodeFs.existsSync(NodePath.resolve(dataDir)))
+      }
+    }))
+
+  it.effect("a folder of another major version of Postgres is Incompatible, and is left as it is", () =>
+    Effect.gen(function*() {
+      const dataDir = yield* temporaryFolder
+      yield* opened(dataDir, create)
+      const version = NodePath.join(dataDir, "PG_VERSION")
+      const current = NodeFs.readFileSync(version, "utf8")
+      NodeFs.writeFileSync(version, "16\n")
+      const error = yield* failureToOpen({ dataDir })
+      assert.deepInclude(error, { _tag: "EmbeddedPostgresError", reason: "Incompatible", dataDir })
+      assert.include(error.message, `is of Postgres 16, and this PGlite is Postgres ${current.trim()}`)
+      NodeFs.writeFileSync(version, current)
+      assert.deepStrictEqual(yield* opened(dataDir, kept), [{ name: "kept" }])
+    }))
+
+  it.effect("an operation on a PGlite that crashed fails for good", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const sql = yield* PgClient.PgClient
+      yield* Effect.flip(sql`SELECT value::jsonb FROM (SELECT ${nested(50_000)}::text AS value OFFSET 0) AS rows`)
+      for (const operation of [checkpointer.get("t"), checkpointer.append({ threadId: "t", state: 1 })]) {
+        const error = yield* Effect.flip<unknown, unknown, never>(operation)
+        assert.nestedInclude(error, { _tag: "StoreError", "reason._tag": "Unknown", isRetryable: false })
+        assert.include(String(error), "Build the layer again")
+      }
+    }).pipe(Effect.provide(PgCheckpointer.layerEmbedded)))
 
   it.effect("opening a folder without PGlite fails with how to install it", () =>
     Effect.gen(function*() {

@@ -1,6 +1,8 @@
 import * as CheckpointError from "@effect-checkpoint/core/CheckpointError"
 import * as Predicate from "effect/Predicate"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import type { SqlError } from "effect/sql/SqlError"
+import * as PgliteStream from "./pgliteStream.ts"
 
 /**
  * What a failed statement tells, by its SQLSTATE. To classify another one, add it to `bySqlState`.
@@ -122,6 +124,9 @@ const bySqlState = (code: string): Verdict => {
 const byTag = ({ _tag, cause, message, operation }: SqlError["reason"], code: string | undefined): Verdict => {
   if (_tag === "AuthenticationError") {
     return notApplied(CheckpointError.Authentication, "check the user name and the password")
+  }
+  if (code === PgliteStream.crashCode) {
+    return unknown(CheckpointError.Unknown, "nothing can be saved or read before that")
   }
   if (_tag !== "ConnectionError") return unknown(CheckpointError.Unknown, "the client could not handle it")
   if (operation !== "connect") return unknown(CheckpointError.Unavailable, "the connection was lost")

@@ -11,6 +11,9 @@ import * as NodeFs from "node:fs"
 import { Duplex } from "node:stream"
 import { setImmediate as nextTurn } from "node:timers/promises"
 
+/** The code of the error with which all statements fail after a crash. */
+export const crashCode = "ERR_PGLITE_CRASHED"
+
 /** Opens connections to one PGlite. */
 export interface Backend {
   readonly stream: () => Duplex
@@ -140,11 +143,9 @@ class BackendImpl {
   }
 
   private crashed(cause: unknown): Error {
-    return this.crash ??= new Error(
-      "PGlite crashed. Build the layer again; a data folder has all that was committed.",
-      {
-        cause
-      }
+    return this.crash ??= Object.assign(
+      new Error("PGlite crashed. Build the layer again; a data folder has all that was committed.", { cause }),
+      { code: crashCode }
     )
   }
 
