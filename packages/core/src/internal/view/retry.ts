@@ -25,8 +25,7 @@ export const make = (
     schedule,
     ({ input }) => Effect.andThen(report(input), Metric.update(metrics.retries[input.outcome], 1))
   )
-  const fail = (error: StoreError) =>
-    Effect.andThen(Metric.update(metrics.failures(error), 1), Effect.fail(error))
+  const fail = (error: StoreError) => Effect.andThen(Metric.update(metrics.failures(error), 1), Effect.fail(error))
   return (operation, repeatable = "idempotent") => {
     const mayRepeat = (error: StoreError): boolean =>
       error.isRetryable && (repeatable === "idempotent" || error.outcome === "NotApplied")
