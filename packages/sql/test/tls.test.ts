@@ -3,7 +3,8 @@ import { PgCheckpointer } from "@effect-checkpoint/sql"
 import { PostgresServer } from "@effect-checkpoint/testing"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it, layer } from "@effect/vitest"
-import { ConfigProvider, Context, Effect, Layer, Redacted, Schedule } from "effect"
+import { Config, ConfigProvider, Context, Effect, Layer, Redacted, Schedule } from "effect"
+import { type AddressInfo, createServer, type Server } from "node:net"
 import { inspect } from "node:util"
 import * as Certificates from "./certificates.ts"
 
@@ -151,6 +152,29 @@ describe.runIf(Certificates.isInstalled)("TLS", () => {
       }))
   })
 })
+
+it.effect("a server that refuses to talk before TLS is reported with its own words", () =>
+  Effect.gen(function*() {
+    const refusal = Buffer.from("E\0\0\0\0SFATAL\0C57P03\0Mthe database system is starting up\0\0")
+    refusal.writeInt32BE(refusal.length - 1, 1)
+    const server = yield* Effect.acquireRelease(
+      Effect.callback<Server>((resume) => {
+        const listening = createServer((socket) =>
+          void socket.on("error", () => {}).once("data", () => socket.end(refusal))
+        )
+        listening.listen(0, "127.0.0.1", () => resume(Effect.succeed(listening)))
+      }),
+      (listening) => Effect.callback<void>((resume) => void listening.close(() => resume(Effect.void)))
+    )
+    const { port } = server.address() as AddressInfo
+    const url = Config.succeed(Redacted.make(`postgresql://user@127.0.0.1:${port}/db`))
+    const error = yield* PgCheckpointer.migrate({ retry: Schedule.recurs(0) }).pipe(
+      Effect.provide(PgCheckpointer.layerClient({ url })),
+      Effect.flip
+    )
+    assert.nestedInclude(error, { "reason._tag": "Unavailable", outcome: "NotApplied" })
+    assert.include(error.message, "the database system is starting up (SQLSTATE 57P03)")
+  }).pipe(Effect.scoped))
 
 describe("settings of TLS that cannot be followed", () => {
   const url = "postgresql://user:top-secret@127.0.0.1:1/db"

@@ -20,6 +20,7 @@ export const make = (target: Target) => (): Duplex => new PreferTls(target)
 const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
 const yes = 0x53
 const no = 0x4e
+const error = 0x45
 
 class PreferTls extends Duplex {
   private readonly target: Target
@@ -73,6 +74,11 @@ class PreferTls extends Duplex {
       const [first] = answer
       if (first === yes && answer.length === 1) return this.encrypt(socket)
       if (first === no && answer.length === 1) return this.ready(socket)
+      // The driver knows how to read it.
+      if (first === error) {
+        this.push(answer)
+        return this.ready(socket)
+      }
       // Text that comes along with an answer was put there by a third party.
       this.destroy(new Error("Invalid answer to SSLRequest"))
     })
@@ -89,7 +95,7 @@ class PreferTls extends Duplex {
       rejectUnauthorized: false
     })
     encrypted.once("error", () => {
-      if (!this.isReady) this.open((socket) => this.ready(socket))
+      if (!this.isReady && !this.destroyed) this.open((socket) => this.ready(socket))
     })
     this.use(encrypted)
     encrypted.once("secureConnect", () => this.ready(encrypted))
