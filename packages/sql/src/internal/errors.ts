@@ -1,7 +1,6 @@
 import * as CheckpointError from "@effect-checkpoint/core/CheckpointError"
 import * as Predicate from "effect/Predicate"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import type { SqlError } from "effect/sql/SqlError"
 import * as PgliteStream from "./pgliteStream.ts"
 
 /**
