@@ -229,7 +229,7 @@ export class StateDecodeError extends Schema.TaggedError<StateDecodeError>("@eff
 }
 
 /**
- * The state is larger than the limit. Nothing was sent. Keep large values elsewhere and their addresses in the state,
+ * The state, or the pending writes of a step together, are larger than the limit. Nothing was written. Keep large values elsewhere and their addresses in the state,
  * or raise `maxStateBytes`.
  *
  * @category errors
@@ -239,13 +239,18 @@ export class StateTooLarge extends Schema.TaggedError<StateTooLarge>("@effect-ch
   "StateTooLarge",
   {
     ...Thread,
-    /** The size of the state as JSON in UTF-8. */
+    /** The size as JSON in UTF-8. */
     bytes: Schema.Int,
-    limit: Schema.Int
+    limit: Schema.Int,
+    /** The tasks whose pending writes are too large together with the others of the step, if the state is not. */
+    tasks: Schema.optional(Schema.Array(Schema.String))
   }
 ) {
   override get message(): string {
-    return `${thread(this)}: the state is ${this.bytes} bytes of JSON, the limit is ${this.limit}; keep large values ` +
+    const what = this.tasks === undefined ?
+      "the state is" :
+      `with ${this.tasks.map((task) => `"${task}"`).join(", ")}, the pending writes of the step are`
+    return `${thread(this)}: ${what} ${this.bytes} bytes of JSON, the limit is ${this.limit}; keep large values ` +
       "elsewhere and their addresses in the state, or raise maxStateBytes"
   }
 }

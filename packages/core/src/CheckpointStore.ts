@@ -163,6 +163,19 @@ export interface StoredCheckpoint extends StoredInfo {
 }
 
 /**
+ * What became of pending writes that were to be saved.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type PendingWritesOutcome =
+  | { readonly _tag: "Saved" }
+  /** There is no such version. */
+  | { readonly _tag: "NotFound" }
+  /** Those of the step would be so many bytes. */
+  | { readonly _tag: "TooLarge"; readonly bytes: number }
+
+/**
  * The result of a task of the step that begins at a version.
  *
  * @category models
@@ -368,14 +381,15 @@ export class CheckpointStore extends Context.Service<CheckpointStore, {
     tags: string
   ) => Effect.Effect<Option.Option<StoredInfo>, StoreError>
   /**
-   * Saves results of tasks of the step that begins at a version. A task that has a result keeps it. False if there is no
-   * such version.
+   * Saves results of tasks of the step that begins at a version, given as a JSON object. A task that has a result keeps
+   * it. Saves none of them if all results of the step would be larger than `maxBytes`, as about what they are as text.
    */
   readonly savePendingWrites: (
     key: ThreadKey,
     version: VersionId,
-    pendingWrites: string
-  ) => Effect.Effect<boolean, StoreError>
+    pendingWrites: string,
+    maxBytes: number
+  ) => Effect.Effect<PendingWritesOutcome, StoreError>
   /** Reads the pending writes of a version. `None` if there is no such version. */
   readonly readPendingWrites: (
     key: ThreadKey,

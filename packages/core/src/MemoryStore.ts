@@ -18,6 +18,7 @@ import {
   type NewCheckpoint,
   type ParentRef,
   type PendingWrite,
+  type PendingWritesOutcome,
   type PrunedThread,
   type PruneQuery,
   type Refusal,
@@ -88,8 +89,8 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
         stored.tags = tags
         return Option.some(toInfo(stored))
       }),
-    savePendingWrites: (key, version, pendingWrites) =>
-      Effect.sync(() => savePendingWrites(versionOf(threads.get(keyOf(key)), version), pendingWrites)),
+    savePendingWrites: (key, version, pendingWrites, maxBytes) =>
+      Effect.sync(() => savePendingWrites(versionOf(threads.get(keyOf(key)), version), pendingWrites, maxBytes)),
     readPendingWrites: (key, version) =>
       Effect.sync(() =>
         Option.map(
@@ -203,12 +204,18 @@ const listThreads = (threads: Threads, query: ThreadQuery): ReadonlyArray<Stored
     .slice(0, query.limit)
 }
 
-const savePendingWrites = (stored: MemoryCheckpoint | undefined, pendingWrites: string): boolean => {
-  if (stored === undefined) return false
-  for (const [task, value] of entriesOf(pendingWrites)) {
-    if (!stored.pendingWrites.has(task)) stored.pendingWrites.set(task, value)
-  }
-  return true
+const savePendingWrites = (
+  stored: MemoryCheckpoint | undefined,
+  pendingWrites: string,
+  maxBytes: number
+): PendingWritesOutcome => {
+  if (stored === undefined) return { _tag: "NotFound" }
+  const given = entriesOf(pendingWrites).filter(([task]) => !stored.pendingWrites.has(task))
+  const all = [...stored.pendingWrites, ...given]
+  const bytes = all.reduce((sum, [, value]) => sum + Json.utf8Bytes(value), 0)
+  if (given.length > 0 && bytes > maxBytes) return { _tag: "TooLarge", bytes }
+  for (const [task, value] of given) stored.pendingWrites.set(task, value)
+  return { _tag: "Saved" }
 }
 
 // -----------------------------------------------------------------------------

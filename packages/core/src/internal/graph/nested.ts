@@ -53,13 +53,15 @@ const branchWithOuter = Effect.fnUntraced(function*<S, U, E, R>(
   yield* checkResumable(run.graph, waiting, waiting.nextNodes)
   const { question, ...metadata } = yield* ownMetadata(run.graph, waiting)
   const [pending] = waiting.pendingInterrupts
+  const pendingWrites = yield* run.view.pendingWrites(waiting)
   const position: Position<S> = {
     ...unsavedPosition(run.runId, latest, {
       state: waiting.state,
       nextNodes: waiting.nextNodes,
       metadata: { ...metadata, cause: "branch", completedNodes: [], outerTask: id }
     }),
-    pendingWrites: { ...yield* run.view.pendingWrites(waiting) }
+    pendingWrites: { ...pendingWrites },
+    unstored: new Set(Object.keys(pendingWrites))
   }
   // The interrupt has the id that the outer graph knows, so that the nested one finds the answer after a crash too.
   const saved = yield* savePosition(

@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
+import * as Struct from "effect/Struct"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import { VersionConflict } from "../../CheckpointError.ts"
 import { type Metadata, stepIdOf, withMetadata } from "./metadata.ts"
@@ -23,6 +24,8 @@ interface Place<S> {
   readonly stepId: string
   /** The pending writes of the next step. Its tasks add to them. */
   readonly pendingWrites: Record<string, Schema.Json>
+  /** The keys of those that are not stored. */
+  readonly unstored: Set<string>
 }
 
 /** A position that the newest version of the thread holds. */
@@ -50,7 +53,8 @@ export const unsavedPosition = <S>(
   nextNodes,
   metadata,
   stepId: `${runId}/${metadata.step}`,
-  pendingWrites: {}
+  pendingWrites: {},
+  unstored: new Set()
 })
 
 /** The position that a checkpoint holds. */
@@ -65,7 +69,8 @@ export const savedPosition = <S>(
   nextNodes: head.nextNodes,
   metadata,
   stepId: stepIdOf(head, metadata),
-  pendingWrites: { ...pendingWrites }
+  pendingWrites: { ...pendingWrites },
+  unstored: new Set()
 })
 
 /** Saves a position as the next version, with the question that the thread waits for from then on. */
@@ -74,7 +79,8 @@ export const savePosition = Effect.fnUntraced(function*<S>(
   position: Position<S>,
   question?: Question | undefined
 ): Effect.fn.Return<SavedPosition<S>, StepsError> {
-  const { head, nextNodes, pendingWrites, state, stepId } = position
+  const { head, nextNodes, state, stepId } = position
+  const pendingWrites = Struct.pick(position.pendingWrites, Array.from(position.unstored))
   const metadata: Metadata = {
     ...position.metadata,
     stepId,
@@ -101,10 +107,14 @@ export const savePosition = Effect.fnUntraced(function*<S>(
     : view.put({
       parent: head,
       ...content,
-      // A nested graph that runs from its start leaves the question of an earlier visit behind.
-      step: { pendingWrites, resolvesInterrupts: head.pendingInterrupts.length > 0 }
+      step: {
+        pendingWrites,
+        keepsPendingWrites: position._tag === "Saved",
+        // A nested graph that runs from its start leaves the question of an earlier visit behind.
+        resolvesInterrupts: head.pendingInterrupts.length > 0
+      }
     })
-  return { ...position, _tag: "Saved", head: saved, metadata }
+  return { ...position, _tag: "Saved", head: saved, metadata, unstored: new Set() }
 })
 
 const storedQuestion = (

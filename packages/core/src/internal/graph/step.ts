@@ -65,9 +65,10 @@ const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
   const keepUpdate = Effect.fnUntraced(function*(outcome: Returned<U>, restore: Restore) {
     const key = updateKey(outcome.node)
     const write = yield* encodeUpdate(graph.update, location, outcome)
-    pendingWrites[key] = write
     const isLast = unfinished === 0
     if (position._tag === "Saved" && !isLast) yield* view.savePendingWrites(position.head, { [key]: write })
+    else position.unstored.add(key)
+    pendingWrites[key] = write
     outcomes.set(outcome.node, outcome)
     // The version that completes the step holds the update of the last task.
     if (position._tag === "Saved" && isLast) eventsAfterSave.push(nodeFinished(step, outcome))

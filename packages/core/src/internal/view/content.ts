@@ -42,6 +42,13 @@ export const encode = Effect.fnUntraced(function*(
   return { state, stored, nextNodes, pendingInterrupts, metadata }
 })
 
+export const pendingWritesTooLarge = (
+  { namespace, threadId }: ThreadKey,
+  pendingWrites: Schema.JsonObject,
+  bytes: number,
+  limit: number
+): StateTooLarge => new StateTooLarge({ threadId, namespace, bytes, limit, tasks: Object.keys(pendingWrites) })
+
 export const encodePendingWrites = Effect.fnUntraced(function*(
   key: ThreadKey,
   maxStateBytes: number,
@@ -49,7 +56,7 @@ export const encodePendingWrites = Effect.fnUntraced(function*(
 ): Effect.fn.Return<string, InvalidInput | StateTooLarge> {
   const { bytes, text } = yield* Input.pendingWrites(key, pendingWrites)
   return bytes > maxStateBytes
-    ? yield* new StateTooLarge({ threadId: key.threadId, namespace: key.namespace, bytes, limit: maxStateBytes })
+    ? yield* pendingWritesTooLarge(key, pendingWrites, bytes, maxStateBytes)
     : text
 })
 

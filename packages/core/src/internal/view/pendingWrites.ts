@@ -8,7 +8,7 @@ import type * as CheckpointStore from "../../CheckpointStore.ts"
 import type { View } from "../../View.ts"
 import * as Json from "../json.ts"
 import type { InTurn } from "../threadQueue.ts"
-import { encodePendingWrites } from "./content.ts"
+import { encodePendingWrites, pendingWritesTooLarge } from "./content.ts"
 import type { Retry } from "./retry.ts"
 import * as Thread from "./thread.ts"
 
@@ -38,8 +38,11 @@ export const make = (
     savePendingWrites: Effect.fn("Checkpointer.savePendingWrites")(function*(target, pendingWrites) {
       const { key, version } = yield* checkTarget(target)
       const text = yield* encodePendingWrites(key, maxStateBytes, pendingWrites)
-      const isThere = yield* fewAtOnce(key, retry(store.savePendingWrites(key, version, text)))
-      if (!isThere) return yield* notFound(target)
+      const outcome = yield* fewAtOnce(key, retry(store.savePendingWrites(key, version, text, maxStateBytes)))
+      if (outcome._tag === "NotFound") return yield* notFound(target)
+      if (outcome._tag === "TooLarge") {
+        return yield* pendingWritesTooLarge(key, pendingWrites, outcome.bytes, maxStateBytes)
+      }
     }, (effect, target) => about(effect, target.threadId)),
     pendingWrites: Effect.fn("Checkpointer.pendingWrites")(function*(target) {
       const { key, version } = yield* checkTarget(target)

@@ -64,6 +64,7 @@ export const tables = (schema: string): ReadonlyArray<string> => [
     thread_id text COLLATE "C" NOT NULL,
     namespace text COLLATE "C" NOT NULL,
     version   bigint           NOT NULL,
+    bytes     integer          NOT NULL,
     task      text COLLATE "C" NOT NULL,
     value     jsonb            NOT NULL,
     PRIMARY KEY (thread_id, namespace, version, task),

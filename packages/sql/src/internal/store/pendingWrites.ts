@@ -1,4 +1,9 @@
-import type { CheckpointStore, PendingWrite, VersionId } from "@effect-checkpoint/core/CheckpointStore"
+import type {
+  CheckpointStore,
+  PendingWrite,
+  PendingWritesOutcome,
+  VersionId
+} from "@effect-checkpoint/core/CheckpointStore"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -13,11 +18,11 @@ export const save = (
   tables: Tables
 ): CheckpointStore["Service"]["savePendingWrites"] => {
   const { checkpoints, threads } = tables
-  return (key, id, pendingWrites) =>
+  return (key, id, given, maxBytes) =>
     session.run(
       "savePendingWrites",
       // The lock on the key of the head keeps the thread from being deleted at the same time. Puts do not wait for it.
-      sql<{ readonly present: boolean }>`
+      sql<{ readonly present: boolean; readonly fits: boolean; readonly bytes: number }>`
         WITH target AS (
           SELECT c.version
             FROM ${threads} t
@@ -25,15 +30,35 @@ export const save = (
            WHERE ${ofThread("t", key)} AND ${ofThread("c", key)} AND ${isVersion("c", id)}
              AND ${isVisible("c", "t.pruned_through")}
              FOR KEY SHARE OF t
+        ), existing AS (
+          SELECT w.task, w.bytes
+            FROM target
+            JOIN ${tables.pendingWrites} w ON ${ofThread("w", key)} AND w.version = target.version
+        ), given AS (
+          SELECT target.version, w.key AS task, w.value, octet_length(w.value::text) AS bytes
+            FROM target, jsonb_each(${given}::jsonb) w
+           WHERE NOT EXISTS (SELECT FROM existing WHERE existing.task = w.key)
+        ), size AS (
+          SELECT COALESCE((SELECT sum(bytes) FROM existing), 0::bigint)
+                   + COALESCE((SELECT sum(bytes) FROM given), 0::bigint) AS bytes
+        ), decision AS (
+          SELECT size.bytes, size.bytes <= ${
+        String(maxBytes)
+      }::bigint OR NOT EXISTS (SELECT FROM given) AS fits FROM size
         ), written AS (
-          INSERT INTO ${tables.pendingWrites} (thread_id, namespace, version, task, value)
-          SELECT ${key.threadId}, ${key.namespace}, target.version, w.key, w.value
-            FROM target, jsonb_each(${pendingWrites}::jsonb) w
+          INSERT INTO ${tables.pendingWrites} (thread_id, namespace, version, task, value, bytes)
+          SELECT ${key.threadId}, ${key.namespace}, given.version, given.task, given.value, given.bytes
+            FROM given, decision
+           WHERE decision.fits
           ON CONFLICT (thread_id, namespace, version, task) DO NOTHING
         )
-        SELECT EXISTS (SELECT FROM target) AS present`
-    ).pipe(Effect.map(([row]) => row!.present))
+        SELECT EXISTS (SELECT FROM target) AS present, decision.fits, decision.bytes::float8 AS bytes FROM decision`
+    ).pipe(Effect.map(([row]) => toOutcome(row!)))
 }
+
+const toOutcome = (
+  { bytes, fits, present }: { readonly present: boolean; readonly fits: boolean; readonly bytes: number }
+): PendingWritesOutcome => !present ? { _tag: "NotFound" } : fits ? { _tag: "Saved" } : { _tag: "TooLarge", bytes }
 
 /** A version that has no pending writes is a row without one. */
 interface PendingWriteRow {

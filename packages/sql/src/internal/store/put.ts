@@ -217,10 +217,11 @@ const continuesChain = ""
  */
 const stepChanges = (schema: string, first: number): string =>
   `, saved_writes AS (
-          INSERT INTO ${schema}.checkpoint_pending_writes (thread_id, namespace, version, task, value)
-          SELECT $1, $2, head.version, w.key, w.value FROM head, jsonb_each($${first}::jsonb) w
+          INSERT INTO ${schema}.checkpoint_pending_writes (thread_id, namespace, version, task, value, bytes)
+          SELECT $1, $2, head.version, w.key, w.value, octet_length(w.value::text)
+            FROM head, jsonb_each($${first}::jsonb) w
           UNION ALL
-          SELECT $1, $2, head.version, w.task, w.value
+          SELECT $1, $2, head.version, w.task, w.value, w.bytes
             FROM head, ${schema}.checkpoint_pending_writes w
            WHERE $${first + 2}::boolean AND ${ofThread("w")} AND w.version = head.version - 1
              AND NOT $${first}::jsonb ? w.task

@@ -91,6 +91,26 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ended.state, ["2026-01-02T00:00:00.000Z"])
       }))
 
+    it.effect("answers that are together larger than maxStateBytes do not stop their run", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { threadId } = here
+        const questions = ["first?", "second?", "third?", "fourth?"]
+        const graph = chain(here, {
+          ask: () => Effect.as(Effect.forEach(questions, (question) => StateGraph.interrupt(Ask, question)), "done")
+        })
+        const limited = yield* Checkpointer.make({ maxStateBytes: 1000 })
+        yield* Effect.gen(function*() {
+          asked(yield* StateGraph.run(graph, { threadId, input: [] }))
+          for (const question of questions.slice(1)) {
+            const next = yield* StateGraph.resume(graph, { threadId, response: "y".repeat(400) })
+            assert.strictEqual(asked(next).request, question)
+          }
+          const ended = yield* StateGraph.resume(graph, { threadId, response: "yes" })
+          assert.deepStrictEqual(ended.state, ["done"])
+        }).pipe(Effect.provideService(Checkpointer.Checkpointer, limited))
+      }))
+
     it.effect("an interrupt whose request does not match its schema fails the run, and the node cannot catch it", () =>
       Effect.gen(function*() {
         const here = yield* setting

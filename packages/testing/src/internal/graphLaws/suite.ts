@@ -140,10 +140,10 @@ export const withFaults = (faults: Faults) => <A, E, R>(effect: Effect.Effect<A,
     const faulty = CheckpointStore.CheckpointStore.of({
       ...store,
       put: (record, expected) => Effect.suspend(() => orFail(faults.put?.(record), store.put(record, expected))),
-      savePendingWrites: (key, version, writes) =>
+      savePendingWrites: (key, version, writes, maxBytes) =>
         Effect.suspend(() =>
           Effect.tap(
-            orFail(faults.saveWrites?.(), store.savePendingWrites(key, version, writes)),
+            orFail(faults.saveWrites?.(), store.savePendingWrites(key, version, writes, maxBytes)),
             () => faults.savedWrites ?? Effect.void
           )
         )

@@ -366,8 +366,12 @@ const breaking = (
     list: (key, options) => breaker.wrap("list", store.list(key, options)),
     threads: (query) => breaker.wrap("threads", store.threads(query)),
     setTags: (key, version, tags) => breaker.wrap("setTags", store.setTags(key, version, tags), Option.isSome),
-    savePendingWrites: (key, version, pendingWrites) =>
-      breaker.wrap("savePendingWrites", store.savePendingWrites(key, version, pendingWrites), (is) => is),
+    savePendingWrites: (key, version, pendingWrites, maxBytes) =>
+      breaker.wrap(
+        "savePendingWrites",
+        store.savePendingWrites(key, version, pendingWrites, maxBytes),
+        ({ _tag }) => _tag === "Saved"
+      ),
     readPendingWrites: (key, version) => breaker.wrap("readPendingWrites", store.readPendingWrites(key, version)),
     deleteThread: (key) => breaker.wrap("deleteThread", store.deleteThread(key), (versions) => versions > 0),
     prune: (query) =>

@@ -234,6 +234,34 @@ export const steps: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
       }))
 
+    it.effect("pending writes of a version count together, whoever saves them, and too large ones are refused with their tasks", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        const service = yield* Effect.orDie(Checkpointer.make({ maxStateBytes: 1000 }))
+        const limited = yield* Effect.provideService(jsonView(view.namespace), Checkpointer.Checkpointer, service)
+        const other = yield* Effect.orDie(Checkpointer.make({ maxStateBytes: 1000 }))
+        const second = yield* Effect.provideService(jsonView(view.namespace), Checkpointer.Checkpointer, other)
+        const first = yield* limited.append({ threadId, state: 1, nextNodes: ["a"] })
+        yield* limited.savePendingWrites(first, { a: "x".repeat(600) })
+        const error = yield* fails(
+          second.savePendingWrites(first, { b: "x".repeat(300), c: "x".repeat(300) }),
+          "StateTooLarge"
+        )
+        assert.deepStrictEqual(error.tasks, ["b", "c"])
+        assert.strictEqual(error.limit, 1000)
+        assert.isAbove(error.bytes, 1200)
+        assert.include(error.message, `with "b", "c", the pending writes of the step are ${error.bytes} bytes`)
+        // A task that has a result keeps it, and adds nothing.
+        yield* limited.savePendingWrites(first, { a: "x".repeat(600) })
+        yield* second.savePendingWrites(first, { b: "x".repeat(300) })
+        const writes = { a: "x".repeat(600), b: "x".repeat(300) }
+        assert.deepStrictEqual(yield* view.pendingWrites(first), writes)
+        const kept = yield* limited.put({ parent: first, state: 2, step: { keepsPendingWrites: true } })
+        assert.deepStrictEqual(yield* view.pendingWrites(kept), writes)
+        yield* fails(limited.savePendingWrites(kept, { d: "x".repeat(300) }), "StateTooLarge")
+        yield* view.savePendingWrites(kept, { d: "x".repeat(300) })
+      }))
+
     it.effect("pending writes of a put that conflicts are not saved, and those of one that is repeated are saved once", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
