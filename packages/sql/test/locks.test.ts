@@ -42,6 +42,19 @@ layer(Database.layer, { excludeTestServices: true })("locks of a thread", (it) =
       assert.strictEqual(some(yield* checkpointer.get("t", { tag: "tag" })).state, 1)
     }).pipe(within({ schema: "prune_tag" })))
 
+  it.effect("restore resolves the interrupts of a version that it had to wait for", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const question = { interruptId: "i", request: "well?" }
+      yield* checkpointer.append({ threadId: "t", state: 1 })
+      const commit = yield* held(checkpointer.append({ threadId: "t", state: 2, pendingInterrupts: [question] }))
+      const restoring = yield* waiting(checkpointer.restore("t", { version: 1 }))
+      yield* commit
+      assert.strictEqual((yield* Fiber.join(restoring)).version, 3)
+      const { threads } = yield* checkpointer.prune({ maxVersions: 1 })
+      assert.deepStrictEqual(threads.map(({ versions }) => versions), [2])
+    }).pipe(within({ schema: "restore_put" })))
+
   it.effect("savePendingWrites waits for a deletion, and leaves nothing to a later thread of the same id", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer

@@ -47,15 +47,14 @@ export const make = <S>(
     compose: Compose.make({ ...shared, codec }),
     makeIds: Compose.makeIds(shared.random)
   }
-  const pendingWrites = PendingWrites.make(reading)
   return {
     namespace,
     ...Put.make(writing),
     ...Update.make(writing),
     ...Read.make(reading),
-    ...Copy.make({ ...writing, ...pendingWrites }),
+    ...Copy.make(writing),
     setTags: Tags.make(reading),
-    ...pendingWrites,
+    ...PendingWrites.make(reading),
     deleteThread: Effect.fn("Checkpointer.deleteThread")(function*(threadId) {
       yield* Thread.checkId(threadId)
       const key = { threadId, namespace }

@@ -1,8 +1,8 @@
 import type * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import type { Checkpoint } from "../../Checkpoint.ts"
-import { StateTooLarge, ThreadExists } from "../../CheckpointError.ts"
-import type { ThreadKey } from "../../CheckpointStore.ts"
+import { CheckpointNotFound, StateTooLarge, ThreadExists } from "../../CheckpointError.ts"
+import type { CheckpointStore, HeadCondition, ThreadKey } from "../../CheckpointStore.ts"
 import type { CopyError, View } from "../../View.ts"
 import { asOwnStep, carriedWrites } from "../graph/copied.ts"
 import type * as HeadCache from "../headCache.ts"
@@ -11,22 +11,28 @@ import * as Input from "../input.ts"
 import * as Namespace from "../namespace.ts"
 import { newIds } from "./compose.ts"
 import * as Content from "./content.ts"
+import * as PendingWrites from "./pendingWrites.ts"
 import type { Reader } from "./read.ts"
-import { type HeadMismatch, type Ids, type Save, withState, type Write } from "./save.ts"
+import type { Retry } from "./retry.ts"
+import { type HeadMismatch, type Ids, type Save, withState } from "./save.ts"
 import { select } from "./selector.ts"
 import * as Snapshot from "./snapshot.ts"
 import * as Thread from "./thread.ts"
 import type { Saving } from "./underway.ts"
 
+/** How often a restore names the newest version and finds that there is a newer one. */
+const maxConflicts = 5
+
 /** The operations that save a version again, as the next one of its own thread or as the first of another. */
 export const make = <S>(
-  { headCache, inTurn, maxStateBytes, namespace, pendingWrites, random, reader, save }: {
+  { headCache, inTurn, maxStateBytes, namespace, random, reader, retry, save, store }: {
+    readonly store: CheckpointStore["Service"]
+    readonly retry: Retry
     readonly headCache: HeadCache.HeadCache
     readonly inTurn: Saving
     readonly random: SecureRandom.SecureRandom["Service"]
     readonly maxStateBytes: number
     readonly namespace: string
-    readonly pendingWrites: View<S>["pendingWrites"]
     readonly reader: Pick<Reader<S>, "required" | "decode">
     readonly save: Save
   }
@@ -38,15 +44,29 @@ export const make = <S>(
     const waits = info.pendingInterrupts.length > 0
     return info.nextNodes.length === 0 && !waits
       ? Effect.succeed({})
-      : Effect.map(pendingWrites(info), (writes) => carriedWrites(writes, { isNewest: writeId !== undefined, waits }))
+      : Effect.map(
+        PendingWrites.read({ store, retry }, info),
+        (writes) => carriedWrites(writes, { isNewest: writeId !== undefined, waits })
+      )
   }
+
+  /**
+   * The newest version, to be the one before a copy. It is named although a restore follows any version: a save that waits
+   * for another one does not see that one's questions, and could not resolve them.
+   */
+  const newest = Effect.fnUntraced(function*(threadId: string): Effect.fn.Return<HeadCondition, CopyError> {
+    const [head] = yield* retry(store.list({ threadId, namespace }, { before: undefined, limit: 1 }))
+    if (head === undefined) return yield* new CheckpointNotFound({ threadId, namespace, selector: undefined })
+    return { _tag: "At", version: head.version, checkpointId: undefined, writeId: undefined }
+  })
 
   const copy = Effect.fnUntraced(function*(
     raw: Hydrate.JsonCheckpoint,
-    target: Pick<Write, "threadId" | "condition">,
+    threadId: string,
+    condition: Effect.Effect<HeadCondition, CopyError>,
     options: Parameters<View<S>["restore"]>[2]
   ): Effect.fn.Return<Checkpoint<S>, CopyError | HeadMismatch> {
-    const key = { threadId: target.threadId, namespace }
+    const key = { threadId, namespace }
     const ids = yield* newIds(random, key, options?.checkpointId)
     if (raw.stateBytes > maxStateBytes) {
       return yield* new StateTooLarge({ ...key, bytes: raw.stateBytes, limit: maxStateBytes })
@@ -57,11 +77,15 @@ export const make = <S>(
     const step = {
       pendingWrites: options?.step?.pendingWrites ?? (yield* writesOf(raw)),
       // The newest version asks no longer, because the run continues elsewhere.
-      resolvesInterrupts: target.condition._tag === "Any"
+      resolvesInterrupts: true
     }
     const content = yield* Content.encode(key, maxStateBytes, Snapshot.ofRead(raw.json), parts, step)
     const parent = { threadId: raw.info.threadId, version: raw.info.version, checkpointId: raw.info.checkpointId }
-    const saved = yield* inTurn(key, save({ ...target, ...ids, parent, content, head: undefined }))
+    const saved = yield* inTurn(
+      key,
+      Effect.flatMap(condition, (condition) => save({ ...ids, threadId, condition, parent, content, head: undefined }))
+        .pipe(Effect.retry({ times: maxConflicts, while: ({ _tag }) => _tag === "HeadMismatch" }))
+    )
     return withState(headCache, saved, state)
   })
 
@@ -69,7 +93,9 @@ export const make = <S>(
     restore: Effect.fn("Checkpointer.restore")(function*(threadId, selector, options) {
       yield* Thread.checkId(threadId)
       const raw = yield* reader.required(threadId, yield* select({ threadId, namespace }, selector))
-      return yield* copy(raw, { threadId, condition: { _tag: "Any" } }, options).pipe(
+      return yield* copy(raw, threadId, newest(threadId), options).pipe(
+        // Others are always faster. Their questions may then keep their versions from being pruned.
+        Effect.catchTag("HeadMismatch", () => copy(raw, threadId, Effect.succeed({ _tag: "Any" }), options)),
         Effect.catchTag("HeadMismatch", Effect.die)
       )
     }, annotate),
@@ -79,7 +105,7 @@ export const make = <S>(
       yield* Input.id("target.threadId", target.threadId)
       const raw = yield* reader.required(threadId, which)
       const { checkpointId } = target
-      return yield* copy(raw, { threadId: target.threadId, condition: { _tag: "NoThread" } }, { checkpointId }).pipe(
+      return yield* copy(raw, target.threadId, Effect.succeed({ _tag: "NoThread" }), { checkpointId }).pipe(
         Effect.catchTag(
           "HeadMismatch",
           ({ version }) => Effect.fail(new ThreadExists({ threadId: target.threadId, namespace, version }))

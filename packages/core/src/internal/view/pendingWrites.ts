@@ -2,8 +2,8 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Order from "effect/Order"
 import type * as Schema from "effect/Schema"
-import type { CheckpointRef } from "../../Checkpoint.ts"
-import { CheckpointNotFound } from "../../CheckpointError.ts"
+import type { CheckpointInfo, CheckpointRef } from "../../Checkpoint.ts"
+import { CheckpointNotFound, type StoreError } from "../../CheckpointError.ts"
 import type * as CheckpointStore from "../../CheckpointStore.ts"
 import type { View } from "../../View.ts"
 import * as Json from "../json.ts"
@@ -13,6 +13,23 @@ import type { Retry } from "./retry.ts"
 import * as Thread from "./thread.ts"
 
 const byTask: Order.Order<CheckpointStore.PendingWrite> = Order.mapInput(Order.String, ({ task }) => task)
+
+/** Reads the pending writes of a checkpoint. */
+export const read = Effect.fnUntraced(function*(
+  { retry, store }: { readonly store: CheckpointStore.CheckpointStore["Service"]; readonly retry: Retry },
+  { checkpointId, namespace, threadId, version }: Pick<
+    CheckpointInfo,
+    "threadId" | "namespace" | "version" | "checkpointId"
+  >
+): Effect.fn.Return<Schema.JsonObject, CheckpointNotFound | StoreError> {
+  const stored = yield* retry(store.readPendingWrites({ threadId, namespace }, { version, checkpointId }))
+  if (Option.isNone(stored)) {
+    return yield* new CheckpointNotFound({ threadId, namespace, selector: `version ${version}` })
+  }
+  return Json.unescape(
+    Object.fromEntries(stored.value.toSorted(byTask).map(({ task, value }) => [task, Json.parse(value)]))
+  ) as Schema.JsonObject
+})
 
 export const make = (
   { fewAtOnce, maxStateBytes, namespace, retry, store }: {
@@ -46,11 +63,7 @@ export const make = (
     }, (effect, target) => about(effect, target.threadId)),
     pendingWrites: Effect.fn("Checkpointer.pendingWrites")(function*(target) {
       const { key, version } = yield* checkTarget(target)
-      const stored = yield* retry(store.readPendingWrites(key, version))
-      if (Option.isNone(stored)) return yield* notFound(target)
-      return Json.unescape(
-        Object.fromEntries(stored.value.toSorted(byTask).map(({ task, value }) => [task, Json.parse(value)]))
-      ) as Schema.JsonObject
+      return yield* read({ store, retry }, { ...key, ...version })
     }, (effect, target) => about(effect, target.threadId))
   }
 }
