@@ -73,7 +73,8 @@ const outcomeOf = (file: string, names: ReadonlyArray<string>): Outcome => {
   const report = join(copy, "report.json")
   rmSync(report, { force: true })
   // A test that hangs without its fix is to fail soon.
-  const options = ["--testTimeout=60000", "--reporter=json", `--outputFile=${report}`]
+  const settings = file.endsWith(".plans.ts") ? ["--config", "vitest.plans.config.ts"] : ["--testTimeout=60000"]
+  const options = [...settings, "--reporter=json", `--outputFile=${report}`]
   const pattern = names.map(escaped).join("|")
   const { stderr, stdout } = run("pnpm", ["exec", "vitest", "run", file, "--testNamePattern", pattern, ...options])
   try {
