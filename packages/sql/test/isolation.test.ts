@@ -4,7 +4,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber, Latch, Layer, Schedule } from "effect"
 import { BeginTransaction } from "effect/sql/SqlClient"
-import { age, Database, held, pgLayer, waiting } from "./support.ts"
+import { age, Database, held, inQuickRuns, pgLayer, waiting } from "./support.ts"
 
 /*
  * Runs everything in databases whose transactions are repeatable read or serializable by default. There a statement sees
@@ -23,7 +23,7 @@ for (const level of ["read committed", "repeatable read", "serializable"]) {
       layer: isolated(pgLayer()),
       age: age(),
       runs: 10,
-      sequences: 25
+      ...inQuickRuns("writing", "concurrency", "branching", "steps", "retention", "store")
     })
 
     StateGraphLaws.laws({

@@ -5,7 +5,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber, Layer, Schedule } from "effect"
 import { blocks } from "./documents.ts"
-import { age, clientLayer, Database, held, waiting } from "./support.ts"
+import { age, clientLayer, Database, held, inQuickRuns, waiting } from "./support.ts"
 
 /* Runs everything on tables that are partitioned as docs/tables.md does it. Their indexes have other names. */
 
@@ -23,7 +23,14 @@ const onPartitions = (options: PgCheckpointer.Options) =>
     Layer.provide(Database.layer)
   )
 
-CheckpointerLaws.laws({ name: "on partitions", layer: onPartitions({}), age: age(), runs: 25, sequences: 50 })
+CheckpointerLaws.laws({
+  name: "on partitions",
+  layer: onPartitions({}),
+  age: age(),
+  runs: 10,
+  sequences: 50,
+  ...inQuickRuns("writing", "concurrency", "reading", "branching", "steps", "threads", "retention", "store", "model")
+})
 
 StateGraphLaws.laws({ name: "graphs on partitions", layer: onPartitions({}), runs: 5 })
 

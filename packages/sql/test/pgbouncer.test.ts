@@ -4,7 +4,7 @@ import { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import * as PgBouncer from "./pgbouncer.ts"
-import { age, Database } from "./support.ts"
+import { age, Database, inQuickRuns } from "./support.ts"
 
 if (PgBouncer.version === undefined) {
   describe("behind PgBouncer in transaction mode", () => {
@@ -19,6 +19,17 @@ if (PgBouncer.version === undefined) {
     name: `behind ${PgBouncer.version} in transaction mode`,
     layer: PgCheckpointer.layer.pipe(Layer.provideMerge(pooled), Layer.provide(Database.layer)),
     age: age(),
-    runs: 10
+    runs: 10,
+    ...inQuickRuns(
+      "changes",
+      "writing",
+      "concurrency",
+      "reading",
+      "branching",
+      "steps",
+      "threads",
+      "retention",
+      "store"
+    )
   })
 }

@@ -6,7 +6,7 @@ import { afterAll, assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, ManagedRuntime, Redacted, Schema } from "effect"
 import { uuidV4Unsafe } from "effect/crypto/SecureRandom"
 import { blocks, statementsIn } from "./documents.ts"
-import { age, clientLayer, Database, withUser } from "./support.ts"
+import { age, clientLayer, Database, inQuickRuns, withUser } from "./support.ts"
 
 /*
  * Runs everything, and all SQL of the documents, with roles that have exactly the rights which docs/roles.md grants.
@@ -63,7 +63,13 @@ afterAll(() => shared.dispose())
 const on = (role: Role) => asRole(role).pipe(Layer.provideMerge(Layer.effectContext(shared.contextEffect)))
 const inApp = Layer.provideMerge(PgCheckpointer.layerStorage, on("app"))
 
-CheckpointerLaws.laws({ name: "with the rights of an application", layer: inApp, age: age(), runs: 10, sequences: 25 })
+CheckpointerLaws.laws({
+  name: "with the rights of an application",
+  layer: inApp,
+  age: age(),
+  runs: 10,
+  ...inQuickRuns("writing", "reading", "branching", "steps", "threads", "retention", "store")
+})
 
 StateGraphLaws.laws({ name: "graphs with the rights of an application", layer: inApp, runs: 5 })
 

@@ -1,8 +1,14 @@
 import { PgCheckpointer } from "@effect-checkpoint/sql"
-import { PostgresServer } from "@effect-checkpoint/testing"
+import { type CheckpointerLaws, PostgresServer } from "@effect-checkpoint/testing"
 import { PgClient } from "@effect/sql-pg"
 import { Context, Duration, Effect, Fiber, Latch, Layer, Option, Redacted, Schedule, Tracer } from "effect"
 import type { Scope } from "effect"
+
+/** Parts of the laws that surroundings can make a difference to. With more effort, they are all tested. */
+export const inQuickRuns = (
+  ...subjects: ReadonlyArray<CheckpointerLaws.Subject>
+): { readonly subjects?: ReadonlyArray<CheckpointerLaws.Subject> } =>
+  Number(process.env["CHECKPOINT_TEST_EFFORT"]) > 1 ? {} : { subjects }
 
 /** A new database on the server. */
 export class Database extends Context.Service<Database, { readonly url: Redacted.Redacted }>()("test/Database") {

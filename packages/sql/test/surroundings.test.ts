@@ -4,7 +4,7 @@ import { CheckpointerLaws, StateGraphLaws } from "@effect-checkpoint/testing"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Schedule } from "effect"
-import { age, clientLayer, Database, pgLayer, some } from "./support.ts"
+import { age, clientLayer, Database, inQuickRuns, pgLayer, some } from "./support.ts"
 
 /* Runs everything in a database whose settings change how values are read and written, and how statements are planned. */
 
@@ -49,7 +49,7 @@ CheckpointerLaws.laws({
   layer: unusualDatabase(pgLayer()),
   age: age(),
   runs: 10,
-  sequences: 25
+  ...inQuickRuns("states", "changes", "reading", "steps", "threads", "retention", "fuzz")
 })
 
 StateGraphLaws.laws({ name: "graphs with unusual settings", layer: unusualDatabase(pgLayer()), runs: 5 })

@@ -43,6 +43,30 @@ import { Aging } from "./internal/laws/suite.ts"
 import { threads } from "./internal/laws/threads.ts"
 import { writing } from "./internal/laws/writing.ts"
 
+const groups = {
+  states,
+  changes,
+  writing,
+  concurrency,
+  reading,
+  branching,
+  steps,
+  threads,
+  retention,
+  input,
+  store,
+  fuzz,
+  model
+}
+
+/**
+ * What a part of the laws is about.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Subject = keyof typeof groups
+
 /**
  * What the suite needs to know about a store.
  *
@@ -76,6 +100,12 @@ export interface Options<R, E> {
   /** How many random sequences of operations are compared with a model. The same as `runs` by default. */
   readonly sequences?: number | undefined
 
+  /**
+   * The parts of the laws to test, all by default. Use it where a store was tested with all of them and runs them again
+   * in other surroundings.
+   */
+  readonly subjects?: ReadonlyArray<Subject> | undefined
+
   /** The seed of all random cases. By default a constant, so that every run tests the same cases. */
   readonly seed?: string | number | undefined
 }
@@ -104,24 +134,8 @@ export const laws = <R, E>(options: Options<R, E>): void => {
   )
   const provided = Layer.provideMerge(aging, options.layer)
   layer(provided, { concurrent: false, excludeTestServices: true, timeout: "2 minutes" })(options.name, (it) => {
-    for (
-      const group of [
-        states,
-        changes,
-        writing,
-        concurrency,
-        reading,
-        branching,
-        steps,
-        threads,
-        retention,
-        input,
-        store,
-        fuzz,
-        model
-      ]
-    ) {
-      group(it, properties)
+    for (const subject of options.subjects ?? Object.keys(groups) as Array<Subject>) {
+      groups[subject](it, properties)
     }
   })
 }
