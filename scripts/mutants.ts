@@ -7,7 +7,7 @@
  *     pnpm mutants queue      those with "queue" in their file name
  */
 import { spawnSync, type SpawnSyncReturns } from "node:child_process"
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 
@@ -110,6 +110,13 @@ must("git", "clone", "--quiet", "--shared", root, ".")
 const changes =
   spawnSync("git", ["diff", "--binary", "HEAD"], { cwd: root, encoding: "utf8", maxBuffer: 2 ** 28 }).stdout
 if (changes !== "") spawnSync("git", ["apply"], { cwd: copy, input: changes, stdio: ["pipe", "inherit", "inherit"] })
+const untracked = spawnSync("git", ["ls-files", "--others", "--exclude-standard", "-z"], {
+  cwd: root,
+  encoding: "utf8"
+})
+for (const file of untracked.stdout.split("\0").filter((file) => file !== "")) {
+  cpSync(join(root, file), join(copy, file), { recursive: true })
+}
 must("pnpm", "install", "--frozen-lockfile", "--prefer-offline")
 
 let survivors = 0
