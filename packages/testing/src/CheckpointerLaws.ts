@@ -39,7 +39,7 @@ import { retention } from "./internal/laws/retention.ts"
 import { states } from "./internal/laws/states.ts"
 import { steps } from "./internal/laws/steps.ts"
 import { store } from "./internal/laws/store.ts"
-import { Aging } from "./internal/laws/suite.ts"
+import { Aging, quiet } from "./internal/laws/suite.ts"
 import { threads } from "./internal/laws/threads.ts"
 import { writing } from "./internal/laws/writing.ts"
 
@@ -132,7 +132,7 @@ export const laws = <R, E>(options: Options<R, E>): void => {
       Effect.succeed(Aging.of({ age: (duration) => Effect.provideContext(options.age(duration), context) }))
     )
   )
-  const provided = Layer.provideMerge(aging, options.layer)
+  const provided = aging.pipe(Layer.provideMerge(options.layer), Layer.provideMerge(quiet))
   layer(provided, { concurrent: false, excludeTestServices: true, timeout: "2 minutes" })(options.name, (it) => {
     for (const subject of options.subjects ?? Object.keys(groups) as Array<Subject>) {
       groups[subject](it, properties)

@@ -14,7 +14,7 @@
  */
 import type { Checkpointer, CheckpointStore } from "@effect-checkpoint/core"
 import { layer } from "@effect/vitest"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
 import { asking } from "./internal/graphLaws/asking.ts"
 import { branching } from "./internal/graphLaws/branching.ts"
 import { nesting } from "./internal/graphLaws/nesting.ts"
@@ -24,6 +24,7 @@ import { resuming } from "./internal/graphLaws/resuming.ts"
 import { saving } from "./internal/graphLaws/saving.ts"
 import { stepping } from "./internal/graphLaws/stepping.ts"
 import { streaming } from "./internal/graphLaws/streaming.ts"
+import { quiet } from "./internal/laws/suite.ts"
 
 /**
  * What the suite has to know of an implementation.
@@ -44,7 +45,7 @@ export interface Options<R, E> {
   /** How many random graphs are run. 100 by default. */
   readonly runs?: number | undefined
 
-  /** What they are made from. The same each time by default, so that a suite that passed passes again. */
+  /** The seed of the random graphs. By default a constant, so that every run tests the same ones. */
   readonly seed?: string | number | undefined
 }
 
@@ -57,11 +58,14 @@ export interface Options<R, E> {
 export const laws = <R, E>(options: Options<R, E>): void => {
   const runs = options.runs ?? 100
   const properties = { arbitrary: { runs, seed: options.seed ?? "effect-checkpoint" }, sequences: runs }
-  layer(options.layer, { concurrent: false, excludeTestServices: true, timeout: "2 minutes" })(options.name, (it) => {
-    for (
-      const group of [stepping, saving, resuming, parallel, asking, branching, nesting, streaming, random]
-    ) {
-      group(it, properties)
+  layer(Layer.merge(options.layer, quiet), { concurrent: false, excludeTestServices: true, timeout: "2 minutes" })(
+    options.name,
+    (it) => {
+      for (
+        const group of [stepping, saving, resuming, parallel, asking, branching, nesting, streaming, random]
+      ) {
+        group(it, properties)
+      }
     }
-  })
+  )
 }

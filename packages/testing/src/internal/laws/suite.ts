@@ -7,7 +7,9 @@ import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -77,6 +79,9 @@ export const anotherService = (namespace: string) =>
 
 export const age = (duration: Duration.Input): Effect.Effect<void, never, Aging> =>
   Aging.use((aging) => aging.age(duration))
+
+/** Hides the warnings about failures that laws cause. */
+export const quiet: Layer.Layer<never> = Layer.succeed(References.MinimumLogLevel, "Error")
 
 /** Lets effects be run as by another program: in fibers that are not part of the code that waits for them. */
 export const elsewhere = Effect.map(
