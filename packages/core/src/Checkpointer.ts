@@ -117,8 +117,9 @@ export interface ViewOptions<S extends Schema.Constraint> {
  */
 export interface ServiceOptions<S extends Schema.Constraint> extends Pick<ViewOptions<S>, "state"> {
   /**
-   * Keeps the threads apart from those of other views. By default the id of the service, so that two services never
-   * share threads by accident. It is stored: if you rename the service, pass its old id here to keep its threads.
+   * Keeps the threads apart from those of other views. By default the id of the service with `%25` for `%` and `%2F`
+   * for `/`, so that two services never share threads by accident. It is stored: to keep the threads of a service that
+   * was `app/Chats`, pass `app%2FChats`, which is not escaped again.
    */
   readonly namespace?: string | undefined
 }
@@ -286,8 +287,8 @@ export interface ServiceClass<Self, Id extends string, S extends Schema.Constrai
  *
  * **Details**
  *
- * Its threads are in a namespace of their own, by default the id of the service. The namespace is stored: if you rename
- * the service, pass its old id as `namespace` to keep its threads.
+ * Its threads are in a namespace of their own, by default the escaped id of the service: `app%2FConversations` for
+ * `app/Conversations`. The namespace is stored: if you rename the service, pass its old one to keep its threads.
  *
  * **Example** (A typed view)
  *

@@ -52,7 +52,7 @@ export interface Policy {
    * names the thread.
    */
   readonly compact?: boolean | undefined
-  /** Only prune threads of this namespace. All namespaces by default. */
+  /** Only prune threads of this namespace, which a view has as `namespace`. All namespaces by default. */
   readonly namespace?: string | undefined
 }
 
@@ -89,9 +89,9 @@ export interface PruneReport {
  * **Details**
  *
  * The work is done in bounded batches, each of them atomic. If a prune dies, the next one does the rest. A batch that
- * fails for a transient reason is retried. If it is not known whether a failed batch was committed, its versions may be
- * missing from the report. Only one prune with the same policy runs against a database at a time; a second one fails
- * with a `StoreError` whose reason is `PruneRunning`.
+ * fails for a transient reason other than a timeout is retried. If it is not known whether a failed batch was committed,
+ * its versions may be missing from the report. Only one prune with the same policy runs against a database at a time; a
+ * second one fails with a `StoreError` whose reason is `PruneRunning`.
  *
  * @category operations
  * @since 0.1.0

@@ -184,9 +184,9 @@ export const Interrupt = <Self>() =>
  *
  * An answer belongs to its question: to the kind, the encoded request, and the number of the question if the node asks
  * the same several times. If the node asks something else when it runs again, for example because the state was edited,
- * the thread waits for an answer to the new question. Make the request from the state. A request that differs each time
- * the node runs, because it comes from a model or contains the time, fails with `UnstableRequest` after it has replaced
- * an answered one three times in a row.
+ * the thread waits for an answer to the new question. Make the request from the state. If it differs each time the node
+ * runs, because it comes from a model or contains the time, its answers are never used. When a fourth answer in a row
+ * goes unused, the run fails with `UnstableRequest`.
  *
  * `interrupt` within `Effect.retry` asks the same question again at each attempt, and each gets an answer of its own. To
  * retry what follows an answer, ask outside of the retry.
@@ -427,7 +427,7 @@ export const make = <
      * new thread. By default the fields of the input replace those of the saved state.
      */
     readonly begin?: ((input: Input, saved: S["Type"] | undefined) => S["Type"]) | undefined
-    /** The namespace of its threads. By default the name of the graph, escaped: `/` only separates namespaces. */
+    /** The namespace of its threads. By default the name of the graph with `%25` for `%` and `%2F` for `/`. */
     readonly namespace?: string | undefined
   } & Reduce<S["Type"], Definition.UpdateOf<S, NoInfer<Update>>, NoInfer<Update>>
 ): StateGraph<

@@ -305,9 +305,10 @@ export interface View<S> {
    *
    * **Details**
    *
-   * If the restored version is the newest and has next nodes, or if it has pending interrupts, its pending writes are
-   * copied too. A version of a graph gets another step id and other interrupt ids. If the version that was the newest
-   * has pending interrupts, they are resolved: retention may remove it from then on.
+   * The pending writes of the restored version are copied too if it has pending interrupts, or if it has next nodes and
+   * is the newest version or holds an answer of a graph. A version of a graph gets another step id and other interrupt
+   * ids. If the version that was the newest has pending interrupts, they are resolved: retention may remove it from then
+   * on.
    */
   readonly restore: (threadId: string, selector: Selector, options?: {
     readonly checkpointId?: string | undefined
@@ -323,8 +324,8 @@ export interface View<S> {
    *
    * **Details**
    *
-   * If the version is the newest of its thread and has next nodes, or if it has pending interrupts, its pending writes
-   * are copied too. A version of a graph gets another step id and other interrupt ids.
+   * Pending writes are copied as `restore` copies them. A version of a graph gets another step id and other interrupt
+   * ids.
    */
   readonly fork: (threadId: string, selector: Selector, target: {
     readonly threadId: string
@@ -343,8 +344,8 @@ export interface View<S> {
 
   /**
    * Saves results of tasks of the step that begins at a checkpoint, by the name of the task, which then need not run
-   * again. A task that has a result keeps it. Pending writes are removed with their checkpoint, and count against
-   * `maxStateBytes` together.
+   * again. A task that has a result keeps it. Fails with `StateTooLarge` if all pending writes of the checkpoint would be
+   * over `maxStateBytes` together. They are removed with their checkpoint.
    */
   readonly savePendingWrites: (
     target: CheckpointRef,

@@ -40,8 +40,7 @@ export interface Options extends Checkpointer.Options {
   /**
    * How long a statement may take after it got a connection, 30 seconds by default. A statement that takes longer is
    * canceled, and given up five seconds later if the server does not react. In a transaction of the caller's, a
-   * statement that takes longer fails the transaction. Migrations
-   * have no limit.
+   * statement that takes longer fails the transaction. Migrations have no limit.
    */
   readonly statementTimeout?: Duration.Input | undefined
 }
@@ -232,7 +231,8 @@ export const layerEnvWith = (
  * | `DATABASE_PREPARE` | `false` for poolers that keep no prepared statements |
  * | `CHECKPOINT_SCHEMA` | the database schema of the tables |
  *
- * `docs/configuration.md` describes them. A setting that cannot be followed is an `InvalidInput` that names it.
+ * `docs/configuration.md` describes them. A setting of these that cannot be followed is an `InvalidInput` that names it,
+ * or a `ConfigError` if `DATABASE_PREPARE` is not a boolean.
  *
  * The URL wins over the other variables. Neither the URL nor the password ever appears in a log, a span or an error.
  *

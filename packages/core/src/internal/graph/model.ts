@@ -143,8 +143,9 @@ export interface Settings<Node extends string> {
   readonly concurrency?: number | undefined
   /**
    * When to save: after each `step`, which is the default, or only when the call ends, because the run completed,
-   * stopped, waits for an answer, failed or was interrupted. With `"exit"`, a process that is killed loses what the
-   * call did, and the next call does it again with other idempotency keys.
+   * stopped, waits for an answer, failed or was interrupted. With `"exit"`, a process that is killed loses the steps of
+   * the call, and the next call runs them again with other idempotency keys. What `resume` changes, such as an answer,
+   * is saved first in both cases.
    */
   readonly durability?: "step" | "exit" | undefined
   /**
