@@ -212,7 +212,7 @@ const savePendingWrites = (
   if (stored === undefined) return { _tag: "NotFound" }
   const given = entriesOf(pendingWrites).filter(([task]) => !stored.pendingWrites.has(task))
   const all = [...stored.pendingWrites, ...given]
-  const bytes = all.reduce((sum, [, value]) => sum + Json.utf8Bytes(value), 0)
+  const bytes = all.reduce((sum, [, value]) => sum + Json.storedBytes(value), 0)
   if (given.length > 0 && bytes > maxBytes) return { _tag: "TooLarge", bytes }
   for (const [task, value] of given) stored.pendingWrites.set(task, value)
   return { _tag: "Saved" }
@@ -274,9 +274,14 @@ const versionOf = (
 ): MemoryCheckpoint | undefined =>
   visibleOf(thread).find((stored) => stored.version === version && stored.checkpointId === checkpointId)
 
+const byBytes: Order.Order<string> = Order.make((a, b) => {
+  const order = Json.compareBytes(a, b)
+  return order < 0 ? -1 : order > 0 ? 1 : 0
+})
+
 const byKey: Order.Order<ThreadKey> = Order.combine(
-  Order.mapInput(Order.String, (key: ThreadKey) => key.namespace),
-  Order.mapInput(Order.String, (key: ThreadKey) => key.threadId)
+  Order.mapInput(byBytes, (key: ThreadKey) => key.namespace),
+  Order.mapInput(byBytes, (key: ThreadKey) => key.threadId)
 )
 
 const latestFirst: Order.Order<ThreadCursor> = Order.combine(

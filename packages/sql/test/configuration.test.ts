@@ -100,6 +100,7 @@ describe("settings of the environment", () => {
     [{ DATABASE_URL: "postgresql://user:50%off@db.example/app" }, "DATABASE_URL", "%25"],
     [{ DATABASE_URL: "postgresql://user:a/b@db.example/app" }, "DATABASE_URL", "percent-encoded"],
     [{ DATABASE_URL: "postgresql://user:1/2@db.example/app" }, "DATABASE_URL", "percent-encoded"],
+    [{ DATABASE_URL: "postgresql://user:1?2secret@db.example/app" }, "DATABASE_URL", "percent-encoded"],
     [{ DATABASE_URL: "postgresql://user@one:1,two:2/app" }, "DATABASE_URL", "several hosts"],
     [{ DATABASE_URL: "postgresql://user@one,two/app" }, "DATABASE_URL", "several hosts"],
     [{ DATABASE_URL: "postgresql://user@one:99999/app" }, "DATABASE_URL", "port"],

@@ -66,4 +66,15 @@ it.effect("concurrent runs of updateEffect in one process end without any time p
     const change = checkpointer.updateEffect("a", (state) => Effect.as(Effect.yieldNow, Number(state) + 1))
     yield* Effect.all([change, change, change], { concurrency: "unbounded" })
     assert.strictEqual(Option.getOrThrow(yield* checkpointer.get("a")).state, 3)
+    // Others may save in each of its first runs.
+    const outside = yield* Effect.context<never>()
+    let conflicts = 0
+    yield* checkpointer.updateEffect("a", (state) =>
+      Effect.as(
+        conflicts++ < 3
+          ? Fiber.join(Effect.runForkWith(outside)(checkpointer.append({ threadId: "a", state: 10 * conflicts })))
+          : Effect.void,
+        Number(state) + 1
+      ))
+    assert.strictEqual(Option.getOrThrow(yield* checkpointer.get("a")).state, 31)
   }).pipe(Effect.provide(Checkpointer.layerMemory)))

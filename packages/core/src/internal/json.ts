@@ -169,6 +169,21 @@ const mapStrings = (value: Schema.Json, f: (text: string) => string): Schema.Jso
   return isChanged ? Object.fromEntries(entries) : value
 }
 
+/** The length of JSON text as Postgres prints it: with a space after each comma and colon, and numbers written out. */
+export const storedBytes = (text: string): number => {
+  const value = parse(text)
+  const sizes: Sizes = { escape: false, extraBytes: 0, memory: 0 }
+  measure(value, sizes)
+  return utf8Bytes(text) + sizes.extraBytes + separators(value)
+}
+
+const separators = (value: Schema.Json): number => {
+  if (typeof value !== "object" || value === null) return 0
+  const parts = Object.values(value) as ReadonlyArray<Schema.Json>
+  const own = Math.max(0, parts.length - 1) + (Array.isArray(value) ? 0 : parts.length)
+  return parts.reduce<number>((sum, part) => sum + separators(part), own)
+}
+
 // -----------------------------------------------------------------------------
 // the order of keys
 // -----------------------------------------------------------------------------
@@ -198,7 +213,7 @@ export const orderKeys = (object: Record<string, Schema.Json>): void => {
 const compareStored = (a: string, b: string): number => utf8Bytes(a) - utf8Bytes(b) || compareBytes(a, b)
 
 /** Compares well-formed texts as UTF-8: by code points. */
-const compareBytes = (a: string, b: string): number => {
+export const compareBytes = (a: string, b: string): number => {
   for (let i = 0; i < a.length && i < b.length; i++) {
     const [x, y] = [a.charCodeAt(i), b.charCodeAt(i)]
     // Surrogates stand for code points that are above all others.

@@ -69,6 +69,10 @@ const copyArray = (
   known: ReadonlyArray<Schema.Json> | undefined,
   state: State
 ): ReadonlyArray<Schema.Json> | undefined => {
+  // That of an array of any realm is an array itself, and that of a class which extends it is not.
+  if (!Array.isArray(Object.getPrototypeOf(value))) {
+    return refuse(state, `an instance of ${value.constructor?.name ?? "a class"} is not JSON`)
+  }
   const { length } = value
   const before = known ?? []
   let copied: Array<Schema.Json> | undefined = length === known?.length ? undefined : []

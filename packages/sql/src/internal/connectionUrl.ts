@@ -13,7 +13,8 @@ export const parse = Effect.fnUntraced(function*(
     return yield* new InvalidInput({ field, problem: `expected it to begin with postgresql://, got ${scheme}` })
   }
   const parts = grammar.exec(text)
-  if (parts === null) {
+  // With an @ in the name of a parameter, what was taken for the host is the user, and the rest is a password with a ?.
+  if (parts === null || /(?:^|&)[^=&]*@/.test(parts[6] ?? "")) {
     return yield* new InvalidInput({
       field,
       problem:

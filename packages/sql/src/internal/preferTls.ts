@@ -29,7 +29,8 @@ class PreferTls extends Duplex {
   private waiting: (() => void) | undefined
 
   constructor(target: Target) {
-    super()
+    // A server that ends the connection will not read what is written after.
+    super({ allowHalfOpen: false })
     this.target = target
     this.open((socket) => this.negotiate(socket))
   }
@@ -108,7 +109,7 @@ class PreferTls extends Duplex {
       if (this.socket === socket) this.destroy(error)
     })
     socket.on("close", () => {
-      if (this.socket === socket && !socket.readableEnded) this.destroy()
+      if (this.socket === socket && !(this.isReady && socket.readableEnded)) this.destroy()
     })
   }
 

@@ -8,7 +8,7 @@ import type { Definition } from "./definition.ts"
 import { checkResumable, nestedMetadata, ownMetadata } from "./mismatch.ts"
 import { internal, type NodeContext, type OuterTask, type RunResult, type Settings, type StepsError } from "./model.ts"
 import { type Position, savePosition, unsavedPosition } from "./position.ts"
-import type { Question } from "./question.ts"
+import { type Answer, nestedAnswerKey, type Question } from "./question.ts"
 import { changeAndContinue } from "./resume.ts"
 import { beginRun } from "./run.ts"
 import { emitSaved, makeRunContext, type RunContext } from "./runContext.ts"
@@ -33,7 +33,9 @@ export const runNested = Effect.fnUntraced(function*<S, Input, U, E, R>(
   const result = head === undefined
     ? yield* beginRun(run, latest, metadata?.step ?? 0, graph.begin(input, undefined), outer.id)
     : yield* continueNested(run, outer, head)
-  return result._tag === "Interrupted" ? yield* outer.suspend(outerQuestion(node, result)) : result.state
+  return result._tag === "Interrupted"
+    ? yield* outer.suspend(outerQuestion(node, outer.answers.length, result))
+    : result.state
 }, (effect, _, context) => context[internal].runOnlyGraph(effect))
 
 /**
@@ -45,11 +47,9 @@ const branchWithOuter = Effect.fnUntraced(function*<S, U, E, R>(
   { answers, id }: OuterTask,
   latest: Checkpoint<S> | undefined
 ): Effect.fn.Return<Checkpoint<S> | undefined, StepsError> {
-  const [last] = answers.flatMap(({ interruptId, nested }) => nested === undefined ? [] : [{ ...nested, interruptId }])
-    .toSorted((a, b) => b.version - a.version)
-  if (last === undefined) return undefined
-  const waiting = Option.getOrUndefined(yield* run.view.get(last.threadId, { checkpointId: last.checkpointId }))
-  if (waiting === undefined) return undefined
+  const answered = yield* lastAnswered(run, answers)
+  if (answered === undefined) return undefined
+  const { answer, waiting } = answered
   yield* checkResumable(run.graph, waiting, waiting.nextNodes)
   const { question, ...metadata } = yield* ownMetadata(run.graph, waiting)
   const [pending] = waiting.pendingInterrupts
@@ -67,9 +67,22 @@ const branchWithOuter = Effect.fnUntraced(function*<S, U, E, R>(
   const saved = yield* savePosition(
     run,
     position,
-    question && pending && { ...question, request: pending.request, interruptId: last.interruptId }
+    question && pending && { ...question, request: pending.request, interruptId: answer.interruptId }
   )
   return yield* emitSaved(run.emit, saved.head)
+})
+
+/** The newest version at which the nested graph waited for an answer that the outer one has, in whatever thread. */
+const lastAnswered = Effect.fnUntraced(function*<S, U, E, R>(
+  { view }: RunContext<S, U, E, R>,
+  answers: OuterTask["answers"]
+): Effect.fn.Return<{ readonly answer: Answer; readonly waiting: Checkpoint<S> } | undefined, StepsError> {
+  for (const answer of answers.toReversed()) {
+    if (answer.nested === undefined) continue
+    const waiting = yield* view.get(answer.nested.threadId, { checkpointId: answer.nested.checkpointId })
+    if (Option.isSome(waiting)) return { answer, waiting: waiting.value }
+  }
+  return undefined
 })
 
 /** Continues a nested run, with the answer that the outer graph received. */
@@ -88,6 +101,7 @@ const continueNested = Effect.fnUntraced(function*<S, U, E, R>(
 /** The question that the outer task asks for the nested graph. */
 const outerQuestion = (
   node: string,
+  answered: number,
   { checkpoint: { checkpointId, threadId, version }, interrupt: { interruptId, kind, request } }: Extract<
     RunResult<unknown, string>,
     { readonly _tag: "Interrupted" }
@@ -97,6 +111,6 @@ const outerQuestion = (
   node,
   request,
   interruptId,
-  writeKey: `nested:${interruptId}`,
+  writeKey: nestedAnswerKey(node, answered),
   nested: { threadId, version, checkpointId }
 })

@@ -64,13 +64,21 @@ const decodeAnswer = Schema.decodeUnknownOption(Answer)
 /** How many times in a row a task may ask something else than what was just answered. */
 const maxReplaced = 3
 
-const answerKey = (node: string, index: number): string => `answer:${node}:${index}`
+/** How many answers may wait for other fibers of a task to ask for them. */
+const maxUnused = 100
 
-/** The answers to the questions of a node, in the order in which they were given. */
-const answersOf = (node: string, pendingWrites: Schema.JsonObject): ReadonlyArray<Answer> => {
+type AnswerKey = (node: string, index: number) => string
+
+const answerKey: AnswerKey = (node, index) => `answer:${node}:${index}`
+
+/** The key of the answer to a question of the graph that is nested in a node. */
+export const nestedAnswerKey: AnswerKey = (node, index) => `nested:${node}:${index}`
+
+/** Answers of one kind that a node has, in the order in which they were given. */
+const answersOf = (key: AnswerKey, node: string, pendingWrites: Schema.JsonObject): ReadonlyArray<Answer> => {
   const answers: Array<Answer> = []
   for (;;) {
-    const answer = decodeAnswer(pendingWrites[answerKey(node, answers.length)])
+    const answer = decodeAnswer(pendingWrites[key(node, answers.length)])
     if (Option.isNone(answer)) return answers
     answers.push(answer.value)
   }
@@ -82,10 +90,9 @@ export const hasAnswers = (pendingWrites: Schema.JsonObject): boolean =>
     Option.exists(decodeAnswer(write), ({ interrupt }) => interrupt !== pauseInterrupt)
   )
 
-/** The answers to the questions of the graph that is nested in a node. */
+/** The answers to the questions of the graph that is nested in a node, in the order in which they were given. */
 export const nestedAnswers = (node: string, pendingWrites: Schema.JsonObject): ReadonlyArray<Answer> =>
-  Object.values(pendingWrites).flatMap((write) => Option.toArray(decodeAnswer(write)))
-    .filter((answer) => answer.node === node && answer.nested !== undefined)
+  answersOf(nestedAnswerKey, node, pendingWrites)
 
 /** An error that ends a task from outside, so that the node cannot catch it. */
 export type SuspensionError = StateEncodeError | StateDecodeError | UnstableRequest
@@ -120,7 +127,7 @@ export const interruptServices = (
   suspension: Suspension,
   fiber: Fiber.Fiber<unknown, unknown>
 ): Context.Context<never> => {
-  const answers = answersOf(location.node, pendingWrites)
+  const answers = answersOf(answerKey, location.node, pendingWrites)
   const unused = new Set(answers)
   const ask = (kind: InterruptKind) => (request: unknown): Effect.Effect<unknown> =>
     Effect.withFiber((asking) =>
@@ -134,7 +141,7 @@ export const interruptServices = (
             const last = answers.at(-1)
             // Other fibers may ask in any order, and find their answers later.
             const isReplaced = last !== undefined && unused.has(last) && asking === fiber
-            const replaced = isReplaced ? (last.replaced ?? 0) + 1 : 0
+            const replaced = isReplaced ? (last.replaced ?? 0) + 1 : Math.max(0, unused.size - maxUnused)
             return suspend(suspension, makeQuestion(kind, location, answers.length, request, replaced))
           }
           unused.delete(answer)

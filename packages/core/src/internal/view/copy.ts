@@ -74,12 +74,15 @@ export const make = <S>(
     const { state } = yield* reader.decode(raw)
     const metadata = options?.metadata ?? raw.info.metadata
     const parts = asOwnStep({ ...raw.info, metadata }, stepIdOf(key, ids, options))
+    const given = options?.step?.pendingWrites
     const step = {
-      pendingWrites: options?.step?.pendingWrites ?? (yield* writesOf(raw)),
+      pendingWrites: given ?? (yield* writesOf(raw)),
       // The newest version asks no longer, because the run continues elsewhere.
       resolvesInterrupts: true
     }
-    const content = yield* Content.encode(key, maxStateBytes, Snapshot.ofRead(raw.json), parts, step)
+    // What was stored may be stored again, although the answers of a step are not limited together.
+    const maxWrites = given === undefined ? Number.POSITIVE_INFINITY : maxStateBytes
+    const content = yield* Content.encode(key, maxWrites, Snapshot.ofRead(raw.json), parts, step)
     const parent = { threadId: raw.info.threadId, version: raw.info.version, checkpointId: raw.info.checkpointId }
     const saved = yield* inTurn(
       key,

@@ -10,16 +10,29 @@ interface Thread extends ThreadKey {
   readonly store: CheckpointStore["Service"]
 }
 
-const Underway = Context.Reference<ReadonlyArray<Thread>>("@effect-checkpoint/core/internal/Underway", {
+/** What is started within an effect, such as a worker, may outlive it. */
+interface Run extends Thread {
+  isRunning: boolean
+}
+
+const Underway = Context.Reference<ReadonlyArray<Run>>("@effect-checkpoint/core/internal/Underway", {
   defaultValue: () => []
 })
 
 /** Whether the current code is part of an `updateEffect` of any thread. */
-export const isUnderway: Effect.Effect<boolean> = Effect.map(Underway, (threads) => threads.length > 0)
+export const isUnderway: Effect.Effect<boolean> = Effect.map(
+  Underway,
+  (runs) => runs.some(({ isRunning }) => isRunning)
+)
 
 /** Marks the effect of an `updateEffect`. */
 export const within = (thread: Thread) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.flatMap(Underway, (threads) => Effect.provideService(effect, Underway, [...threads, thread]))
+  Effect.flatMap(Underway, (runs) => {
+    const run: Run = { ...thread, isRunning: true }
+    return Effect.provideService(effect, Underway, [...runs, run]).pipe(
+      Effect.ensuring(Effect.sync(() => run.isRunning = false))
+    )
+  })
 
 export type Saving = <A, E, R>(key: ThreadKey, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | InvalidInput, R>
 
@@ -27,9 +40,9 @@ export type Saving = <A, E, R>(key: ThreadKey, effect: Effect.Effect<A, E, R>) =
 export const saving =
   (store: CheckpointStore["Service"], inTurn: InTurn): Saving =>
   <A, E, R>(key: ThreadKey, effect: Effect.Effect<A, E, R>) =>
-    Effect.flatMap(Underway, (threads): Effect.Effect<A, E | InvalidInput, R> => {
-      const isOwn = threads.some((thread) =>
-        thread.store === store && thread.threadId === key.threadId && thread.namespace === key.namespace
+    Effect.flatMap(Underway, (runs): Effect.Effect<A, E | InvalidInput, R> => {
+      const isOwn = runs.some((run) =>
+        run.isRunning && run.store === store && run.threadId === key.threadId && run.namespace === key.namespace
       )
       return isOwn ? Effect.fail(ownThread) : inTurn(key, effect)
     })

@@ -96,9 +96,10 @@ export const make = <S>(
   }
 }
 
-const conflictSchedule = Schedule.exponential("2 millis", 1.5).pipe(
-  Schedule.jittered,
-  Schedule.upTo({ times: maxConflicts })
+/** At first without a delay: what is in the way within this process takes no time. */
+const conflictSchedule = Schedule.concat(
+  Schedule.recurs(3),
+  Schedule.exponential("2 millis", 1.5).pipe(Schedule.jittered, Schedule.upTo({ times: maxConflicts - 3 }))
 )
 
 const isConflict = (error: unknown): boolean => error instanceof VersionConflict

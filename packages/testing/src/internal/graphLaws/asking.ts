@@ -106,8 +106,14 @@ export const asking: Group = (it) => {
             const next = yield* StateGraph.resume(graph, { threadId, response: "y".repeat(400) })
             assert.strictEqual(asked(next).request, question)
           }
-          const ended = yield* StateGraph.resume(graph, { threadId, response: "yes" })
-          assert.deepStrictEqual(ended.state, ["done"])
+          // A copy takes all of them along.
+          const view = yield* StateGraph.view(graph)
+          const copy = { threadId: `${threadId} copy` }
+          yield* view.fork(threadId, Option.getOrThrow(yield* view.get(threadId)), copy)
+          for (const thread of [{ threadId }, copy]) {
+            const ended = yield* StateGraph.resume(graph, { ...thread, response: "yes" })
+            assert.deepStrictEqual(ended.state, ["done"])
+          }
         }).pipe(Effect.provideService(Checkpointer.Checkpointer, limited))
       }))
 

@@ -1,6 +1,7 @@
 import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { patient } from "../laws/suite.ts"
 import { chain, fanOut } from "./graphs.ts"
@@ -466,6 +467,36 @@ export const nesting: Group = (it) => {
         const branch = StateGraph.resume(outerOfGraph(other), { threadId, version, response: "no" })
         assert.include((yield* fails(branch, "GraphMismatch")).message, "node \"x\"")
         assert.deepStrictEqual(yield* inside.listVersions(threadId), before)
+      }))
+
+    it.effect("a fork of a fork continues a nested graph at the question that was answered last", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { ran, threadId } = here
+        const inner = chain({ name: "inner", namespace: `${here.namespace} inner` }, {
+          first: () => StateGraph.interrupt(Ask, "first?"),
+          pay: here.says("pay"),
+          second: () => StateGraph.interrupt(Ask, "second?"),
+          third: () => StateGraph.interrupt(Ask, "third?")
+        })
+        const outer = chain(here, {
+          inner: StateGraph.subgraph(inner, {
+            input: (): ReadonlyArray<string> => [],
+            output: (words: ReadonlyArray<string>) => words.join(" ")
+          })
+        })
+        const view = yield* StateGraph.view(outer)
+        yield* StateGraph.run(outer, { threadId, input: [] })
+        let from = threadId
+        for (const [i, response] of ["one", "two", "three"].entries()) {
+          const to = `${threadId} ${i}`
+          yield* view.fork(from, Option.getOrThrow(yield* view.get(from)), { threadId: to })
+          yield* StateGraph.resume(outer, { threadId: to, response })
+          from = to
+        }
+        const ended = Option.getOrThrow(yield* view.get(from))
+        assert.deepStrictEqual(ended.state, ["one pay two three"])
+        assert.deepStrictEqual(ran, ["pay"])
       }))
 
     it.effect("a nested graph that its node retries continues at the step that failed", () =>

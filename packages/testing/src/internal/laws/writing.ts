@@ -3,6 +3,7 @@ import { assert, describe } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -781,6 +782,23 @@ const updates: Group = (it) => {
         )
         assert.strictEqual(yield* stateAt(view, threadId, 2), 1)
         yield* namesake.deleteThread(threadId)
+      }))
+
+    it.effect("what the effect of an updateEffect starts can save the thread once the effect has ended", () =>
+      Effect.gen(function*() {
+        const [view, threadId] = yield* freshThread
+        yield* view.append({ threadId, state: 0 })
+        const gate = yield* Latch.make()
+        const later = Effect.andThen(gate.await, view.append({ threadId, state: "later" }))
+        const started: Array<Fiber.Fiber<unknown, unknown>> = []
+        yield* view.updateEffect(threadId, (state) =>
+          Effect.map(Effect.forkDetach(later), (fiber) => {
+            started.push(fiber)
+            return increment(state)
+          }))
+        yield* gate.open
+        yield* Effect.forEach(started, Fiber.join)
+        assert.strictEqual(yield* stateAt(view, threadId, 3), "later")
       }))
 
     it.effect("two runs of updateEffect that met a conflict and update each other's threads both end, and all count", () =>
