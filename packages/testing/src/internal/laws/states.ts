@@ -258,7 +258,7 @@ const notJson: ReadonlyArray<{ readonly name: string; readonly value: unknown }>
   { name: "a symbol", value: Symbol.for("a") },
   { name: "a symbol as a key", value: { a: 1, [Symbol.for("a")]: 1 } },
   { name: "a class instance", value: new Money() },
-  { name: "an instance of a class that extends Array", value: new (class extends Array {})() },
+  { name: "a subclass of Array", value: new (class extends Array {})() },
   { name: "an error", value: new Error("no") },
   { name: "a regular expression", value: /a/ },
   { name: "bytes", value: Uint8Array.from([1]) },

@@ -260,7 +260,10 @@ export const steps: Group = (it, properties) => {
         assert.deepStrictEqual(yield* view.pendingWrites(kept), writes)
         yield* fails(limited.savePendingWrites(kept, { d: "x".repeat(300) }), "StateTooLarge")
         // Sizes are those of text as Postgres prints it, in every store.
-        const spaced = yield* fails(limited.savePendingWrites(kept, { d: Array(40).fill({ e: 1 }) }), "StateTooLarge")
+        const spaced = yield* fails(
+          limited.savePendingWrites(kept, { d: range(1, 40).map(() => ({ e: 1 })) }),
+          "StateTooLarge"
+        )
         assert.strictEqual(spaced.bytes, 602 + 302 + 2 + 40 * 8 + 39 * 2)
         yield* view.savePendingWrites(kept, { d: "x".repeat(300) })
       }))
