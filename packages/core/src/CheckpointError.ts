@@ -229,8 +229,8 @@ export class StateDecodeError extends Schema.TaggedError<StateDecodeError>("@eff
 }
 
 /**
- * The state, or the pending writes of a step together, are larger than the limit. Nothing was written. Keep large values elsewhere and their addresses in the state,
- * or raise `maxStateBytes`.
+ * The state, or the pending writes of a step together, are larger than the limit. Nothing was written. Keep large values
+ * elsewhere and their addresses in the state, or raise `maxStateBytes`.
  *
  * @category errors
  * @since 0.1.0

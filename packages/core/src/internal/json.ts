@@ -31,18 +31,13 @@ export const encode = (value: unknown, depth = 0): Result.Result<Encoded, string
  * character itself.
  */
 export const encodeJson = (value: Schema.Json): Encoded => {
-  const sizes: Sizes = { escape: false, extraBytes: 0, memory: 0 }
-  measure(value, sizes)
+  const sizes = sizesOf(value)
   const text = JSON.stringify(sizes.escape ? mapStrings(value, escapeString) : value)
   return { text, bytes: utf8Bytes(text) + sizes.extraBytes, memory: sizes.memory, escaped: sizes.escape }
 }
 
 /** About how many bytes of this process's memory JSON takes. */
-export const memoryOf = (value: Schema.Json): number => {
-  const sizes: Sizes = { escape: false, extraBytes: 0, memory: 0 }
-  measure(value, sizes)
-  return sizes.memory
-}
+export const memoryOf = (value: Schema.Json): number => sizesOf(value).memory
 
 /** The length in UTF-8, without building it. */
 export const utf8Bytes = (text: string): number => {
@@ -95,6 +90,12 @@ interface Sizes {
   /** How much longer numbers are in Postgres. */
   extraBytes: number
   memory: number
+}
+
+const sizesOf = (value: Schema.Json): Sizes => {
+  const sizes: Sizes = { escape: false, extraBytes: 0, memory: 0 }
+  measure(value, sizes)
+  return sizes
 }
 
 /** What V8 needs for a value besides its parts. */
@@ -172,9 +173,7 @@ const mapStrings = (value: Schema.Json, f: (text: string) => string): Schema.Jso
 /** The length of JSON text as Postgres prints it: with a space after each comma and colon, and numbers written out. */
 export const storedBytes = (text: string): number => {
   const value = parse(text)
-  const sizes: Sizes = { escape: false, extraBytes: 0, memory: 0 }
-  measure(value, sizes)
-  return utf8Bytes(text) + sizes.extraBytes + separators(value)
+  return utf8Bytes(text) + sizesOf(value).extraBytes + separators(value)
 }
 
 const separators = (value: Schema.Json): number => {

@@ -27,8 +27,10 @@ const find = (text: string, character: string, from: number): number => {
 const hasEscapedKey = (text: string): boolean => {
   const reader = makeReader(text)
   while (reader.backslash < text.length) {
-    reader.at = find(text, "\"", reader.at)
-    if (skipString(reader) && text[skipSpace(reader)] === ":") return true
+    // It is within a string, whose end comes after what it escapes.
+    reader.at = reader.backslash + 1
+    skipString(reader)
+    if (text[skipSpace(reader)] === ":") return true
   }
   return false
 }

@@ -234,7 +234,7 @@ export const steps: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
       }))
 
-    it.effect("pending writes of a version count together, whoever saves them, and too large ones are refused with their tasks", () =>
+    it.effect("pending writes of a version count together, also from several services, and too large ones are refused with their tasks", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const service = yield* Effect.orDie(Checkpointer.make({ maxStateBytes: 1000 }))
