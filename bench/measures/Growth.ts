@@ -9,8 +9,8 @@ import { type Effort, interleaved, median, medians, now, timed } from "../Measur
 import { bytes, count, type Measurement, millis, seconds, type Target, times } from "../Report.ts"
 
 const efforts = {
-  full: { marks: [100, 1000, 3000], rounds: 7 },
-  quick: { marks: [60, 200], rounds: 3 }
+  full: { marks: [100, 1000, 3000], rounds: 31 },
+  quick: { marks: [60, 200], rounds: 31 }
 }
 
 /**

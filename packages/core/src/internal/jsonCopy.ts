@@ -20,20 +20,22 @@ export const copy = (
   before?: Schema.Json | undefined,
   depth = 0
 ): Result.Result<Schema.Json, string> => {
-  const state: State = { path: [], problem: "", maxDepth: maxDepth - depth }
+  const state: State = { path: [], depth: 0, problem: "", maxDepth: maxDepth - depth }
   const result = Result.try({
     try: () => copyValue(value, before, state),
     catch: (error) => `it cannot be read (${error instanceof Error ? error.message : String(error)})`
   })
-  if (Result.isFailure(result)) return Result.fail(`${result.failure} at ${formatPath(state.path)}`)
+  if (Result.isFailure(result)) return Result.fail(`${result.failure} at ${formatPath(state)}`)
   return result.success === undefined
-    ? Result.fail(`${state.problem} at ${formatPath(state.path)}`)
+    ? Result.fail(`${state.problem} at ${formatPath(state)}`)
     : Result.succeed(result.success)
 }
 
 interface State {
-  /** Where the copy is, and stays when something is refused. */
+  /** Where the copy is, and stays when something is refused; as long as `depth`, and the rest is out of date. */
   readonly path: Array<string | number>
+  /** How many containers are being copied. */
+  depth: number
   problem: string
   readonly maxDepth: number
 }
@@ -55,7 +57,7 @@ const copyValue = (value: unknown, before: Schema.Json | undefined, state: State
       return value
     case "object":
       if (value === null) return value
-      if (state.path.length >= state.maxDepth) return refuse(state, `more than ${maxDepth} levels of nesting`)
+      if (state.depth >= state.maxDepth) return refuse(state, `more than ${maxDepth} levels of nesting`)
       return Array.isArray(value)
         ? copyArray(value, Array.isArray(before) ? before : undefined, state)
         : copyObject(value, isObject(before) ? before : undefined, state)
@@ -69,21 +71,20 @@ const copyArray = (
   known: ReadonlyArray<Schema.Json> | undefined,
   state: State
 ): ReadonlyArray<Schema.Json> | undefined => {
-  // That of an array of any realm is an array itself, and that of a class which extends it is not.
-  if (!Array.isArray(Object.getPrototypeOf(value))) {
-    return refuse(state, `an instance of ${value.constructor?.name ?? "a class"} is not JSON`)
-  }
+  if (!isPlainArray(value)) return refuseInstance(state, value)
   const { length } = value
   const before = known ?? []
   let copied: Array<Schema.Json> | undefined = length === known?.length ? undefined : []
+  const depth = state.depth++
   for (let i = 0; i < length; i++) {
-    state.path.push(i)
-    const item = copyValue(value[i], before[i], state)
+    state.path[depth] = i
+    const prior = before[i]
+    const item = copyValue(value[i], prior, state)
     if (item === undefined) return undefined
-    state.path.pop()
-    if (copied === undefined && item !== before[i]) copied = before.slice(0, i)
-    copied?.push(item)
+    if (copied === undefined && item !== prior) copied = before.slice(0, i)
+    if (copied !== undefined) copied.push(item)
   }
+  state.depth = depth
   return copied ?? before
 }
 
@@ -92,31 +93,37 @@ const copyObject = (
   known: Schema.JsonObject | undefined,
   state: State
 ): Schema.JsonObject | undefined => {
-  if (!isPlain(value)) return refuse(state, `an instance of ${value.constructor?.name ?? "a class"} is not JSON`)
-  const symbol = Object.getOwnPropertySymbols(value).find((symbol) =>
-    Object.prototype.propertyIsEnumerable.call(value, symbol)
-  )
-  if (symbol !== undefined) return refuse(state, `the key ${String(symbol)} is not JSON`)
+  if (!isPlain(value)) return refuseInstance(state, value)
+  const symbols = Object.getOwnPropertySymbols(value)
+  if (symbols.length > 0) {
+    const symbol = symbols.find((symbol) => Object.prototype.propertyIsEnumerable.call(value, symbol))
+    if (symbol !== undefined) return refuse(state, `the key ${String(symbol)} is not JSON`)
+  }
   const keys = Object.keys(value)
   const before = known ?? {}
-  let copied: Record<string, Schema.Json> | undefined = known !== undefined && keys.length === Object.keys(known).length
+  const keysBefore = Object.keys(before)
+  let copied: Record<string, Schema.Json> | undefined = known !== undefined && keys.length === keysBefore.length
     ? undefined
     : {}
+  const depth = state.depth++
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i]!
-    const prior = Object.hasOwn(before, key) ? before[key] : undefined
-    state.path.push(key)
+    state.path[depth] = key
+    const prior = key === keysBefore[i] || Object.hasOwn(before, key) ? before[key] : undefined
     const item = copyValue((value as Readonly<Record<string, unknown>>)[key], prior, state)
     if (item === undefined) return undefined
-    state.path.pop()
     if (copied === undefined && item !== prior) {
       copied = {}
       for (const equal of keys.slice(0, i)) setOwn(copied, equal, before[equal]!)
     }
     if (copied !== undefined) setOwn(copied, key, item)
   }
+  state.depth = depth
   return copied ?? before
 }
+
+const refuseInstance = (state: State, value: object): undefined =>
+  refuse(state, `an instance of ${value.constructor?.name ?? "a class"} is not JSON`)
 
 const isObject = (value: Schema.Json | undefined): value is Schema.JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value)
@@ -125,10 +132,17 @@ const isObject = (value: Schema.Json | undefined): value is Schema.JsonObject =>
 const isPlain = (value: object): boolean => {
   const prototype: unknown = Object.getPrototypeOf(value)
   // A plain object of another realm has another Object.prototype, which is also the last of its chain.
-  return prototype === null || Object.getPrototypeOf(prototype) === null
+  return prototype === Object.prototype || prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
-const formatPath = (path: ReadonlyArray<string | number>): string => {
-  const shown = path.length > 16 ? [...path.slice(0, 16), "..."] : path
+const isPlainArray = (value: object): boolean => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  // That of an array of any realm is an array itself, and that of a class which extends it is not.
+  return prototype === Array.prototype || Array.isArray(prototype)
+}
+
+const formatPath = ({ depth, path }: State): string => {
+  const keys = path.slice(0, depth)
+  const shown = keys.length > 16 ? [...keys.slice(0, 16), "..."] : keys
   return `$${shown.map((key) => typeof key === "number" ? `[${key}]` : `[${JSON.stringify(key)}]`).join("")}`
 }
