@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os"
 import process from "node:process"
 import { defineConfig } from "vitest/config"
 
@@ -6,6 +7,8 @@ export default defineConfig({
     globalSetup: ["./packages/testing/src/vitestGlobalSetup.ts"],
     setupFiles: ["./scripts/print-seed.ts"],
     include: ["packages/*/test/**/*.test.ts", "examples/**/*.test.ts"],
+    // Most tests wait for a server, so that two of them keep even two cores busy, where Vitest would take one.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 60_000,
     hookTimeout: 120_000,
     env: {

@@ -15,7 +15,7 @@ const program = fileURLToPath(new URL("fixtures/crashWorker.ts", import.meta.url
 const rounds = 2
 
 /** How many processes are killed at most, so that the graph ends on any machine. */
-const maxKilled = 20
+const maxKilled = Number(NodeProcess.env["CHECKPOINT_TEST_EFFORT"]) > 1 ? 20 : 10
 
 interface Worker {
   readonly child: ChildProcess

@@ -23,7 +23,7 @@ for (const level of ["read committed", "repeatable read", "serializable"]) {
       layer: isolated(pgLayer()),
       age: age(),
       runs: 10,
-      ...inQuickRuns("writing", "concurrency", "branching", "steps", "retention", "store")
+      ...inQuickRuns("writing", "concurrency", "branching", "steps", "store")
     })
 
     StateGraphLaws.laws({

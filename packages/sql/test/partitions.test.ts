@@ -29,7 +29,7 @@ CheckpointerLaws.laws({
   age: age(),
   runs: 10,
   sequences: 50,
-  ...inQuickRuns("writing", "concurrency", "reading", "branching", "steps", "threads", "retention", "store", "model")
+  ...inQuickRuns("writing", "reading", "branching", "steps", "threads", "retention", "store")
 })
 
 StateGraphLaws.laws({ name: "graphs on partitions", layer: onPartitions({}), runs: 5 })

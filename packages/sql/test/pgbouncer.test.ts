@@ -21,7 +21,6 @@ if (PgBouncer.version === undefined) {
     age: age(),
     runs: 10,
     ...inQuickRuns(
-      "changes",
       "writing",
       "concurrency",
       "reading",
