@@ -15,11 +15,11 @@ CREATE TABLE effect_checkpoint.checkpoint_migrations (
 CREATE TABLE effect_checkpoint.checkpoint_pending_writes (
   thread_id text COLLATE "C" NOT NULL,
   namespace text COLLATE "C" NOT NULL,
-  version bigint NOT NULL,
+  step_version bigint NOT NULL,
   bytes integer NOT NULL,
   task text COLLATE "C" NOT NULL,
   value jsonb NOT NULL,
-  PRIMARY KEY (thread_id, namespace, version, task),
+  PRIMARY KEY (thread_id, namespace, step_version, task),
   FOREIGN KEY (thread_id, namespace) REFERENCES effect_checkpoint.checkpoint_threads(thread_id, namespace) ON DELETE CASCADE
 );
 
@@ -32,6 +32,7 @@ CREATE TABLE effect_checkpoint.checkpoint_threads (
   previous_id text COLLATE "C",
   write_id uuid NOT NULL,
   keyframe_version bigint NOT NULL,
+  step_version bigint NOT NULL,
   unfinished boolean NOT NULL,
   interrupted boolean NOT NULL,
   active_at timestamp with time zone NOT NULL,
@@ -45,14 +46,14 @@ CREATE TABLE effect_checkpoint.checkpoints (
   namespace text COLLATE "C" NOT NULL,
   version bigint NOT NULL,
   keyframe_version bigint NOT NULL,
+  step_version bigint NOT NULL,
   parent_version bigint,
   created_at timestamp with time zone NOT NULL,
   payload_bytes integer NOT NULL,
   state_bytes integer NOT NULL,
   schema_version integer NOT NULL DEFAULT 1,
   format smallint NOT NULL,
-  resolved boolean NOT NULL DEFAULT false,
-  pinned boolean NOT NULL GENERATED ALWAYS AS ((tags <> '[]'::jsonb) OR ((pending_interrupts <> '[]'::jsonb) AND (NOT resolved))) STORED,
+  pinned boolean NOT NULL GENERATED ALWAYS AS (tags <> '[]'::jsonb) STORED,
   checkpoint_id text COLLATE "C",
   parent_id text COLLATE "C",
   parent_thread_id text COLLATE "C",

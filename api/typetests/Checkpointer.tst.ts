@@ -38,12 +38,13 @@ describe("append, create and put", () => {
     >()
   })
 
-  it("only a put can resolve interrupts and keep pending writes, which belong to the version that it follows", () => {
-    mails.put({ parent, state, step: { resolvesInterrupts: true, keepsPendingWrites: true } })
-    // @ts-expect-error 'resolvesInterrupts' does not exist
-    mails.append({ threadId: "1", state, step: { resolvesInterrupts: true } })
-    // @ts-expect-error 'keepsPendingWrites' does not exist
-    mails.create({ threadId: "1", state, step: { keepsPendingWrites: true } })
+  it("only a put can end or continue the step of the version that it follows", () => {
+    mails.put({ parent, state, step: { change: "Ends" } })
+    mails.put({ threadId: "1", expectedVersion: 3, state, step: { change: "Continues" } })
+    // @ts-expect-error 'change' does not exist
+    mails.append({ threadId: "1", state, step: { change: "Ends" } })
+    // @ts-expect-error 'change' does not exist
+    mails.create({ threadId: "1", state, step: { change: "Continues" } })
   })
 
   it("what was read can be saved again", () => {

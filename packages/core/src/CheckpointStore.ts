@@ -105,13 +105,27 @@ export interface NewCheckpoint extends ThreadKey {
   readonly pendingInterrupts: string
   /** A JSON object. */
   readonly metadata: string
-  /** A JSON object with the results of tasks of the step that begins here, by the name of the task. */
+  /**
+   * A JSON object with results of tasks of the step, by the name of the task. They take precedence over those that the
+   * step has.
+   */
   readonly pendingWrites: string
-  /** Whether this resolves the interrupts of the version before it, which retention may then remove. */
-  readonly resolvesInterrupts: boolean
-  /** Whether the pending writes of the version before it are copied; its own take precedence. */
-  readonly keepsPendingWrites: boolean
+  /** Where it stands in the steps of its thread. */
+  readonly step: StepChange
 }
+
+/**
+ * How a version stands to the step of the version before it. The results of tasks belong to the step, however many
+ * versions it has, and only those of the newest step can be read.
+ *
+ * - `Begins`: a step begins here
+ * - `Ends`: a step begins here, and the step before may have results, which are deleted
+ * - `Continues`: it belongs to the step of the version before it
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type StepChange = "Begins" | "Ends" | "Continues"
 
 /**
  * The checkpoint that another one was made from, in the same namespace.
@@ -172,11 +186,13 @@ export type PendingWritesOutcome =
   | { readonly _tag: "Saved" }
   /** There is no such version. */
   | { readonly _tag: "NotFound" }
+  /** The newest version is this one, which belongs to a later step. */
+  | { readonly _tag: "StepEnded"; readonly version: number }
   /** Those of the step would be so many bytes. */
   | { readonly _tag: "TooLarge"; readonly bytes: number }
 
 /**
- * The result of a task of the step that begins at a version.
+ * The result of a task of a step.
  *
  * @category models
  * @since 0.1.0
@@ -381,8 +397,9 @@ export class CheckpointStore extends Context.Service<CheckpointStore, {
     tags: string
   ) => Effect.Effect<Option.Option<StoredInfo>, StoreError>
   /**
-   * Saves results of tasks of the step that begins at a version, given as a JSON object. A task that has a result keeps
-   * it. Saves none of them if all results of the step would be larger than `maxBytes`, as about what they are as text.
+   * Saves results of tasks of the step that a version belongs to, given as a JSON object. A task that has a result keeps
+   * it. Saves none of them if the step has ended, or if all its results would be larger than `maxBytes`, as about what
+   * they are as text.
    */
   readonly savePendingWrites: (
     key: ThreadKey,
@@ -390,7 +407,10 @@ export class CheckpointStore extends Context.Service<CheckpointStore, {
     pendingWrites: string,
     maxBytes: number
   ) => Effect.Effect<PendingWritesOutcome, StoreError>
-  /** Reads the pending writes of a version. `None` if there is no such version. */
+  /**
+   * Reads the pending writes of the step that a version belongs to: none if the step has ended. `None` if there is no such
+   * version.
+   */
   readonly readPendingWrites: (
     key: ThreadKey,
     version: VersionId

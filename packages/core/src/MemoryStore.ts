@@ -44,15 +44,18 @@ interface MemoryThread extends ThreadKey {
   readonly versions: Array<MemoryCheckpoint>
 }
 
-interface MemoryCheckpoint extends Omit<NewCheckpoint, "pendingWrites"> {
+interface MemoryCheckpoint extends Omit<NewCheckpoint, "pendingWrites" | "step"> {
   readonly version: number
+  /** Shared by the versions of a step. */
+  readonly step: MemoryStep
   /** The keyframe that its chain of changes begins with. */
   readonly keyframeVersion: number
   readonly createdAt: number
-  readonly pendingWrites: Map<string, string>
   tags: string
-  /** Whether its interrupts were resolved. */
-  resolved: boolean
+}
+
+interface MemoryStep {
+  readonly pendingWrites: Map<string, string>
 }
 
 /**
@@ -90,12 +93,12 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
         return Option.some(toInfo(stored))
       }),
     savePendingWrites: (key, version, pendingWrites, maxBytes) =>
-      Effect.sync(() => savePendingWrites(versionOf(threads.get(keyOf(key)), version), pendingWrites, maxBytes)),
+      Effect.sync(() => savePendingWrites(threads.get(keyOf(key)), version, pendingWrites, maxBytes)),
     readPendingWrites: (key, version) =>
       Effect.sync(() =>
         Option.map(
           Option.fromUndefinedOr(versionOf(threads.get(keyOf(key)), version)),
-          ({ pendingWrites }) => Array.from(pendingWrites, ([task, value]): PendingWrite => ({ task, value }))
+          ({ step }) => Array.from(step.pendingWrites, ([task, value]): PendingWrite => ({ task, value }))
         )
       ),
     deleteThread: (key) =>
@@ -138,7 +141,6 @@ const put = (
   const head = thread?.versions.at(-1)
   if (!meets(condition, head) || has(thread, checkpoint.checkpointId)) return Option.none()
   const saved = follow(checkpoint, head, now)
-  if (checkpoint.resolvesInterrupts && head !== undefined) head.resolved = true
   if (thread === undefined) {
     const { createdAt, namespace, threadId } = saved
     threads.set(key, { threadId, namespace, createdAt, activeAt: createdAt, prunedThrough: 0, versions: [saved] })
@@ -147,6 +149,14 @@ const put = (
     if (saved.createdAt >= thread.activeAt + 60_000) thread.activeAt = saved.createdAt
   }
   return Option.some({ version: saved.version, parent: saved.parent, createdAt: saved.createdAt })
+}
+
+/** The step of the version after `head`. Nobody reads what is left of the one that ends. */
+const stepOf = ({ pendingWrites, step }: NewCheckpoint, head: MemoryCheckpoint | undefined): MemoryStep => {
+  if (step !== "Continues") head?.step.pendingWrites.clear()
+  const own = step === "Continues" && head !== undefined ? head.step : { pendingWrites: new Map() }
+  for (const [task, value] of entriesOf(pendingWrites)) own.pendingWrites.set(task, value)
+  return own
 }
 
 /** A checkpoint as the version after `head`. */
@@ -162,12 +172,8 @@ const follow = (checkpoint: NewCheckpoint, head: MemoryCheckpoint | undefined, n
     version,
     keyframeVersion: isDelta(checkpoint) && head !== undefined ? head.keyframeVersion : version,
     createdAt: Math.max(now, head?.createdAt ?? now),
-    pendingWrites: new Map([
-      ...(checkpoint.keepsPendingWrites ? head?.pendingWrites ?? [] : []),
-      ...entriesOf(checkpoint.pendingWrites)
-    ]),
-    tags: "[]",
-    resolved: false
+    step: stepOf(checkpoint, head),
+    tags: "[]"
   }
 }
 
@@ -205,16 +211,20 @@ const listThreads = (threads: Threads, query: ThreadQuery): ReadonlyArray<Stored
 }
 
 const savePendingWrites = (
-  stored: MemoryCheckpoint | undefined,
+  thread: MemoryThread | undefined,
+  version: VersionId,
   pendingWrites: string,
   maxBytes: number
 ): PendingWritesOutcome => {
-  if (stored === undefined) return { _tag: "NotFound" }
-  const given = entriesOf(pendingWrites).filter(([task]) => !stored.pendingWrites.has(task))
-  const all = [...stored.pendingWrites, ...given]
+  const stored = versionOf(thread, version)
+  if (thread === undefined || stored === undefined) return { _tag: "NotFound" }
+  const { step } = stored
+  if (step !== thread.versions.at(-1)!.step) return { _tag: "StepEnded", version: newestOf(thread) }
+  const given = entriesOf(pendingWrites).filter(([task]) => !step.pendingWrites.has(task))
+  const all = [...step.pendingWrites, ...given]
   const bytes = all.reduce((sum, [, value]) => sum + Json.storedBytes(value), 0)
   if (given.length > 0 && bytes > maxBytes) return { _tag: "TooLarge", bytes }
-  for (const [task, value] of given) stored.pendingWrites.set(task, value)
+  for (const [task, value] of given) step.pendingWrites.set(task, value)
   return { _tag: "Saved" }
 }
 
@@ -254,7 +264,7 @@ const due = (thread: MemoryThread, query: PruneQuery, now: number) => {
   const newest = newestOf(thread)
   const idle = query.idleThreads !== undefined && thread.versions.at(-1)!.createdAt < now - query.idleThreads
   return {
-    deleted: idle && !thread.versions.some(isPinned),
+    deleted: idle && thread.versions.at(-1)!.pendingInterrupts === "[]" && !thread.versions.some(isPinned),
     prunedThrough: Math.max(
       thread.prunedThrough,
       idle ? newest - 1 : 0,
@@ -290,8 +300,7 @@ const latestFirst: Order.Order<ThreadCursor> = Order.combine(
 )
 
 /** Whether retention keeps a version whatever its age. */
-const isPinned = (stored: MemoryCheckpoint): boolean =>
-  stored.tags !== "[]" || (stored.pendingInterrupts !== "[]" && !stored.resolved)
+const isPinned = (stored: MemoryCheckpoint): boolean => stored.tags !== "[]"
 
 const entriesOf = (pendingWrites: string): ReadonlyArray<[task: string, value: string]> =>
   Object.entries(Json.parse(Json.inOrder(pendingWrites)) as Schema.JsonObject)
@@ -300,7 +309,7 @@ const entriesOf = (pendingWrites: string): ReadonlyArray<[task: string, value: s
 const bytesOf = (versions: ReadonlyArray<MemoryCheckpoint>): number =>
   versions.reduce((sum, stored) => sum + stored.payload.bytes, 0)
 
-const isDelta = ({ payload: { format } }: NewCheckpoint): boolean =>
+const isDelta = ({ payload: { format } }: Pick<NewCheckpoint, "payload">): boolean =>
   format === Format.delta || format === Format.deltaEscaped
 
 const has = (thread: MemoryThread | undefined, checkpointId: string): boolean =>

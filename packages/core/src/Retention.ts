@@ -21,8 +21,8 @@ import * as Metrics from "./internal/metrics.ts"
  *
  * **Details**
  *
- * Retention never removes the newest version of a thread that is not idle, a version with a tag, or a version with a
- * pending interrupt. A version that was kept only for its tags is removed when it loses the last one.
+ * Retention never removes a version with a tag, nor the newest version of a thread that is not idle or that waits for an
+ * answer. A version that was kept only for its tags is removed when it loses the last one.
  *
  * The clock of the store measures ages. A duration may be from 1 millisecond to 2e14 milliseconds (about 6,300 years).
  * On Postgres, the space of removed versions is reused after autovacuum has processed the table; only `VACUUM FULL`
@@ -37,8 +37,8 @@ export interface Policy {
   /** Remove versions saved longer ago than this. */
   readonly maxAge?: Duration.Input | undefined
   /**
-   * Remove whole threads whose newest version was saved longer ago than this. A thread that has tagged or interrupted
-   * versions keeps these and its newest version.
+   * Remove whole threads whose newest version was saved longer ago than this. A thread that has tagged versions keeps
+   * these and its newest version. A thread that waits for an answer keeps its newest version.
    */
   readonly idleThreads?: Duration.Input | undefined
   /**

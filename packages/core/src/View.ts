@@ -20,6 +20,7 @@ import type {
   ThreadExists,
   VersionConflict
 } from "./CheckpointError.ts"
+import type { StepChange } from "./CheckpointStore.ts"
 
 // -----------------------------------------------------------------------------
 // writing
@@ -96,17 +97,13 @@ export type Put<S> =
  * @since 0.2.0
  */
 export interface Step {
-  /**
-   * The results of tasks of the step that begins at this checkpoint, by the name of the task. See `savePendingWrites`.
-   */
+  /** Results of tasks of the step that this checkpoint belongs to, by the name of the task. See `savePendingWrites`. */
   readonly pendingWrites?: Schema.JsonObject | undefined
-  /** Whether to copy the pending writes of the version before, because this one belongs to the same step. */
-  readonly keepsPendingWrites?: boolean | undefined
   /**
-   * Whether this checkpoint resolves the pending interrupts of the version before. That version stays as it is, but
-   * retention may remove it from then on.
+   * How it stands to the step of the version before it: it `Begins` another step, which is the default, also `Ends` that
+   * one and deletes its pending writes, or `Continues` it and shares them.
    */
-  readonly resolvesInterrupts?: boolean | undefined
+  readonly change?: StepChange | undefined
 }
 
 // -----------------------------------------------------------------------------
@@ -305,10 +302,8 @@ export interface View<S> {
    *
    * **Details**
    *
-   * The pending writes of the restored version are copied too if it has pending interrupts, or if it has next nodes and
-   * is the newest version or holds an answer of a graph. A version of a graph gets another step id and other interrupt
-   * ids. If the version that was the newest has pending interrupts, they are resolved: retention may remove it from then
-   * on.
+   * The pending writes of the restored version are copied too, if its step is that of the newest version. A version of a
+   * graph gets another step id and other interrupt ids.
    */
   readonly restore: (threadId: string, selector: Selector, options?: {
     readonly checkpointId?: string | undefined
@@ -343,16 +338,17 @@ export interface View<S> {
   ) => Effect.Effect<CheckpointInfo, ReadError | CheckpointNotFound>
 
   /**
-   * Saves results of tasks of the step that begins at a checkpoint, by the name of the task, which then need not run
-   * again. A task that has a result keeps it. Fails with `StateTooLarge` if all pending writes of the checkpoint would be
-   * over `maxStateBytes` together. They are removed with their checkpoint.
+   * Saves results of tasks of the step that a checkpoint belongs to, by the name of the task, which then need not run
+   * again. A task that has a result keeps it. Fails with `VersionConflict` if the step has ended, because a later
+   * checkpoint began another one, and with `StateTooLarge` if all results of the step would be over `maxStateBytes`
+   * together.
    */
   readonly savePendingWrites: (
     target: CheckpointRef,
     pendingWrites: Schema.JsonObject
-  ) => Effect.Effect<void, InvalidInput | StateTooLarge | CheckpointNotFound | StoreError>
+  ) => Effect.Effect<void, InvalidInput | StateTooLarge | CheckpointNotFound | VersionConflict | StoreError>
 
-  /** Reads the pending writes of a checkpoint, by the name of the task. */
+  /** Reads the pending writes of the step that a checkpoint belongs to, by the name of the task. Once the step has ended, there are none. */
   readonly pendingWrites: (
     target: CheckpointRef
   ) => Effect.Effect<Schema.JsonObject, InvalidInput | CheckpointNotFound | StoreError>

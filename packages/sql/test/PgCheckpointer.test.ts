@@ -133,19 +133,19 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         // 20,000 threads of one version, and one of 20,000.
         yield* sql`
           INSERT INTO plans.checkpoint_threads (
-            thread_id, namespace, version, checkpoint_id, write_id, keyframe_version, unfinished, interrupted,
+            thread_id, namespace, version, checkpoint_id, write_id, keyframe_version, step_version, unfinished, interrupted,
             active_at, updated_at, created_at
           )
-          SELECT 'thread ' || i, 'counters', CASE WHEN i = 1 THEN 20000 ELSE 1 END, 'id ' || i, md5(i::text)::uuid, 1, i % 1000 = 0,
+          SELECT 'thread ' || i, 'counters', CASE WHEN i = 1 THEN 20000 ELSE 1 END, 'id ' || i, md5(i::text)::uuid, 1, 1, i % 1000 = 0,
                  i % 2000 = 0, date_trunc('minute', now() - i * interval '1 second'), now() - i * interval '1 second',
                  now() - interval '1 day'
             FROM generate_series(1, 20000) i`
         yield* sql`
           INSERT INTO plans.checkpoints (
-            thread_id, namespace, version, keyframe_version, created_at, payload_bytes, state_bytes, format, checkpoint_id, next_nodes,
+            thread_id, namespace, version, keyframe_version, step_version, created_at, payload_bytes, state_bytes, format, checkpoint_id, next_nodes,
             metadata, tags, payload
           )
-          SELECT 'thread ' || i, 'counters', v, v, now() - interval '1 day' + v * interval '1 second', 11, 11, 1,
+          SELECT 'thread ' || i, 'counters', v, v, v, now() - interval '1 day' + v * interval '1 second', 11, 11, 1,
                  'id ' || CASE WHEN v = 1 THEN '' ELSE v || ' of ' END || i, '[]', '{}',
                  CASE WHEN v = 100 THEN '["tagged"]'::jsonb ELSE '[]' END, '{"count": 1}'
             FROM generate_series(1, 20000) i, LATERAL generate_series(1, CASE WHEN i = 1 THEN 20000 ELSE 1 END) v`
@@ -425,10 +425,10 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
               step: { pendingWrites: { a: 1 } }
             })
             yield* counters.update("t", ({ count }) => ({ count: count + 1 }))
+            assert.deepStrictEqual(yield* counters.pendingWrites(first), { a: 1 })
             yield* counters.setTags(first.threadId, first, ["kept"])
             yield* counters.fork(first.threadId, first, { threadId: "fork" })
             yield* counters.restore("t", { tag: "kept" })
-            assert.deepStrictEqual(yield* counters.pendingWrites(first), { a: 1 })
             yield* checkpointer.prune({ maxVersions: 1, compact: true })
             assert.deepStrictEqual((yield* counters.listVersions("t")).map(({ version }) => version), [3, 1])
             const rows = yield* sql`
@@ -851,18 +851,18 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         const sql = yield* PgClient.PgClient
         yield* sql`
           INSERT INTO batches.checkpoint_threads (
-            thread_id, namespace, version, checkpoint_id, write_id, keyframe_version, unfinished, interrupted,
+            thread_id, namespace, version, checkpoint_id, write_id, keyframe_version, step_version, unfinished, interrupted,
             active_at, updated_at, created_at
           )
-          SELECT 'thread ' || i, '', CASE WHEN i = 7 THEN 3500 ELSE 5 END, 'x', md5(i::text)::uuid, 1, FALSE, FALSE, now(), now(),
+          SELECT 'thread ' || i, '', CASE WHEN i = 7 THEN 3500 ELSE 5 END, 'x', md5(i::text)::uuid, 1, 1, FALSE, FALSE, now(), now(),
                  now() - interval '2 days'
             FROM generate_series(1, 250) i`
         yield* sql`
           INSERT INTO batches.checkpoints (
-            thread_id, namespace, version, keyframe_version, created_at, payload_bytes, state_bytes, format, checkpoint_id, next_nodes,
+            thread_id, namespace, version, keyframe_version, step_version, created_at, payload_bytes, state_bytes, format, checkpoint_id, next_nodes,
             metadata, payload
           )
-          SELECT t.thread_id, '', v, v, now() - CASE WHEN v <= t.version - 3 THEN interval '1 day' ELSE '0' END, 2, 2, 1,
+          SELECT t.thread_id, '', v, v, v, now() - CASE WHEN v <= t.version - 3 THEN interval '1 day' ELSE '0' END, 2, 2, 1,
                  v::text, '[]', '{}', '{}'
             FROM batches.checkpoint_threads t, LATERAL generate_series(1, t.version) v`
         for (const [policy, each, long] of [[{ maxAge: "12 hours" }, 2, 3497], [{ maxVersions: 1 }, 2, 2]] as const) {

@@ -42,7 +42,7 @@ const values = {
   parent_thread_id: ["''", "'other'"],
   checkpoint_id: ["NULL", "''", "'other'"],
   created_at: ["'infinity'", "'-infinity'", "'4713-01-01 BC'", "'294276-12-31'", "'1970-01-01'"],
-  resolved: ["TRUE", "FALSE"]
+  step_version: ["0", "-1", "77", "version + 1"]
 } as const
 
 const headValues = {

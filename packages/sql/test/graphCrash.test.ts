@@ -174,19 +174,20 @@ const runsOf = (thread: string) =>
 const storedOf = Effect.fnUntraced(function*(thread: string) {
   const sql = yield* PgClient.PgClient
   const [writes] = yield* sql<{ readonly saved: number; readonly repeated: number }>`
-    WITH saved AS (
+    WITH results AS (
       SELECT coalesce(c.metadata->'graph'->>'stepId', c.checkpoint_id) || '/' || substr(w.task, length('update:') + 1) AS key,
              min(w.happened) AS happened
-        FROM effect_checkpoint.checkpoint_pending_writes w
-        JOIN effect_checkpoint.checkpoints c USING (thread_id, namespace, version)
+        FROM saved w
+        JOIN effect_checkpoint.checkpoints c
+          ON c.thread_id = w.thread_id AND c.namespace = w.namespace AND c.version = w.step_version
        WHERE w.thread_id = ${thread} AND w.task LIKE 'update:%'
        GROUP BY 1
     )
-    SELECT (SELECT count(*) FROM saved JOIN effects USING (key))::integer AS saved,
-           (SELECT count(*) FROM saved JOIN runs USING (key) WHERE runs.happened > saved.happened)::integer AS repeated`
+    SELECT (SELECT count(*) FROM results JOIN effects USING (key))::integer AS saved,
+           (SELECT count(*) FROM results JOIN runs USING (key) WHERE runs.happened > results.happened)::integer AS repeated`
   const answers = yield* sql<{ readonly by: string; readonly different: number }>`
     SELECT min(value->'response'->>'by') AS by, count(DISTINCT value->'response')::integer AS different
-      FROM effect_checkpoint.checkpoint_pending_writes
+      FROM saved
      WHERE thread_id = ${thread} AND task LIKE 'answer:%'
      GROUP BY value->>'interruptId'
      ORDER BY min(happened)`

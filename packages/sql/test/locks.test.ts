@@ -42,19 +42,6 @@ layer(Database.layer, { excludeTestServices: true })("locks of a thread", (it) =
       assert.strictEqual(some(yield* checkpointer.get("t", { tag: "tag" })).state, 1)
     }).pipe(within({ schema: "prune_tag" })))
 
-  it.effect("restore resolves the interrupts of a version that it had to wait for", () =>
-    Effect.gen(function*() {
-      const checkpointer = yield* Checkpointer.Checkpointer
-      const question = { interruptId: "i", request: "well?" }
-      yield* checkpointer.append({ threadId: "t", state: 1 })
-      const commit = yield* held(checkpointer.append({ threadId: "t", state: 2, pendingInterrupts: [question] }))
-      const restoring = yield* waiting(checkpointer.restore("t", { version: 1 }))
-      yield* commit
-      assert.strictEqual((yield* Fiber.join(restoring)).version, 3)
-      const { threads } = yield* checkpointer.prune({ maxVersions: 1 })
-      assert.deepStrictEqual(threads.map(({ versions }) => versions), [2])
-    }).pipe(within({ schema: "restore_put" })))
-
   it.effect("savePendingWrites waits for a deletion, and leaves nothing to a later thread of the same id", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
@@ -83,13 +70,29 @@ layer(Database.layer, { excludeTestServices: true })("locks of a thread", (it) =
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
       const first = yield* checkpointer.append({ threadId: "t", state: 1 })
-      const commitPut = yield* held(checkpointer.put({ parent: first, state: 2 }))
+      const step = { change: "Continues" } as const
+      const commitPut = yield* held(checkpointer.put({ parent: first, state: 2, step }))
       const commitSave = yield* held(checkpointer.savePendingWrites(first, { task: 1 }))
       const second = yield* commitPut
-      assert.strictEqual((yield* checkpointer.put({ parent: second, state: 3 })).version, 3)
+      const third = yield* checkpointer.put({ parent: second, state: 3, step })
       yield* commitSave
-      assert.deepStrictEqual(yield* checkpointer.pendingWrites(first), { task: 1 })
+      assert.deepStrictEqual(yield* checkpointer.pendingWrites(third), { task: 1 })
     }).pipe(within({ schema: "save_put", statementTimeout: "5 seconds", retry: Schedule.recurs(0) })))
+
+  it.effect("savePendingWrites for a step that ends at this moment leaves nothing to the next step, and what is left goes with that", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const stored = sql`SELECT task FROM put_save.checkpoint_pending_writes`
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const first = yield* checkpointer.append({ threadId: "t", state: 1 })
+      const commit = yield* held(checkpointer.savePendingWrites(first, { task: 1 }))
+      const second = yield* checkpointer.put({ parent: first, state: 2, step: { change: "Ends" } })
+      yield* commit
+      for (const version of [first, second]) assert.deepStrictEqual(yield* checkpointer.pendingWrites(version), {})
+      assert.deepStrictEqual(yield* stored, [{ task: "task" }])
+      yield* checkpointer.put({ parent: second, state: 3, step: { change: "Ends" } })
+      assert.deepStrictEqual(yield* stored, [])
+    }).pipe(within({ schema: "put_save" })))
 
   it.effect("setTags and savePendingWrites of one locked thread leave connections of the pool for other threads", () =>
     Effect.gen(function*() {

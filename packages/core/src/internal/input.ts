@@ -6,7 +6,7 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type { Interrupt } from "../Checkpoint.ts"
 import { InvalidInput } from "../CheckpointError.ts"
-import { maxPartBytes, type ThreadKey } from "../CheckpointStore.ts"
+import { maxPartBytes, type StepChange, type ThreadKey } from "../CheckpointStore.ts"
 import * as Json from "./json.ts"
 
 /** The checks of arguments, before anything is read or written. They are the same for all stores. */
@@ -155,6 +155,13 @@ export const interrupts = (values: ReadonlyArray<Interrupt>): Effect.Effect<stri
       Effect.flatMap((interrupts) => json("pendingInterrupts", interrupts, -1))
     )
   })
+
+const stepChanges: ReadonlyArray<StepChange> = ["Begins", "Ends", "Continues"]
+
+export const stepChange = (change: StepChange = "Begins"): Effect.Effect<StepChange, InvalidInput> =>
+  stepChanges.includes(change)
+    ? Effect.succeed(change)
+    : fail("step.change", `expected one of ${stepChanges.join(", ")}, got ${String(change)}`)
 
 /** A duration in whole milliseconds. Times of Postgres begin in 4714 BC, which limits how long ago one can be. */
 export const duration = (field: string, value: Duration.Input): Effect.Effect<number, InvalidInput> => {

@@ -27,10 +27,10 @@ export const fill = Effect.gen(function*() {
   yield* withoutIndexes(Effect.gen(function*() {
     yield* sql.unsafe(`
       INSERT INTO checkpoint_threads (
-        thread_id, namespace, version, checkpoint_id, write_id, keyframe_version, unfinished, interrupted,
-        active_at, updated_at, created_at
+        thread_id, namespace, version, checkpoint_id, write_id, keyframe_version, step_version, unfinished,
+        interrupted, active_at, updated_at, created_at
       )
-      SELECT id, CASE i % 3 WHEN 0 THEN 'chats' ELSE '' END, 1, md5(id), gen_random_uuid(), 1, i % 2 = 0, i % 10 = 0,
+      SELECT id, CASE i % 3 WHEN 0 THEN 'chats' ELSE '' END, 1, md5(id), gen_random_uuid(), 1, 1, i % 2 = 0, i % 10 = 0,
              at, at, at
         FROM (
           SELECT gen_random_uuid()::text AS id, i, date_trunc('milliseconds', date_trunc('minute', now()) - CASE
@@ -40,20 +40,20 @@ export const fill = Effect.gen(function*() {
         ) generated`)
     yield* sql.unsafe(`
       INSERT INTO checkpoints (
-        thread_id, namespace, version, keyframe_version, created_at, payload_bytes, state_bytes, format, checkpoint_id,
+        thread_id, namespace, version, keyframe_version, step_version, created_at, payload_bytes, state_bytes, format, checkpoint_id,
         next_nodes, pending_interrupts, metadata, payload
       )
-      SELECT thread_id, namespace, 1, 1, updated_at, 20, 20, 1, checkpoint_id,
+      SELECT thread_id, namespace, 1, 1, 1, updated_at, 20, 20, 1, checkpoint_id,
              CASE WHEN unfinished THEN '["x"]'::jsonb ELSE '[]' END,
              CASE WHEN interrupted THEN '[{"interruptId": "i", "request": 1}]'::jsonb ELSE '[]' END,
              '{"user": "a"}', '{"messages": ["one"]}'
         FROM checkpoint_threads`)
     yield* sql.unsafe(`
       INSERT INTO checkpoints (
-        thread_id, namespace, version, keyframe_version, created_at, payload_bytes, state_bytes, format, checkpoint_id,
+        thread_id, namespace, version, keyframe_version, step_version, created_at, payload_bytes, state_bytes, format, checkpoint_id,
         next_nodes, metadata, tags, payload
       )
-      SELECT '${long.threadId}', '', v, CASE WHEN v <= ${long.prunedThrough} THEN v ELSE v - (v - 1) % 8 END, now() - (${long.newest} - v) * interval '1 s', 100, 1000,
+      SELECT '${long.threadId}', '', v, CASE WHEN v <= ${long.prunedThrough} THEN v ELSE v - (v - 1) % 8 END, v, now() - (${long.newest} - v) * interval '1 s', 100, 1000,
              CASE WHEN v <= ${long.prunedThrough} OR (v - 1) % 8 = 0 THEN 1 ELSE 3 END, gen_random_uuid()::text, '[]', '{"user": "a"}',
              CASE WHEN v <= ${long.prunedThrough} THEN '["kept"]'::jsonb ELSE '[]' END,
              CASE WHEN v <= ${long.prunedThrough} OR (v - 1) % 8 = 0 THEN '{"messages": []}'::jsonb ELSE '[]' END
@@ -61,11 +61,11 @@ export const fill = Effect.gen(function*() {
        WHERE v > ${long.prunedThrough} OR v % 4 = 1`)
     yield* sql.unsafe(`
       INSERT INTO checkpoint_threads (
-        thread_id, namespace, version, pruned_through, checkpoint_id, write_id, keyframe_version, unfinished,
-        interrupted, active_at, updated_at, created_at
+        thread_id, namespace, version, pruned_through, checkpoint_id, write_id, keyframe_version, step_version,
+        unfinished, interrupted, active_at, updated_at, created_at
       )
       SELECT thread_id, namespace, version, ${long.prunedThrough}, checkpoint_id, gen_random_uuid(), keyframe_version,
-             FALSE, FALSE, created_at, created_at, created_at - interval '20 days'
+             step_version, FALSE, FALSE, created_at, created_at, created_at - interval '20 days'
         FROM checkpoints WHERE thread_id = '${long.threadId}' AND version = ${long.newest}`)
   }))
   for (const table of ["checkpoint_threads", "checkpoints", "checkpoint_pending_writes"]) {

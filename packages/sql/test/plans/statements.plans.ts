@@ -186,7 +186,7 @@ const writes: ReadonlyArray<Case> = [
       checkpointer.update(long.threadId, () => saved(Array.from({ length: 101 }, () => "a long message")))
     )),
   on(
-    "put with pending writes, and one that resolves and keeps",
+    "puts with pending writes that continue a step and end it",
     (checkpointer, { threadId }) =>
       Effect.gen(function*() {
         const parent = yield* checkpointer.append({
@@ -196,10 +196,15 @@ const writes: ReadonlyArray<Case> = [
         })
         yield* checkpointer.savePendingWrites(parent, { a: 1, b: 2 })
         yield* checkpointer.pendingWrites(parent)
-        yield* checkpointer.put({
+        const next = yield* checkpointer.put({
           parent,
           state: saved(["d"]),
-          step: { resolvesInterrupts: true, keepsPendingWrites: true, pendingWrites: { c: 3 } }
+          step: { change: "Continues", pendingWrites: { c: 3 } }
+        })
+        yield* checkpointer.put({
+          parent: next,
+          state: saved(["e"]),
+          step: { change: "Ends", pendingWrites: { d: 4 } }
         })
       })
   ),

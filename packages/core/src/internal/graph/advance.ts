@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 import type { InvalidInput } from "../../CheckpointError.ts"
 import { checkNodes, type Graph } from "./definition.ts"
 import type { Edge, Strategy } from "./model.ts"
-import { type Position, unsavedPosition } from "./position.ts"
+import { hasStoredWrites, type Position, unsavedPosition } from "./position.ts"
 import type { Returned } from "./task.ts"
 
 /** Reduces the updates of a step into the state, and finds the nodes of the next step. */
@@ -10,9 +10,10 @@ export const advance = Effect.fnUntraced(function*<S, U, E, R>(
   graph: Graph<S, U, E, R>,
   strategy: Strategy,
   runId: string,
-  { head, metadata: { outerTask, step }, state: before }: Position<S>,
+  position: Position<S>,
   returned: ReadonlyArray<Returned<U>>
 ): Effect.fn.Return<Position<S>, InvalidInput> {
+  const { head, metadata: { outerTask, step }, state: before } = position
   const state = returned.reduce(
     (state, { update }) => update === undefined ? state : graph.reduce(state, update),
     before
@@ -23,7 +24,9 @@ export const advance = Effect.fnUntraced(function*<S, U, E, R>(
   )
   yield* checkNodes(graph, `edges of ${completedNodes.join(", ")}`, successors)
   const nextNodes = choose(strategy, successors)
-  return unsavedPosition(runId, head, {
+  return unsavedPosition(runId, {
+    head,
+    endsStep: hasStoredWrites(position),
     state,
     nextNodes,
     metadata: {

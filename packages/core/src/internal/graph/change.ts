@@ -84,9 +84,8 @@ const changedVersion = <S, U, E, R>(
       pendingWrites: answer === undefined || question === undefined
         ? {}
         : { [question.writeKey]: storedAnswer(head, question, answer) },
-      keepsPendingWrites: next === undefined,
-      resolvesInterrupts: head.pendingInterrupts.length > 0
-    }
+      change: next === undefined ? "Continues" : "Ends"
+    } as const
   }
 }
 

@@ -4,6 +4,7 @@ import type { Checkpoint } from "../../Checkpoint.ts"
 import type { Checkpointer } from "../../Checkpointer.ts"
 import type { InterruptAlreadyResolved } from "../../CheckpointError.ts"
 import * as Namespace from "../namespace.ts"
+import { ownQuestion } from "./copied.ts"
 import type { Definition } from "./definition.ts"
 import { checkResumable, nestedMetadata, ownMetadata } from "./mismatch.ts"
 import { internal, type NodeContext, type OuterTask, type RunResult, type Settings, type StepsError } from "./model.ts"
@@ -55,7 +56,9 @@ const branchWithOuter = Effect.fnUntraced(function*<S, U, E, R>(
   const [pending] = waiting.pendingInterrupts
   const pendingWrites = yield* run.view.pendingWrites(waiting)
   const position: Position<S> = {
-    ...unsavedPosition(run.runId, latest, {
+    ...unsavedPosition(run.runId, {
+      head: latest,
+      endsStep: true,
       state: waiting.state,
       nextNodes: waiting.nextNodes,
       metadata: { ...metadata, cause: "branch", completedNodes: [], outerTask: id }
@@ -67,7 +70,11 @@ const branchWithOuter = Effect.fnUntraced(function*<S, U, E, R>(
   const saved = yield* savePosition(
     run,
     position,
-    question && pending && { ...question, request: pending.request, interruptId: answer.interruptId }
+    question && pending && {
+      ...ownQuestion(question, pendingWrites),
+      request: pending.request,
+      interruptId: answer.interruptId
+    }
   )
   return yield* emitSaved(run.emit, saved.head)
 })

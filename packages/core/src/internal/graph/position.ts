@@ -10,7 +10,8 @@ import type { Thread } from "./thread.ts"
 
 /*
  * Where a run is. The newest checkpoint of a thread holds it: the state, the nodes of the next step, and the rest in
- * the metadata. The results of tasks of that step, and the answers to their questions, are its pending writes.
+ * the metadata. The results of tasks of that step, and the answers to their questions, are its pending writes, whichever
+ * of its versions is the newest.
  */
 
 export type Position<S> = SavedPosition<S> | UnsavedPosition<S>
@@ -39,16 +40,21 @@ export interface UnsavedPosition<S> extends Place<S> {
   readonly _tag: "Unsaved"
   /** The newest version of the thread, or `undefined` if it has none. */
   readonly head: Checkpoint<S> | undefined
+  /** Whether the step of the newest version may have results that are stored. */
+  readonly endsStep: boolean
 }
 
 /** A new position, at which a step with a new id begins. */
 export const unsavedPosition = <S>(
   runId: string,
-  head: Checkpoint<S> | undefined,
-  { metadata, nextNodes, state }: Pick<Place<S>, "state" | "nextNodes" | "metadata">
+  { endsStep, head, metadata, nextNodes, state }: Pick<
+    UnsavedPosition<S>,
+    "head" | "endsStep" | "state" | "nextNodes" | "metadata"
+  >
 ): UnsavedPosition<S> => ({
   _tag: "Unsaved",
   head,
+  endsStep,
   state,
   nextNodes,
   metadata,
@@ -72,6 +78,11 @@ export const savedPosition = <S>(
   pendingWrites: { ...pendingWrites },
   unstored: new Set()
 })
+
+/** Whether the store has results of the step. */
+export const hasStoredWrites = <S>(position: Position<S>): boolean =>
+  Object.keys(position.pendingWrites).length > position.unstored.size ||
+  (position._tag === "Unsaved" && position.endsStep)
 
 /** Saves a position as the next version, with the question that the thread waits for from then on. */
 export const savePosition = Effect.fnUntraced(function*<S>(
@@ -109,9 +120,7 @@ export const savePosition = Effect.fnUntraced(function*<S>(
       ...content,
       step: {
         pendingWrites,
-        keepsPendingWrites: position._tag === "Saved",
-        // A nested graph that runs from its start leaves the question of an earlier visit behind.
-        resolvesInterrupts: head.pendingInterrupts.length > 0
+        change: position._tag === "Saved" ? "Continues" : position.endsStep ? "Ends" : "Begins"
       }
     })
   return { ...position, _tag: "Saved", head: saved, metadata, unstored: new Set() }

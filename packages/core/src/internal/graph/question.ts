@@ -74,6 +74,9 @@ const answerKey: AnswerKey = (node, index) => `answer:${node}:${index}`
 /** The key of the answer to a question of the graph that is nested in a node. */
 export const nestedAnswerKey: AnswerKey = (node, index) => `nested:${node}:${index}`
 
+/** The key of the answer to a question in a copy whose step has no answers yet. */
+export const firstAnswerKey = (key: string): string => key.replace(/\d+$/, "0")
+
 /** Answers of one kind that a node has, in the order in which they were given. */
 const answersOf = (key: AnswerKey, node: string, pendingWrites: Schema.JsonObject): ReadonlyArray<Answer> => {
   const answers: Array<Answer> = []
@@ -83,12 +86,6 @@ const answersOf = (key: AnswerKey, node: string, pendingWrites: Schema.JsonObjec
     answers.push(answer.value)
   }
 }
-
-/** Whether a node has an answer to a question of its own, rather than to a pause before it. */
-export const hasAnswers = (pendingWrites: Schema.JsonObject): boolean =>
-  Object.values(pendingWrites).some((write) =>
-    Option.exists(decodeAnswer(write), ({ interrupt }) => interrupt !== pauseInterrupt)
-  )
 
 /** The answers to the questions of the graph that is nested in a node, in the order in which they were given. */
 export const nestedAnswers = (node: string, pendingWrites: Schema.JsonObject): ReadonlyArray<Answer> =>

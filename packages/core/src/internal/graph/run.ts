@@ -50,7 +50,10 @@ export const beginRun = <S, U, E, R>(
   outerTask?: string | undefined
 ): Effect.Effect<RunResult<S, string>, E | StepsError, R> => {
   const { graph, runId } = run
-  const position = unsavedPosition(runId, head, {
+  const position = unsavedPosition(runId, {
+    head,
+    // A nested graph that runs from its start leaves what it did for an earlier visit behind.
+    endsStep: head !== undefined && outerTask !== undefined,
     state,
     nextNodes: [graph.start],
     metadata: {

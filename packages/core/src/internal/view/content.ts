@@ -14,7 +14,7 @@ export interface Encoded {
   readonly state: Snapshot
   readonly stored: Pick<
     NewCheckpoint,
-    "nextNodes" | "pendingInterrupts" | "metadata" | "pendingWrites" | "resolvesInterrupts" | "keepsPendingWrites"
+    "nextNodes" | "pendingInterrupts" | "metadata" | "pendingWrites" | "step"
   >
   readonly nextNodes: ReadonlyArray<string>
   readonly pendingInterrupts: ReadonlyArray<Interrupt>
@@ -36,8 +36,7 @@ export const encode = Effect.fnUntraced(function*(
     pendingWrites: step?.pendingWrites === undefined
       ? "{}"
       : yield* encodePendingWrites(thread, maxStateBytes, step.pendingWrites),
-    resolvesInterrupts: step?.resolvesInterrupts ?? false,
-    keepsPendingWrites: step?.keepsPendingWrites ?? false
+    step: yield* Input.stepChange(step?.change)
   }
   return { state, stored, nextNodes, pendingInterrupts, metadata }
 })

@@ -1,10 +1,10 @@
 import type * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import type { Checkpoint } from "../../Checkpoint.ts"
-import { CheckpointNotFound, StateTooLarge, ThreadExists } from "../../CheckpointError.ts"
+import { StateTooLarge, ThreadExists } from "../../CheckpointError.ts"
 import type { CheckpointStore, HeadCondition, ThreadKey } from "../../CheckpointStore.ts"
 import type { CopyError, View } from "../../View.ts"
-import { asOwnStep, carriedWrites } from "../graph/copied.ts"
+import { asOwnStep } from "../graph/copied.ts"
 import type * as HeadCache from "../headCache.ts"
 import type * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
@@ -19,9 +19,6 @@ import { select } from "./selector.ts"
 import * as Snapshot from "./snapshot.ts"
 import * as Thread from "./thread.ts"
 import type { Saving } from "./underway.ts"
-
-/** How often a restore names the newest version and finds that there is a newer one. */
-const maxConflicts = 5
 
 /** The operations that save a version again, as the next one of its own thread or as the first of another. */
 export const make = <S>(
@@ -39,31 +36,10 @@ export const make = <S>(
 ): Pick<View<S>, "restore" | "fork"> => {
   const annotate = Thread.annotate(namespace)
 
-  /** The results and answers that a copy takes along, unless its caller gives others. */
-  const writesOf = ({ info, writeId }: Hydrate.JsonCheckpoint) => {
-    const waits = info.pendingInterrupts.length > 0
-    return info.nextNodes.length === 0 && !waits
-      ? Effect.succeed({})
-      : Effect.map(
-        PendingWrites.read({ store, retry }, info),
-        (writes) => carriedWrites(writes, { isNewest: writeId !== undefined, waits })
-      )
-  }
-
-  /**
-   * The newest version, to be the one before a copy. It is named although a restore follows any version: a save that waits
-   * for another one does not see that one's questions, and could not resolve them.
-   */
-  const newest = Effect.fnUntraced(function*(threadId: string): Effect.fn.Return<HeadCondition, CopyError> {
-    const [head] = yield* retry(store.list({ threadId, namespace }, { before: undefined, limit: 1 }))
-    if (head === undefined) return yield* new CheckpointNotFound({ threadId, namespace, selector: undefined })
-    return { _tag: "At", version: head.version, checkpointId: undefined, writeId: undefined }
-  })
-
   const copy = Effect.fnUntraced(function*(
     raw: Hydrate.JsonCheckpoint,
     threadId: string,
-    condition: Effect.Effect<HeadCondition, CopyError>,
+    condition: HeadCondition,
     options: Parameters<View<S>["restore"]>[2]
   ): Effect.fn.Return<Checkpoint<S>, CopyError | HeadMismatch> {
     const key = { threadId, namespace }
@@ -73,22 +49,16 @@ export const make = <S>(
     }
     const { state } = yield* reader.decode(raw)
     const metadata = options?.metadata ?? raw.info.metadata
-    const parts = asOwnStep({ ...raw.info, metadata }, stepIdOf(key, ids, options))
     const given = options?.step?.pendingWrites
-    const step = {
-      pendingWrites: given ?? (yield* writesOf(raw)),
-      // The newest version asks no longer, because the run continues elsewhere.
-      resolvesInterrupts: true
-    }
+    // What the step has done so far, if it has not ended.
+    const pendingWrites = given ?? (yield* PendingWrites.read({ store, retry }, raw.info))
+    const parts = asOwnStep({ ...raw.info, metadata }, stepIdOf(key, ids, options), pendingWrites)
+    const step = { pendingWrites, change: "Ends" } as const
     // What was stored may be stored again, although the answers of a step are not limited together.
     const maxWrites = given === undefined ? Number.POSITIVE_INFINITY : maxStateBytes
     const content = yield* Content.encode(key, maxWrites, Snapshot.ofRead(raw.json), parts, step)
     const parent = { threadId: raw.info.threadId, version: raw.info.version, checkpointId: raw.info.checkpointId }
-    const saved = yield* inTurn(
-      key,
-      Effect.flatMap(condition, (condition) => save({ ...ids, threadId, condition, parent, content, head: undefined }))
-        .pipe(Effect.retry({ times: maxConflicts, while: ({ _tag }) => _tag === "HeadMismatch" }))
-    )
+    const saved = yield* inTurn(key, save({ ...ids, threadId, condition, parent, content, head: undefined }))
     return withState(headCache, saved, state)
   })
 
@@ -96,11 +66,8 @@ export const make = <S>(
     restore: Effect.fn("Checkpointer.restore")(function*(threadId, selector, options) {
       yield* Thread.checkId(threadId)
       const raw = yield* reader.required(threadId, yield* select({ threadId, namespace }, selector))
-      return yield* copy(raw, threadId, newest(threadId), options).pipe(
-        // Others are always faster. Their questions may then keep their versions from being pruned.
-        Effect.catchTag("HeadMismatch", () => copy(raw, threadId, Effect.succeed({ _tag: "Any" }), options)),
-        Effect.catchTag("HeadMismatch", Effect.die)
-      )
+      // There is no condition that the newest version could fail to meet.
+      return yield* Effect.catchTag(copy(raw, threadId, { _tag: "Any" }, options), "HeadMismatch", Effect.die)
     }, annotate),
     fork: Effect.fn("Checkpointer.fork")(function*(threadId, selector, target) {
       yield* Thread.checkId(threadId)
@@ -108,7 +75,7 @@ export const make = <S>(
       yield* Input.id("target.threadId", target.threadId)
       const raw = yield* reader.required(threadId, which)
       const { checkpointId } = target
-      return yield* copy(raw, target.threadId, Effect.succeed({ _tag: "NoThread" }), { checkpointId }).pipe(
+      return yield* copy(raw, target.threadId, { _tag: "NoThread" }, { checkpointId }).pipe(
         Effect.catchTag(
           "HeadMismatch",
           ({ version }) => Effect.fail(new ThreadExists({ threadId: target.threadId, namespace, version }))

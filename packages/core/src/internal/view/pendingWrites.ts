@@ -3,7 +3,7 @@ import * as Option from "effect/Option"
 import * as Order from "effect/Order"
 import type * as Schema from "effect/Schema"
 import type { CheckpointInfo, CheckpointRef } from "../../Checkpoint.ts"
-import { CheckpointNotFound, type StoreError } from "../../CheckpointError.ts"
+import { CheckpointNotFound, type StoreError, VersionConflict } from "../../CheckpointError.ts"
 import type * as CheckpointStore from "../../CheckpointStore.ts"
 import type { View } from "../../View.ts"
 import * as Json from "../json.ts"
@@ -57,6 +57,9 @@ export const make = (
       const text = yield* encodePendingWrites(key, maxStateBytes, pendingWrites)
       const outcome = yield* fewAtOnce(key, retry(store.savePendingWrites(key, version, text, maxStateBytes)))
       if (outcome._tag === "NotFound") return yield* notFound(target)
+      if (outcome._tag === "StepEnded") {
+        return yield* new VersionConflict({ ...key, expected: target.version, actual: outcome.version })
+      }
       if (outcome._tag === "TooLarge") {
         return yield* pendingWritesTooLarge(key, pendingWrites, outcome.bytes, maxStateBytes)
       }

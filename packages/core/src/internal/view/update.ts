@@ -49,10 +49,7 @@ export const make = <S>(
     const { checkpointId, metadata, nextNodes, pendingInterrupts, version } = raw.info
     const condition = { _tag: "At", version, checkpointId, writeId: raw.writeId } as const
     const content = { state, metadata, nextNodes, pendingInterrupts }
-    // The step and its questions continue with the new version, and need the old one no longer.
-    const resolvesInterrupts = pendingInterrupts.length > 0
-    const step = { resolvesInterrupts, keepsPendingWrites: resolvesInterrupts || nextNodes.length > 0 }
-    const write = yield* compose(key, condition, content, step, headOf(raw))
+    const write = yield* compose(key, condition, content, { change: "Continues" }, headOf(raw))
     return save({ ...write, ...ids }).pipe(
       Effect.map((saved) => withState(headCache, saved, state)),
       Effect.catchTag(

@@ -11,6 +11,7 @@ export const tables = (schema: string): ReadonlyArray<string> => [
     previous_id      text COLLATE "C",
     write_id         uuid             NOT NULL,
     keyframe_version bigint           NOT NULL,
+    step_version     bigint           NOT NULL,
     unfinished       boolean          NOT NULL,
     interrupted      boolean          NOT NULL,
     active_at        timestamptz      NOT NULL,
@@ -25,24 +26,22 @@ export const tables = (schema: string): ReadonlyArray<string> => [
   `CREATE INDEX checkpoint_threads_open ON ${schema}.checkpoint_threads (active_at DESC, namespace, thread_id)
     WHERE unfinished OR interrupted`,
 
-  // The meaning of a row never changes, except for its tags and for whether its interrupts were resolved. How its state
-  // is stored may: a compaction makes keyframes of deltas, and the rest of their chains begins there. A row that was
-  // pruned and that others still need loses its id when that id is used again.
+  // The meaning of a row never changes, except for its tags. How its state is stored may: a compaction makes keyframes of
+  // deltas, and the rest of their chains begins there. A row that was pruned and that others still need loses its id when
+  // that id is used again. The step that a version belongs to is named by the version that began it.
   `CREATE TABLE ${schema}.checkpoints (
     thread_id          text COLLATE "C" NOT NULL,
     namespace          text COLLATE "C" NOT NULL,
     version            bigint           NOT NULL,
     keyframe_version   bigint           NOT NULL,
+    step_version       bigint           NOT NULL,
     parent_version     bigint,
     created_at         timestamptz      NOT NULL,
     payload_bytes      integer          NOT NULL,
     state_bytes        integer          NOT NULL,
     schema_version     integer          NOT NULL DEFAULT 1,
     format             smallint         NOT NULL,
-    resolved           boolean          NOT NULL DEFAULT FALSE,
-    pinned             boolean          NOT NULL GENERATED ALWAYS AS (
-                         tags <> '[]' OR (pending_interrupts <> '[]' AND NOT resolved)
-                       ) STORED,
+    pinned             boolean          NOT NULL GENERATED ALWAYS AS (tags <> '[]') STORED,
     checkpoint_id      text COLLATE "C",
     parent_id          text COLLATE "C",
     parent_thread_id   text COLLATE "C",
@@ -57,17 +56,17 @@ export const tables = (schema: string): ReadonlyArray<string> => [
   // The versions that retention keeps, among which tags are looked up.
   `CREATE INDEX checkpoints_pinned ON ${schema}.checkpoints (thread_id, namespace, version) WHERE pinned`,
 
-  // The results of tasks of the step that begins at a version. They are saved without changing the head, therefore a
-  // transaction that deletes the thread from an older snapshot does not see them. The foreign key does: it removes them, or
-  // fails if the snapshot may not show them.
+  // The results of tasks of the newest step of a thread. What is left of earlier steps is not read any more. They are saved
+  // without changing the head, therefore a transaction that deletes the thread from an older snapshot does not see them.
+  // The foreign key does: it removes them, or fails if the snapshot may not show them.
   `CREATE TABLE ${schema}.checkpoint_pending_writes (
-    thread_id text COLLATE "C" NOT NULL,
-    namespace text COLLATE "C" NOT NULL,
-    version   bigint           NOT NULL,
-    bytes     integer          NOT NULL,
-    task      text COLLATE "C" NOT NULL,
-    value     jsonb            NOT NULL,
-    PRIMARY KEY (thread_id, namespace, version, task),
+    thread_id    text COLLATE "C" NOT NULL,
+    namespace    text COLLATE "C" NOT NULL,
+    step_version bigint           NOT NULL,
+    bytes        integer          NOT NULL,
+    task         text COLLATE "C" NOT NULL,
+    value        jsonb            NOT NULL,
+    PRIMARY KEY (thread_id, namespace, step_version, task),
     FOREIGN KEY (thread_id, namespace) REFERENCES ${schema}.checkpoint_threads ON DELETE CASCADE
   )`,
 

@@ -16,7 +16,7 @@ export const ofSameThread = (alias: string, other: string): Fragment =>
  */
 export const withHead = (tables: Tables, key: ThreadKey): Fragment =>
   fragment`WITH RECURSIVE head AS MATERIALIZED (
-        SELECT t.version, t.checkpoint_id, t.pruned_through, t.keyframe_version, t.write_id
+        SELECT t.version, t.checkpoint_id, t.pruned_through, t.keyframe_version, t.step_version, t.write_id
           FROM ${tables.threads} t
          WHERE ${ofThread("t", key)}
       )`

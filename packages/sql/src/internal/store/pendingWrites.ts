@@ -22,20 +22,22 @@ export const save = (
     session.run(
       "savePendingWrites",
       // The lock on the key of the head keeps the thread from being deleted at the same time. Puts do not wait for it.
-      sql<{ readonly present: boolean; readonly fits: boolean; readonly bytes: number }>`
-        WITH target AS (
-          SELECT c.version
+      sql<SavedRow>`
+        WITH found AS (
+          SELECT t.version, t.step_version, c.step_version = t.step_version AS is_current
             FROM ${threads} t
             JOIN ${checkpoints} c ON ${ofSameThread("c", "t")}
            WHERE ${ofThread("t", key)} AND ${ofThread("c", key)} AND ${isVersion("c", id)}
              AND ${isVisible("c", "t.pruned_through")}
              FOR KEY SHARE OF t
+        ), target AS (
+          SELECT found.step_version FROM found WHERE found.is_current
         ), existing AS (
           SELECT w.task, w.bytes
             FROM target
-            JOIN ${tables.pendingWrites} w ON ${ofThread("w", key)} AND w.version = target.version
+            JOIN ${tables.pendingWrites} w ON ${ofThread("w", key)} AND w.step_version = target.step_version
         ), given AS (
-          SELECT target.version, w.key AS task, w.value, octet_length(w.value::text) AS bytes
+          SELECT target.step_version, w.key AS task, w.value, octet_length(w.value::text) AS bytes
             FROM target, jsonb_each(${given}::jsonb) w
            WHERE NOT EXISTS (SELECT FROM existing WHERE existing.task = w.key)
         ), size AS (
@@ -46,19 +48,33 @@ export const save = (
         String(maxBytes)
       }::bigint OR NOT EXISTS (SELECT FROM given) AS fits FROM size
         ), written AS (
-          INSERT INTO ${tables.pendingWrites} (thread_id, namespace, version, task, value, bytes)
-          SELECT ${key.threadId}, ${key.namespace}, given.version, given.task, given.value, given.bytes
+          INSERT INTO ${tables.pendingWrites} (thread_id, namespace, step_version, task, value, bytes)
+          SELECT ${key.threadId}, ${key.namespace}, given.step_version, given.task, given.value, given.bytes
             FROM given, decision
            WHERE decision.fits
-          ON CONFLICT (thread_id, namespace, version, task) DO NOTHING
+          ON CONFLICT (thread_id, namespace, step_version, task) DO NOTHING
         )
-        SELECT EXISTS (SELECT FROM target) AS present, decision.fits, decision.bytes::float8 AS bytes FROM decision`
+        SELECT found.version::float8 AS version, found.is_current, decision.fits, decision.bytes::float8 AS bytes
+          FROM decision LEFT JOIN found ON TRUE`
     ).pipe(Effect.map(([row]) => toOutcome(row!)))
 }
 
-const toOutcome = (
-  { bytes, fits, present }: { readonly present: boolean; readonly fits: boolean; readonly bytes: number }
-): PendingWritesOutcome => !present ? { _tag: "NotFound" } : fits ? { _tag: "Saved" } : { _tag: "TooLarge", bytes }
+/** What is of the head is `null` when the version does not exist. */
+interface SavedRow {
+  readonly version: number | null
+  readonly is_current: boolean
+  readonly fits: boolean
+  readonly bytes: number
+}
+
+const toOutcome = ({ bytes, fits, is_current, version }: SavedRow): PendingWritesOutcome =>
+  version === null
+    ? { _tag: "NotFound" }
+    : !is_current
+    ? { _tag: "StepEnded", version }
+    : fits
+    ? { _tag: "Saved" }
+    : { _tag: "TooLarge", bytes }
 
 /** A version that has no pending writes is a row without one. */
 interface PendingWriteRow {
@@ -78,8 +94,10 @@ export const read = (
       sql<PendingWriteRow>`
         ${withHead(tables, key)}
         SELECT w.task, w.value::text AS value
-          FROM ${checkpoints} c
-          LEFT JOIN ${tables.pendingWrites} w ON ${ofSameThread("w", "c")} AND w.version = c.version
+          FROM head
+          JOIN ${checkpoints} c ON TRUE
+          LEFT JOIN ${tables.pendingWrites} w
+            ON ${ofThread("w", key)} AND w.step_version = c.step_version AND w.step_version = head.step_version
          WHERE ${ofThread("c", key)} AND ${isVersion("c", id)} AND ${isVisible("c", prunedThrough)}`
     ).pipe(Effect.map((rows) => rows.length === 0 ? Option.none() : Option.some(rows.flatMap(toPendingWrites))))
 }

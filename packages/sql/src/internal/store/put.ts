@@ -25,7 +25,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables): Checkpoin
   const insert = (checkpoint: NewCheckpoint, condition: HeadCondition) =>
     sql.unsafe<SavedRow>(
       (changesSteps(checkpoint) ? withStepChanges : plain)[formOf(checkpoint, condition)],
-      [...checkpointParameters(checkpoint), ...conditionParameters(condition), ...stepParameters(checkpoint)]
+      [...checkpointParameters(checkpoint), ...headParameters(checkpoint, condition), ...stepParameters(checkpoint)]
     )
   return (checkpoint, condition) => {
     const put = session.run("put", insert(checkpoint, condition))
@@ -87,19 +87,19 @@ const checkpointParameters = (checkpoint: NewCheckpoint): ReadonlyArray<string> 
   ]
 }
 
-/** $15 to $17 of the forms that move a certain head. */
-const conditionParameters = (condition: HeadCondition): ReadonlyArray<string> =>
-  condition._tag === "At"
-    ? [String(condition.version), condition.checkpointId ?? "", condition.writeId ?? ""]
-    : []
+/** $15 of the forms that may move a head, and $16 to $18 of those that move a certain one. */
+const headParameters = ({ step }: NewCheckpoint, condition: HeadCondition): ReadonlyArray<string> => [
+  ...(condition._tag === "NoThread" ? [] : [String(step === "Continues")]),
+  ...(condition._tag === "At" ? [String(condition.version), condition.checkpointId ?? "", condition.writeId ?? ""] : [])
+]
 
 const changesSteps = (checkpoint: NewCheckpoint): boolean =>
-  checkpoint.pendingWrites !== "{}" || checkpoint.resolvesInterrupts || checkpoint.keepsPendingWrites
+  checkpoint.pendingWrites !== "{}" || checkpoint.step === "Ends"
 
 /** The last parameters of a put that changes steps. */
 const stepParameters = (checkpoint: NewCheckpoint): ReadonlyArray<string> =>
   changesSteps(checkpoint)
-    ? [checkpoint.pendingWrites, String(checkpoint.resolvesInterrupts), String(checkpoint.keepsPendingWrites)]
+    ? [checkpoint.pendingWrites, String(checkpoint.step === "Ends")]
     : []
 
 // -----------------------------------------------------------------------------
@@ -126,7 +126,7 @@ const statements = (schema: string, stepChanges: (first: number) => string): Rec
     `${firstHead(schema)}
           ON CONFLICT (thread_id, namespace) DO UPDATE SET ${changes(beginsChain)}
            WHERE t.checkpoint_id <> EXCLUDED.checkpoint_id`,
-    stepChanges(15)
+    stepChanges(16)
   ),
   create: insert(
     schema,
@@ -134,21 +134,21 @@ const statements = (schema: string, stepChanges: (first: number) => string): Rec
           ON CONFLICT (thread_id, namespace) DO NOTHING`,
     stepChanges(15)
   ),
-  keyframe: insert(schema, movedHead(schema, beginsChain), stepChanges(18)),
-  delta: insert(schema, movedHead(schema, continuesChain), stepChanges(18))
+  keyframe: insert(schema, movedHead(schema, beginsChain), stepChanges(19)),
+  delta: insert(schema, movedHead(schema, continuesChain), stepChanges(19))
 })
 
 /** Moves the head and inserts the checkpoint, in one statement. No row: the condition on the head does not hold. */
 const insert = (schema: string, head: string, stepChanges: string): string => `
         WITH head AS (${head}
-          RETURNING t.version, t.previous_id, t.updated_at, t.keyframe_version
+          RETURNING t.version, t.previous_id, t.updated_at, t.keyframe_version, t.step_version
         )${stepChanges}
         INSERT INTO ${schema}.checkpoints AS c (
-          thread_id, namespace, version, keyframe_version, created_at, payload_bytes, state_bytes, format,
+          thread_id, namespace, version, keyframe_version, step_version, created_at, payload_bytes, state_bytes, format,
           checkpoint_id, parent_thread_id, parent_version, parent_id, next_nodes, pending_interrupts, metadata, payload
         )
-        SELECT $1, $2, head.version, head.keyframe_version, head.updated_at, $4::integer, $5::integer, $6::smallint, $3,
-               NULLIF($11::text, ''),
+        SELECT $1, $2, head.version, head.keyframe_version, head.step_version, head.updated_at, $4::integer, $5::integer,
+               $6::smallint, $3, NULLIF($11::text, ''),
                CASE $13::text WHEN '' THEN NULLIF(head.version - 1, 0) ELSE $12::bigint END,
                COALESCE(NULLIF($13, ''), head.previous_id),
                $7, $8::jsonb, $9::jsonb, $10::jsonb
@@ -166,10 +166,10 @@ const idIsFree = (schema: string): string =>
 /** Inserts the head row of a thread's first version. */
 const firstHead = (schema: string): string => `
           INSERT INTO ${schema}.checkpoint_threads AS t (
-            thread_id, namespace, version, checkpoint_id, write_id, keyframe_version, unfinished, interrupted,
-            active_at, updated_at, created_at
+            thread_id, namespace, version, checkpoint_id, write_id, keyframe_version, step_version, unfinished,
+            interrupted, active_at, updated_at, created_at
           )
-          SELECT $1::text, $2::text, 1, $3::text, $14::uuid, 1, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> '[]',
+          SELECT $1::text, $2::text, 1, $3::text, $14::uuid, 1, 1, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> '[]',
                  date_trunc('milliseconds'::text, clock.time), date_trunc('milliseconds'::text, clock.time),
                  date_trunc('milliseconds'::text, clock.time)
             FROM ${clock}
@@ -181,8 +181,8 @@ const movedHead = (schema: string, chain: string): string => `
             FROM (
               VALUES ($3::text, $14::uuid, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> '[]')
             ) AS EXCLUDED (checkpoint_id, write_id, unfinished, interrupted)
-           WHERE ${ofThread("t")} AND t.version = $15::bigint AND $16::text IN ('', t.checkpoint_id)
-             AND COALESCE(t.write_id = NULLIF($17::text, '')::uuid, TRUE) AND ${idIsFree(schema)}`
+           WHERE ${ofThread("t")} AND t.version = $16::bigint AND $17::text IN ('', t.checkpoint_id)
+             AND COALESCE(t.write_id = NULLIF($18::text, '')::uuid, TRUE) AND ${idIsFree(schema)}`
 
 /** Reads the clock once. */
 const clock = "(SELECT clock_timestamp() AS time) clock"
@@ -197,6 +197,7 @@ const changes = (chain: string): string => `
             checkpoint_id = EXCLUDED.checkpoint_id,
             previous_id = t.checkpoint_id,
             write_id = EXCLUDED.write_id,${chain}
+            step_version = CASE WHEN $15::boolean THEN t.step_version ELSE t.version + 1 END,
             unfinished = EXCLUDED.unfinished,
             interrupted = EXCLUDED.interrupted,
             (active_at, updated_at) = (
@@ -211,23 +212,16 @@ const beginsChain = `
 // The chain that the head is in, not the one that the writer read: a compaction may have begun another since.
 const continuesChain = ""
 
-/**
- * Saves pending writes with the new version ($first), resolves the interrupts of the version before it, and copies that
- * version's pending writes.
- */
+/** Saves pending writes with the new version ($first), and deletes those of steps that have ended, if there may be any. */
 const stepChanges = (schema: string, first: number): string =>
   `, saved_writes AS (
-          INSERT INTO ${schema}.checkpoint_pending_writes (thread_id, namespace, version, task, value, bytes)
-          SELECT $1, $2, head.version, w.key, w.value, octet_length(w.value::text)
+          INSERT INTO ${schema}.checkpoint_pending_writes (thread_id, namespace, step_version, task, value, bytes)
+          SELECT $1, $2, head.step_version, w.key, w.value, octet_length(w.value::text)
             FROM head, jsonb_each($${first}::jsonb) w
-          UNION ALL
-          SELECT $1, $2, head.version, w.task, w.value, w.bytes
-            FROM head, ${schema}.checkpoint_pending_writes w
-           WHERE $${first + 2}::boolean AND ${ofThread("w")} AND w.version = head.version - 1
-             AND NOT $${first}::jsonb ? w.task
-        ), resolved AS (
-          UPDATE ${schema}.checkpoints c SET resolved = TRUE
-            FROM head
-           WHERE ${ofThread("c")} AND c.version = head.version - 1 AND c.pending_interrupts <> '[]'
-             AND $${first + 1}::boolean
+          ON CONFLICT (thread_id, namespace, step_version, task)
+          DO UPDATE SET value = EXCLUDED.value, bytes = EXCLUDED.bytes
+        ), ended AS (
+          DELETE FROM ${schema}.checkpoint_pending_writes w
+            USING head
+           WHERE ${ofThread("w")} AND w.step_version < head.step_version AND $${first + 1}::boolean
         )`

@@ -760,48 +760,26 @@ export const asking: Group = (it) => {
         assert.deepStrictEqual(ran, ["a", "ask", "b"])
       }))
 
-    it.effect("a prune keeps a version with a pending interrupt, and removes an answered one with its writes", () =>
+    it.effect("a prune keeps a question while its thread waits for the answer, and removes it with its step", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
         const graph = approval(here)
         const view = yield* StateGraph.view(graph)
         const checkpointer = yield* Checkpointer.Checkpointer
-        const question = (yield* StateGraph.run(graph, { threadId, input: [] })).checkpoint
-        yield* checkpointer.prune({ namespace, maxVersions: 1 })
-        assert.isTrue(Option.isSome(yield* view.get(threadId, question)))
-        const answered = yield* StateGraph.resume(graph, { threadId, response: "yes" })
-        const claim = (yield* view.listVersions(threadId)).find((version) =>
-          Option.getOrThrow(StateGraph.metadata(version)).cause === "answer"
-        )!
-        assert.strictEqual(Object.keys(yield* view.pendingWrites(claim)).length, 1)
-        yield* checkpointer.prune({ namespace, maxVersions: 1 })
-        const left = (yield* view.listVersions(threadId)).map(({ version }) => version)
-        assert.deepStrictEqual(left, [answered.checkpoint.version])
-        yield* fails(view.pendingWrites(claim), "CheckpointNotFound")
-      }))
-
-    it.effect("a prune removes a question that was branched away from, by resume or by restore, once it is old", () =>
-      Effect.gen(function*() {
-        const here = yield* setting
-        const { namespace, threadId } = here
-        const graph = approval(here)
-        const view = yield* StateGraph.view(graph)
-        const checkpointer = yield* Checkpointer.Checkpointer
-        const branches = [
-          StateGraph.resume(graph, { threadId, version: 1, next: [] }),
-          StateGraph.resume(graph, { threadId, version: 3, response: "yes" }),
-          Effect.andThen(view.restore(threadId, { version: 1 }), StateGraph.resume(graph, { threadId, next: [] }))
-        ]
-        for (const branch of branches) {
-          const question = (yield* StateGraph.run(graph, { threadId, input: [] })).checkpoint
-          assert.strictEqual(question.version, 3)
-          yield* branch
-          // Until then it can be read and answered.
-          assert.isTrue(Option.isSome(yield* view.get(threadId, question)))
-          yield* checkpointer.prune({ namespace, maxVersions: 1 })
-          assert.strictEqual((yield* view.listVersions(threadId)).length, 1)
-          yield* view.deleteThread(threadId)
+        const prune = checkpointer.prune({ namespace, maxVersions: 1 })
+        for (const edit of [Effect.void, view.update(threadId, (state) => [...state, "edited"])]) {
+          yield* StateGraph.run(graph, { threadId, input: [] })
+          yield* edit
+          yield* prune
+          const ended = yield* StateGraph.resume(graph, { threadId, response: "yes" })
+          assert.strictEqual(ended._tag, "Completed")
+          yield* prune
+          assert.deepStrictEqual(
+            (yield* view.listVersions(threadId)).map(({ version }) => version),
+            [ended.checkpoint.version]
+          )
+          assert.deepStrictEqual(yield* view.pendingWrites(ended.checkpoint), {})
         }
       }))
 

@@ -105,19 +105,21 @@ export const branching: Group = (it) => {
         yield* nothing(fails(nowhere, "InvalidInput"))
       }))
 
-    it.effect("a branch from the middle of a step has the results and answers of that version", () =>
+    it.effect("a branch from a version of a step that is under way has its results and answers, and one of a step that has ended begins it again", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
         const graph = fanOut(here, { a: says("a"), ask: () => askTwice })
         yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" })
-        const second = yield* StateGraph.resume(graph, { threadId, response: "1" })
-        yield* StateGraph.resume(graph, { threadId, response: "2" })
-        const branch = yield* StateGraph.resume(graph, { threadId, version: second.checkpoint.version, response: "3" })
-        assert.deepStrictEqual(branch.state, ["go", "a", "1 3"])
-        const answered = yield* StateGraph.resume(graph, { threadId, version: second.checkpoint.version - 1 })
-        assert.strictEqual(answered._tag === "Interrupted" ? answered.interrupt.request : answered._tag, "second?")
+        const { version } = (yield* StateGraph.resume(graph, { threadId, response: "1" })).checkpoint
+        const branch = yield* StateGraph.resume(graph, { threadId, version, response: "2" })
+        assert.deepStrictEqual(branch.state, ["go", "a", "1 2"])
         assert.deepStrictEqual(ran, ["go", "a"])
+        const again = yield* StateGraph.resume(graph, { threadId, version, response: "4" })
+        assert.strictEqual(again._tag === "Interrupted" ? again.interrupt.request : again._tag, "first?")
+        assert.deepStrictEqual(ran, ["go", "a", "a"])
+        const ended = yield* StateGraph.resume(graph, { threadId, response: "3" })
+        assert.deepStrictEqual(ended.state, ["go", "a", "3 4"])
       }))
 
     it.effect("a branch from the last version of a run is completed", () =>

@@ -45,9 +45,9 @@ interface Version extends Checkpoint.CheckpointRef {
   checkpointId: string
   readonly content: Content
   readonly parent: Version | undefined
-  pendingWrites: Schema.JsonObject
+  /** Shared by the versions of a step. */
+  readonly step: { pendingWrites: Schema.JsonObject }
   tags: ReadonlyArray<string>
-  resolved: boolean
   /** Ages are whole hours and policies are between two of them. The time that the test takes does not matter. */
   hours: number
 }
@@ -77,8 +77,7 @@ const versionsOf = (model: Model, key: Key): ReadonlyArray<Version> => model.get
 
 const headOf = (model: Model, key: Key): Version | undefined => versionsOf(model, key).at(-1)
 
-const isPinned = (version: Version): boolean =>
-  version.tags.length > 0 || (version.content.pendingInterrupts.length > 0 && !version.resolved)
+const isPinned = (version: Version): boolean => version.tags.length > 0
 
 /** Drops the versions that were pruned and are not pinned. */
 const sweep = (thread: Thread): void => {
@@ -115,12 +114,11 @@ const save = (model: Model, write: Write): Version | Refusal => {
     checkpointId: write.checkpointId ?? "",
     content,
     parent: write.parent ?? head,
-    pendingWrites: { ...(write.step?.keepsPendingWrites ? head?.pendingWrites : {}), ...write.step?.pendingWrites },
+    step: write.step?.change === "Continues" && head !== undefined ? head.step : { pendingWrites: {} },
     tags: [],
-    resolved: false,
     hours: 0
   }
-  if (write.step?.resolvesInterrupts && head !== undefined) head.resolved = true
+  Object.assign(version.step.pendingWrites, write.step?.pendingWrites)
   model.set(nameOf(write), {
     versions: [...versionsOf(model, write), version],
     prunedThrough: model.get(nameOf(write))?.prunedThrough ?? 0
@@ -128,12 +126,9 @@ const save = (model: Model, write: Write): Version | Refusal => {
   return version
 }
 
-/** The pending writes that a copy of a version takes along. */
-const carriedOf = (model: Model, source: Version): Schema.JsonObject => {
-  const { nextNodes, pendingInterrupts } = source.content
-  const isUnfinishedHead = nextNodes.length > 0 && headOf(model, source) === source
-  return isUnfinishedHead || pendingInterrupts.length > 0 ? source.pendingWrites : {}
-}
+/** The pending writes of a version, which has none once its step has ended. */
+const pendingWritesOf = (model: Model, { step, ...key }: Version): Schema.JsonObject =>
+  headOf(model, key)?.step === step ? step.pendingWrites : {}
 
 /** Applies a policy, and returns what it removes of each thread. A dry run changes nothing. */
 const prune = (model: Model, policy: ModelPolicy, within: string | undefined, dryRun: boolean) =>
@@ -143,7 +138,7 @@ const prune = (model: Model, policy: ModelPolicy, within: string | undefined, dr
     const { namespace, threadId } = head
     if (within !== undefined && within !== namespace) return []
     const idle = olderThan(head, policy.idleThreads)
-    const deleted = idle && !versions.some(isPinned)
+    const deleted = idle && head!.content.pendingInterrupts.length === 0 && !versions.some(isPinned)
     const condemned = versions.filter((version) =>
       version !== head && (idle || olderThan(version, policy.maxAge) ||
         (policy.maxVersions !== undefined && version.version <= head.version - policy.maxVersions))
@@ -212,8 +207,7 @@ const Put = command("Put", {
   id,
   unfinished: Boolean,
   asks: Boolean,
-  resolves: Boolean,
-  keeps: Boolean,
+  step: Schema.Literals(["Begins", "Ends", "Continues", "Continues"]),
   tasks,
   metadata: index
 })
@@ -577,8 +571,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
       const given = { ...content, checkpointId }
       const step = {
         pendingWrites: values,
-        keepsPendingWrites: command.keeps,
-        resolvesInterrupts: command.resolves
+        change: command.step
       }
       const first = { pendingWrites: values }
       const number = Math.max(0, (head?.version ?? 0) - command.back)
@@ -641,14 +634,10 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
       return yield* does(world, key, operation, () => {
         const head = headOf(model, key)
         if (head === undefined) return new Refusal("CheckpointNotFound")
-        const resolvesInterrupts = head.content.pendingInterrupts.length > 0
         return save(model, {
           ...key,
           content: { ...head.content, state: changed(head.content.state, "append", world.counter) },
-          step: {
-            resolvesInterrupts,
-            keepsPendingWrites: resolvesInterrupts || head.content.nextNodes.length > 0
-          }
+          step: { change: "Continues" }
         })
       }, saves)
     }
@@ -667,10 +656,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
             ...options,
             content: { ...source.content, metadata: options.metadata ?? source.content.metadata },
             parent: source,
-            step: {
-              pendingWrites: options.step === undefined ? carriedOf(model, source) : values,
-              resolvesInterrupts: true
-            }
+            step: { pendingWrites: options.step === undefined ? pendingWritesOf(model, source) : values }
           }), saves)
     }
     case "Fork": {
@@ -683,7 +669,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
             content: byReference.content,
             checkpointId,
             parent: byReference,
-            step: { pendingWrites: carriedOf(model, byReference) },
+            step: { pendingWrites: pendingWritesOf(model, byReference) },
             expected: 0,
             isHead: (head) => head === undefined
           }), saves)
@@ -728,7 +714,10 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
     case "SavePendingWrites":
       return yield* does(world, target, view.savePendingWrites(target, values), () => {
         if (byReference === undefined) return new Refusal("CheckpointNotFound")
-        byReference.pendingWrites = { ...values, ...byReference.pendingWrites }
+        const { step, version } = byReference
+        const head = headOf(model, byReference)!
+        if (step !== head.step) return new Refusal("VersionConflict", { expected: version, actual: head.version })
+        step.pendingWrites = { ...values, ...step.pendingWrites }
         return undefined
       }, () => {})
     case "PendingWrites":
@@ -736,7 +725,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
         world,
         target,
         view.pendingWrites(target),
-        () => byReference?.pendingWrites ?? new Refusal("CheckpointNotFound"),
+        () => byReference === undefined ? new Refusal("CheckpointNotFound") : pendingWritesOf(model, byReference),
         (found, expected) => same(found, expected)
       )
     case "Delete": {
@@ -817,7 +806,7 @@ const agree = Effect.fnUntraced(function*({ model, spaces, threadIds }: World, t
     const history = yield* historyOf(reader, key.threadId)
     same(history.map(timeless), versions.map(shown))
     same((yield* reader.listVersions(key.threadId)).map(timeless), versions.map(shownInfo))
-    for (const version of versions) same(yield* reader.pendingWrites(version), version.pendingWrites)
+    for (const version of versions) same(yield* reader.pendingWrites(version), pendingWritesOf(model, version))
   }
 })
 

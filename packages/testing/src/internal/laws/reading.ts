@@ -431,8 +431,7 @@ const unreadable: Group = (it) => {
           pendingInterrupts: "[]",
           metadata: `{"a":1}`,
           pendingWrites: "{}",
-          keepsPendingWrites: false,
-          resolvesInterrupts: false
+          step: "Begins"
         }, { _tag: "Any" })
         yield* view.append({ threadId, state: "after" })
         for (const selector of [{ version: 2 }, { checkpointId: "from the future" }]) {

@@ -50,7 +50,7 @@ interface ModelVersion {
   readonly interrupted: boolean
   hours: number
   tagged: boolean
-  /** Whether only a tag or an interrupt keeps it. */
+  /** Whether only a tag keeps it. */
   condemned: boolean
 }
 
@@ -75,7 +75,7 @@ const pruneModel = (model: Model, policy: ModelPolicy): ReadonlyArray<Removed> =
   for (const [threadId, versions] of Array.from(model)) {
     const head = versions.at(-1)!
     const idle = olderThan(head, policy.idleThreads)
-    const deleted = idle && !versions.some((version) => version.tagged || version.interrupted)
+    const deleted = idle && !head.interrupted && !versions.some(({ tagged }) => tagged)
     for (const version of versions) {
       const condemned = version !== head && (idle || olderThan(version, policy.maxAge) ||
         (policy.maxVersions !== undefined && version.version <= head.version - policy.maxVersions))
@@ -91,7 +91,7 @@ const pruneModel = (model: Model, policy: ModelPolicy): ReadonlyArray<Removed> =
   return removed.toSorted(byThread)
 }
 
-const isGone = (version: ModelVersion): boolean => version.condemned && !version.tagged && !version.interrupted
+const isGone = (version: ModelVersion): boolean => version.condemned && !version.tagged
 
 interface Removed {
   readonly threadId: string
@@ -380,7 +380,7 @@ export const retention: Group = (it, properties) => {
         assert.strictEqual((yield* view.put({ parent: saved[2]!, state: 4 })).version, 4)
       }))
 
-    it.effect("a prune leaves tagged and interrupted versions readable exactly as before", () =>
+    it.effect("a prune leaves tagged versions readable exactly as before", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const growing = (version: number) => range(1, version).map((i) => `message ${i}`)
@@ -398,7 +398,7 @@ export const retention: Group = (it, properties) => {
         }
         yield* view.setTags(threadId, { version: 1 }, ["a"])
         yield* view.setTags(threadId, { version: 20 }, ["a", "b"])
-        const kept = [40, 39, 38, 26, 20, 13, 1]
+        const kept = [40, 39, 38, 20, 1]
         const before = (yield* historyOf(view, threadId)).map(plain)
         yield* prune({ maxVersions: 3, namespace: view.namespace })
         const expected = before.filter((checkpoint) => kept.includes(checkpoint.version))
@@ -442,33 +442,22 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* stateAt(view, threadId, 4), state(4))
       }))
 
-    it.effect("a prune removes an interrupted version once its interrupts are resolved", () =>
+    it.effect("a prune keeps the newest version, whatever it waits for, and removes earlier ones that waited", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const pendingInterrupt = { interruptId: "question", request: "?" }
-        const asked = yield* view.append({ threadId, state: 1, pendingInterrupts: [pendingInterrupt] })
-        yield* view.put({ parent: asked, state: 2, pendingInterrupts: [{ interruptId: "other", request: "?" }] })
-        yield* view.append({ threadId, state: 3 })
-        const fourth = yield* view.append({ threadId, state: 4, pendingInterrupts: [pendingInterrupt] })
-        const answered = yield* view.put({ parent: fourth, state: 5, step: { resolvesInterrupts: true } })
-        yield* view.put({ parent: answered, state: 6, pendingInterrupts: [pendingInterrupt] })
-        // An update takes the interrupt along, and the version before no longer waits for it.
-        yield* view.update(threadId, () => 7)
-        yield* view.put({ threadId, expectedVersion: 7, state: 8, step: { resolvesInterrupts: true } })
-        assert.deepStrictEqual(
-          Option.getOrThrow(yield* view.get(threadId, { version: 4 })).pendingInterrupts,
-          [pendingInterrupt]
-        )
+        yield* view.append({ threadId, state: 1, pendingInterrupts: [pendingInterrupt] })
+        yield* view.append({ threadId, state: 2 })
+        const third = yield* view.append({ threadId, state: 3, pendingInterrupts: [pendingInterrupt] })
         yield* prune({ maxVersions: 1, namespace: view.namespace })
-        assert.deepStrictEqual(yield* versionsOf(view, threadId), [8, 2, 1])
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [3])
+        assert.deepStrictEqual(Option.getOrThrow(yield* view.get(threadId)).pendingInterrupts, third.pendingInterrupts)
       }))
 
     it.effect("a version that a prune kept for its tags disappears with the last one", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const [tagged] = yield* putAll(view, threadId, [1, 2])
-        yield* view.append({ threadId, state: 3, pendingInterrupts: [pendingInterrupt] })
-        yield* putAll(view, threadId, [4, 5])
+        yield* putAll(view, threadId, [3, 4, 5])
         yield* view.setTags(tagged!.threadId, tagged!, ["a", "b"])
         yield* view.setTags(threadId, { version: 3 }, ["a"])
         yield* prune({ maxVersions: 1, namespace: view.namespace })
@@ -480,7 +469,7 @@ export const retention: Group = (it, properties) => {
         assert.isTrue(Option.isNone(yield* view.get(threadId, { version: 1 })))
         yield* fails(view.setTags(tagged!.threadId, tagged!, ["a"]), "CheckpointNotFound")
         yield* view.setTags(threadId, { version: 3 }, [])
-        assert.deepStrictEqual(yield* versionsOf(view, threadId), [5, 3])
+        assert.deepStrictEqual(yield* versionsOf(view, threadId), [5])
         assert.deepStrictEqual(yield* prune({ maxVersions: 1, namespace: view.namespace }), nothing(false))
       }))
 
@@ -506,27 +495,34 @@ export const retention: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [2])
       }))
 
-    it.effect("a prune removes idle threads whole, unless they have a tagged or interrupted version", () =>
+    it.effect("a prune removes idle threads whole, unless they have a tagged version or wait for an answer", () =>
       Effect.gen(function*() {
         const [view] = yield* freshThread
         yield* putAll(view, "idle", [1, 2, 3])
         yield* putAll(view, "tagged", [1, 2, 3, 4])
         yield* view.setTags("tagged", { version: 2 }, ["a"])
-        yield* view.append({ threadId: "interrupted", state: 1, pendingInterrupts: [pendingInterrupt] })
-        yield* view.append({ threadId: "interrupted", state: 2 })
+        yield* putAll(view, "interrupted", [1, 2])
+        yield* view.append({ threadId: "interrupted", state: 3, pendingInterrupts: [pendingInterrupt] })
+        yield* view.append({ threadId: "answered", state: 1, pendingInterrupts: [pendingInterrupt] })
+        yield* view.append({ threadId: "answered", state: 2 })
         yield* view.append({ threadId: "living", state: 1 })
         yield* age("2 hours")
         yield* view.append({ threadId: "living", state: 2 })
         const report = yield* prune({ idleThreads: "1 hour", namespace: view.namespace })
         assert.deepStrictEqual(
           report.threads.map(({ deleted, threadId, versions }) => ({ threadId, versions, deleted })).toSorted(byThread),
-          [{ threadId: "idle", versions: 3, deleted: true }, { threadId: "tagged", versions: 2, deleted: false }]
+          [
+            { threadId: "answered", versions: 2, deleted: true },
+            { threadId: "idle", versions: 3, deleted: true },
+            { threadId: "interrupted", versions: 2, deleted: false },
+            { threadId: "tagged", versions: 2, deleted: false }
+          ]
         )
-        assert.strictEqual(report.versions, 5)
-        assert.strictEqual(report.threadsDeleted, 1)
+        assert.strictEqual(report.versions, 9)
+        assert.strictEqual(report.threadsDeleted, 2)
         assert.deepStrictEqual(yield* versionsOf(view, "idle"), [])
         assert.deepStrictEqual(yield* versionsOf(view, "tagged"), [4, 2])
-        assert.deepStrictEqual(yield* versionsOf(view, "interrupted"), [2, 1])
+        assert.deepStrictEqual(yield* versionsOf(view, "interrupted"), [3])
         assert.deepStrictEqual(yield* versionsOf(view, "living"), [2, 1])
         assert.strictEqual((yield* view.append({ threadId: "idle", state: "again" })).version, 1)
         assert.strictEqual((yield* view.append({ threadId: "tagged", state: "on" })).version, 5)

@@ -2,7 +2,6 @@ import { Checkpointer } from "@effect-checkpoint/core"
 import { assert, describe } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import {
@@ -13,7 +12,6 @@ import {
   type Group,
   jsonView,
   patient,
-  putAll,
   randomText,
   range,
   refuses,
@@ -38,7 +36,7 @@ const textOf = (json: Schema.Json): string =>
         : value
   )
 
-/** Results of tasks, which are stored with the checkpoint at which their step begins. */
+/** Results of tasks, which belong to a step, and which all its versions share. */
 export const steps: Group = (it, properties) => {
   describe("pending writes", patient, () => {
     it.effect("pending writes read back, whether they were saved with a checkpoint or after it", () =>
@@ -46,12 +44,12 @@ export const steps: Group = (it, properties) => {
         const [view, threadId] = yield* freshThread
         const other = yield* anotherService(view.namespace)
         const first = yield* view.append({ threadId, state: 1, step: { pendingWrites: awkward } })
+        assert.deepStrictEqual(yield* other.pendingWrites(first), asRead(awkward))
         const second = yield* view.put({ parent: first, state: 2, step: { pendingWrites: { a: 1 } } })
         yield* other.savePendingWrites(second, awkward)
+        assert.deepStrictEqual(yield* view.pendingWrites(second), { ...asRead(awkward), a: 1 })
         const third = yield* view.put({ parent: second, state: 3 })
         yield* view.savePendingWrites(third, {})
-        assert.deepStrictEqual(yield* other.pendingWrites(first), asRead(awkward))
-        assert.deepStrictEqual(yield* view.pendingWrites(second), { ...asRead(awkward), a: 1 })
         assert.deepStrictEqual(yield* view.pendingWrites(third), {})
       }))
 
@@ -79,103 +77,85 @@ export const steps: Group = (it, properties) => {
         assert.deepStrictEqual(yield* view.pendingWrites(saved), { a: "first", b: "first", c: "same" })
       }))
 
-    it.effect("pending writes are not copied by a put, nor by a restore or fork of a version without next nodes", () =>
+    it.effect("pending writes end with their step: the versions before another one have none, and take none", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const first = yield* view.append({ threadId, state: 1, step: { pendingWrites: { a: 1 } } })
-        const branches = [
-          yield* view.restore(threadId, { version: 1 }),
-          yield* view.fork(first.threadId, first, { threadId: `${threadId} fork` })
-        ]
-        const [, second] = yield* putAll(view, threadId, [2, 3])
-        for (const branch of [...branches, second!]) assert.deepStrictEqual(yield* view.pendingWrites(branch), {})
-        assert.deepStrictEqual(yield* view.pendingWrites(first), { a: 1 })
+        const other = yield* anotherService(view.namespace)
+        for (const change of ["Begins", "Ends"] as const) {
+          const first = yield* view.append({ threadId, state: 1, step: { pendingWrites: { a: 1 } } })
+          const second = yield* view.put({ parent: first, state: 2, step: { change, pendingWrites: { b: 1 } } })
+          for (const reader of [view, other]) {
+            assert.deepStrictEqual(yield* reader.pendingWrites(first), {})
+            assert.deepStrictEqual(yield* reader.pendingWrites(second), { b: 1 })
+            const conflict = yield* fails(reader.savePendingWrites(first, { a: 2 }), "VersionConflict")
+            assert.strictEqual(conflict.expected, first.version)
+            assert.strictEqual(conflict.actual, second.version)
+          }
+          assert.deepStrictEqual(yield* view.pendingWrites(second), { b: 1 })
+        }
+        // A put that begins a step says nothing about the ones before, and has none of theirs.
+        const plain = yield* view.append({ threadId, state: 3 })
+        assert.deepStrictEqual(yield* view.pendingWrites(plain), {})
+        assert.include(
+          yield* refuses(view.put({ parent: plain, state: 4, step: { change: "ends" as never } }), "step.change"),
+          "ends"
+        )
       }))
 
-    it.effect("pending writes of an unfinished newest version, and of one with pending interrupts, are copied by a restore and a fork", () =>
+    it.effect("pending writes of the newest step are copied by a restore and a fork, and those of a step that has ended are not", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const unfinished = yield* view.append({
+        const newest = yield* view.append({
           threadId,
           state: 1,
           nextNodes: ["a", "b"],
           step: { pendingWrites: { a: 1 } }
         })
-        yield* view.savePendingWrites(unfinished, { "\u001a0000": "\u0000" })
+        yield* view.savePendingWrites(newest, { "\u001a0000": "\u0000" })
         const all = { a: 1, "\u001a0000": "\u0000" }
         const copies = [
-          yield* view.fork(threadId, unfinished, { threadId: `${threadId} 1` }),
+          yield* view.fork(threadId, newest, { threadId: `${threadId} 1` }),
           yield* view.restore(threadId, { version: 1 })
         ]
         for (const copy of copies) assert.deepStrictEqual(yield* view.pendingWrites(copy), all)
-        // The step of the first version is another one now, and may be complete.
+        assert.deepStrictEqual(yield* view.pendingWrites(newest), {})
         const later = [
-          yield* view.fork(threadId, unfinished, { threadId: `${threadId} 2` }),
+          yield* view.fork(threadId, newest, { threadId: `${threadId} 2` }),
           yield* view.restore(threadId, { version: 1 })
         ]
         for (const copy of later) assert.deepStrictEqual(yield* view.pendingWrites(copy), {})
-        const waits = yield* view.append({
-          threadId,
-          state: 2,
-          pendingInterrupts: [{ interruptId: "?", request: null }],
-          step: { pendingWrites: { c: 1 } }
+        const [, restored] = later
+        const given = yield* view.restore(threadId, restored!, {
+          step: { pendingWrites: { e: 1 } },
+          metadata: { f: 1 }
         })
-        yield* view.append({ threadId, state: 3 })
-        const restored = yield* view.restore(threadId, waits)
-        assert.deepStrictEqual(yield* view.pendingWrites(restored), { c: 1 })
-        const other = yield* view.restore(threadId, restored, { step: { pendingWrites: {} } })
-        assert.deepStrictEqual(yield* view.pendingWrites(other), {})
+        assert.deepStrictEqual(yield* view.pendingWrites(given), { e: 1 })
+        assert.deepStrictEqual(given.metadata, { f: 1 })
       }))
 
-    it.effect("pending writes are copied by a put that keeps them, and by an update of an unfinished or interrupted version", () =>
+    it.effect("the versions of a step share its pending writes: those of puts that continue it, and of updates", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
-        const pendingInterrupt = { interruptId: "?", request: null }
-        const first = yield* view.append({
+        const other = yield* anotherService(view.namespace)
+        const first = yield* view.create({
           threadId,
           state: 1,
           nextNodes: ["a", "b"],
           step: { pendingWrites: { a: 1, b: 1 } }
         })
         yield* view.savePendingWrites(first, { c: 1 })
-        const second = yield* view.put({
-          parent: first,
-          state: 2,
-          pendingInterrupts: [pendingInterrupt],
-          step: { keepsPendingWrites: true, pendingWrites: { b: 2 } }
-        })
-        const third = yield* view.update(threadId, () => 3)
-        const fourth = yield* view.updateEffect(threadId, () => Effect.succeed(4))
-        for (const version of [second, third, fourth]) {
-          assert.deepStrictEqual(yield* view.pendingWrites(version), { a: 1, b: 2, c: 1 })
-        }
-        assert.deepStrictEqual(yield* view.pendingWrites(first), { a: 1, b: 1, c: 1 })
-        yield* view.append({ threadId, state: 5, step: { pendingWrites: { d: 1 } } })
-        assert.deepStrictEqual(yield* view.pendingWrites(yield* view.update(threadId, () => 6)), {})
-        assert.deepStrictEqual(
-          yield* view.pendingWrites(
-            yield* view.restore(threadId, { version: 2 }, { step: { pendingWrites: { e: 1 } }, metadata: { f: 1 } })
-          ),
-          { e: 1 }
-        )
-        const [restored] = yield* view.listVersions(threadId)
-        assert.deepStrictEqual(restored!.metadata, { f: 1 })
-        assert.deepStrictEqual(restored!.pendingInterrupts, [pendingInterrupt])
-        const begun = yield* view.create({ threadId: `${threadId} new`, state: 1, step: { pendingWrites: { a: 1 } } })
-        assert.deepStrictEqual(yield* view.pendingWrites(begun), { a: 1 })
-      }))
-
-    it.effect("pending writes are copied alike by a put after a number and by one after a checkpoint", () =>
-      Effect.gen(function*() {
-        const [view, threadId] = yield* freshThread
-        const step = { keepsPendingWrites: true, pendingWrites: { b: 2 } }
-        yield* view.create({ threadId, state: 1, step: { pendingWrites: { a: 1, b: 1 } } })
+        const step = { change: "Continues", pendingWrites: { b: 2 } } as const
         const second = yield* view.put({ threadId, expectedVersion: 1, state: 2, step })
-        assert.deepStrictEqual(yield* view.pendingWrites(second), { a: 1, b: 2 })
-        const third = yield* view.put({ parent: second, state: 3, step: { keepsPendingWrites: true } })
-        assert.deepStrictEqual(yield* view.pendingWrites(third), { a: 1, b: 2 })
-        const fourth = yield* view.put({ parent: third, state: 4, step: { keepsPendingWrites: false } })
-        assert.deepStrictEqual(yield* view.pendingWrites(fourth), {})
+        const third = yield* view.put({ parent: second, state: 3, step: { change: "Continues" } })
+        const fourth = yield* view.update(threadId, () => 4)
+        const fifth = yield* view.updateEffect(threadId, () => Effect.succeed(5))
+        // A result that was on its way when a version was saved is not lost.
+        yield* other.savePendingWrites(second, { d: 1 })
+        for (const version of [first, second, third, fourth, fifth]) {
+          assert.deepStrictEqual(yield* view.pendingWrites(version), { a: 1, b: 2, c: 1, d: 1 })
+        }
+        const sixth = yield* view.put({ parent: fifth, state: 6, step: { change: "Ends" } })
+        for (const version of [first, fifth, sixth]) assert.deepStrictEqual(yield* view.pendingWrites(version), {})
       }))
 
     it.effect("a thread id, namespace and task of 2,560 bytes together are accepted, and of 2,561 refused", () =>
@@ -234,7 +214,7 @@ export const steps: Group = (it, properties) => {
         assert.deepStrictEqual(yield* versionsOf(view, threadId), [1])
       }))
 
-    it.effect("pending writes of a version count together, also from several services, and too large ones are refused with their tasks", () =>
+    it.effect("pending writes of a step count together, also from several services, and too large ones are refused with their tasks", () =>
       Effect.gen(function*() {
         const [view, threadId] = yield* freshThread
         const service = yield* Effect.orDie(Checkpointer.make({ maxStateBytes: 1000 }))
@@ -256,7 +236,7 @@ export const steps: Group = (it, properties) => {
         yield* second.savePendingWrites(first, { b: "x".repeat(300) })
         const writes = { a: "x".repeat(600), b: "x".repeat(300) }
         assert.deepStrictEqual(yield* view.pendingWrites(first), writes)
-        const kept = yield* limited.put({ parent: first, state: 2, step: { keepsPendingWrites: true } })
+        const kept = yield* limited.put({ parent: first, state: 2, step: { change: "Continues" } })
         assert.deepStrictEqual(yield* view.pendingWrites(kept), writes)
         yield* fails(limited.savePendingWrites(kept, { d: "x".repeat(300) }), "StateTooLarge")
         // Sizes are those of text as Postgres prints it, in every store.
@@ -290,15 +270,18 @@ export const steps: Group = (it, properties) => {
         // The thread and the checkpoint id exist again, but are new.
         const again = yield* view.append({ threadId, checkpointId: "first", state: 1 })
         assert.deepStrictEqual(yield* view.pendingWrites(again), {})
-        yield* view.setTags(again.threadId, again, ["kept"])
-        yield* view.savePendingWrites(again, { b: 1 })
-        const [, third] = yield* putAll(view, threadId, [2, 3, 4])
-        yield* view.savePendingWrites(third!, { c: 1 })
+        const second = yield* view.put({ parent: again, state: 2, nextNodes: ["a"] })
+        const third = yield* view.put({
+          parent: second,
+          state: 3,
+          step: { change: "Continues", pendingWrites: { b: 1 } }
+        })
         yield* Checkpointer.Checkpointer.use((service) => service.prune({ maxVersions: 1, namespace: view.namespace }))
-        yield* fails(view.pendingWrites(third!), "CheckpointNotFound")
-        yield* fails(view.savePendingWrites(third!, { d: 1 }), "CheckpointNotFound")
-        assert.deepStrictEqual(yield* view.pendingWrites(again), { b: 1 })
-        assert.isTrue(Option.isSome(yield* view.get(threadId, { version: 1 })))
+        // The version that began the step is removed, and the step is not.
+        yield* fails(view.pendingWrites(second), "CheckpointNotFound")
+        yield* fails(view.savePendingWrites(second, { c: 1 }), "CheckpointNotFound")
+        yield* view.savePendingWrites(third, { c: 1 })
+        assert.deepStrictEqual(yield* view.pendingWrites(third), { b: 1, c: 1 })
       }))
   })
 }

@@ -45,8 +45,7 @@ const checkpoint = (
     pendingInterrupts: "[]",
     metadata: "{}",
     pendingWrites: "{}",
-    resolvesInterrupts: false,
-    keepsPendingWrites: false,
+    step: "Begins",
     ...options
   }
 }
@@ -108,10 +107,9 @@ const refusalOf = Effect.fnUntraced(function*(
 
 /** What a put may also write, and must not write if it is refused. */
 const extras = {
-  resolvesInterrupts: true,
-  keepsPendingWrites: true,
+  step: "Ends",
   pendingWrites: `{"b":2}`
-}
+} as const
 
 const unmet: ReadonlyArray<
   { readonly name: string; readonly condition: (head: CheckpointStore.HeadId) => CheckpointStore.HeadCondition }

@@ -78,10 +78,7 @@ const remove = (
             RETURNING c.thread_id, c.namespace, c.payload_bytes
           ), removed_writes AS (
             DELETE FROM ${pendingWrites} w USING d
-             WHERE ${ofSameThread("w", "d")} AND w.version >= d.visited_from
-               AND (d.deletes_thread OR w.version <= d.pruned_through AND NOT EXISTS (
-               SELECT FROM ${checkpoints} c WHERE ${ofSameThread("c", "d")} AND c.version = w.version AND c.pinned
-             ))
+             WHERE ${ofSameThread("w", "d")} AND (d.deletes_thread OR w.step_version < d.step_version)
           )${query.compact ? shortenedChains(tables) : literal("")}, pruned AS (
             UPDATE ${threads} t
                SET pruned_through = d.pruned_through, keyframe_version = GREATEST(t.keyframe_version, d.needed_from)

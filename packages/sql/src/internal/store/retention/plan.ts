@@ -76,7 +76,7 @@ export const make = (sql: PgClient, session: Session, tables: Tables, retrying: 
  * before, and whether the whole thread is deleted. The versions that were not pruned have no gaps. Therefore the newest
  * n are found by arithmetic on the head row, and those that are too old are the first ones. `needed_from` is the first
  * row that the first remaining version needs: itself, once the thread is compact. `visited_from` is the first row that
- * may have become unneeded. A thorough batch also looks through what earlier ones have kept for tags and interrupts.
+ * may have become unneeded. A thorough batch also looks through what earlier ones have kept for tags.
  *
  * What is looked up for a thread is looked up once, and for it alone: OFFSET keeps the planner from repeating a subquery
  * wherever its result is used, LIMIT and MATERIALIZED from gathering it for all threads. A LIMIT also tells the planner
@@ -130,10 +130,10 @@ export const due = (
                 WHERE ${ofSameThread("c", "bounded")} AND c.version = bounded.pruned_through + 1
              ) END AS needed_from
         FROM (
-      SELECT wanted.thread_id, wanted.namespace, wanted.pruned_before,
+      SELECT wanted.thread_id, wanted.namespace, wanted.pruned_before, wanted.step_version,
              LEAST(wanted.pruned_through, wanted.pruned_before + ${limit}) AS pruned_through,
              wanted.pruned_through > wanted.pruned_before + ${limit} AS has_more,
-             wanted.pruned_through <= wanted.pruned_before + ${limit} AND wanted.is_idle AND (
+             wanted.pruned_through <= wanted.pruned_before + ${limit} AND wanted.is_idle AND NOT wanted.interrupted AND (
                SELECT c.version
                  FROM ${checkpoints} c
                 WHERE ${ofSameThread("c", "wanted")} AND c.pinned
@@ -141,7 +141,8 @@ export const due = (
                 LIMIT 1
              ) IS NULL AS deletes_thread
         FROM (
-          SELECT t.thread_id, t.namespace, t.pruned_through AS pruned_before, ${isIdle} AS is_idle,
+          SELECT t.thread_id, t.namespace, t.pruned_through AS pruned_before, t.step_version, t.interrupted,
+                 ${isIdle} AS is_idle,
                  LEAST(
                    t.version - 1,
                    GREATEST(t.pruned_through, ${byCount}, ${byAge}, CASE WHEN ${isIdle} THEN t.version - 1 ELSE 0 END)
