@@ -256,7 +256,8 @@ export class StateTooLarge extends Schema.TaggedError<StateTooLarge>("@effect-ch
 }
 
 /**
- * A run used up its `maxSteps`. Its work is saved, and `resume` continues it.
+ * A run used up its `maxSteps`. Its work is saved. `resume` with a higher `maxSteps` continues it. If a nested graph did,
+ * `namespace`, `version` and `nextNodes` are those of the nested graph, and you resume the outer one.
  *
  * @category errors
  * @since 0.1.0
@@ -272,13 +273,14 @@ export class StepLimitExceeded extends Schema.TaggedError<StepLimitExceeded>(
   nextNodes: Schema.Array(Schema.String)
 }) {
   override get message(): string {
-    return `${thread(this)} did not complete within ${this.maxSteps} steps; resume it, or raise maxSteps`
+    return `${thread(this)}: the run has used up its maxSteps, ${this.maxSteps}, before ` +
+      `${this.nextNodes.map((node) => `"${node}"`).join(", ")}; its work is saved: pass a higher maxSteps to resume`
   }
 }
 
 /**
- * `run` was called for a thread whose previous run has not completed. Nothing was written. `resume` continues that run
- * or answers its interrupt.
+ * `run` was called for a thread whose previous run has not completed: it failed, waits for an answer or stopped at
+ * branches. Nothing was written. `resume` continues that run, and ends it if `next` is empty.
  *
  * @category errors
  * @since 0.1.0
@@ -290,14 +292,22 @@ export class ThreadUnfinished extends Schema.TaggedError<ThreadUnfinished>("@eff
     version: Schema.Int,
     nextNodes: Schema.Array(Schema.String),
     /** The interrupts that the run waits for. */
-    interruptIds: Schema.Array(Schema.String)
+    interruptIds: Schema.Array(Schema.String),
+    /** Whether the run stopped at branches, which are the `nextNodes`. */
+    stopped: Schema.Boolean
   }
 ) {
   override get message(): string {
-    const waits = this.interruptIds.length === 0
-      ? ""
-      : ` and waits for an answer to ${this.interruptIds.map((id) => `"${id}"`).join(", ")}`
-    return `${thread(this)} has an unfinished run at version ${this.version}${waits}; resume it`
+    const list = (names: ReadonlyArray<string>) => names.map((name) => `"${name}"`).join(", ")
+    const where = this.interruptIds.length > 0
+      ? ` and waits for an answer to ${list(this.interruptIds)}`
+      : this.stopped
+      ? ` and stopped at the branches ${list(this.nextNodes)}`
+      : ""
+    return `${
+      thread(this)
+    } has an unfinished run at version ${this.version}${where}; resume it, or end it by resuming ` +
+      "it with an empty next"
   }
 }
 

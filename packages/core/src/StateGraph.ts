@@ -387,6 +387,8 @@ export interface Reducer<S, U> {
  * If several nodes run in one step, each gets the state from before the step. Their updates are reduced in the order in
  * which the edges name the nodes.
  *
+ * The settings, such as `strategy` and `maxSteps`, are those of all runs. A call can set others for its run.
+ *
  * **Gotchas**
  *
  * Nodes run at-least-once: after a crash, the nodes of the unfinished step run again. Use `NodeContext.idempotencyKey`
@@ -408,28 +410,31 @@ export const make = <
   Input = S["Type"],
   const Interrupts extends ReadonlyArray<AnyInterrupt> = readonly []
 >(
-  options: {
-    /** The name of the graph, which is stored in each checkpoint. Do not change it while there are threads. */
-    readonly name: string
-    /** The schema of the state. */
-    readonly state: S
-    /** The kinds of questions that the nodes ask. */
-    readonly interrupts?: Interrupts | undefined
-    /** The node that runs first. */
-    readonly start: NoInfer<keyof Nodes & string>
-    readonly nodes: Nodes & Definition.KnownFields<NoInfer<Nodes>, S, NoInfer<Update>>
-    /** The nodes that run after each node. */
-    readonly edges: { readonly [K in keyof NoInfer<Nodes>]: Edge<S["Type"], NoInfer<keyof Nodes & string>> }
-    /** The schema of updates, if they are not fields of the state. It requires `reduce`. */
-    readonly update?: Update
-    /**
-     * Returns the state that a run begins with, from its input and the saved state. The saved state is `undefined` on a
-     * new thread. By default the fields of the input replace those of the saved state.
-     */
-    readonly begin?: ((input: Input, saved: S["Type"] | undefined) => S["Type"]) | undefined
-    /** The namespace of its threads. By default the name of the graph with `%25` for `%` and `%2F` for `/`. */
-    readonly namespace?: string | undefined
-  } & Reduce<S["Type"], Definition.UpdateOf<S, NoInfer<Update>>, NoInfer<Update>>
+  options:
+    & {
+      /** The name of the graph, which is stored in each checkpoint. Do not change it while there are threads. */
+      readonly name: string
+      /** The schema of the state. */
+      readonly state: S
+      /** The kinds of questions that the nodes ask. */
+      readonly interrupts?: Interrupts | undefined
+      /** The node that runs first. */
+      readonly start: NoInfer<keyof Nodes & string>
+      readonly nodes: Nodes & Definition.KnownFields<NoInfer<Nodes>, S, NoInfer<Update>>
+      /** The nodes that run after each node. */
+      readonly edges: { readonly [K in keyof NoInfer<Nodes>]: Edge<S["Type"], NoInfer<keyof Nodes & string>> }
+      /** The schema of updates, if they are not fields of the state. It requires `reduce`. */
+      readonly update?: Update
+      /**
+       * Returns the state that a run begins with, from its input and the saved state. The saved state is `undefined` on a
+       * new thread. By default the fields of the input replace those of the saved state.
+       */
+      readonly begin?: ((input: Input, saved: S["Type"] | undefined) => S["Type"]) | undefined
+      /** The namespace of its threads. By default the name of the graph with `%25` for `%` and `%2F` for `/`. */
+      readonly namespace?: string | undefined
+    }
+    & Settings<NoInfer<keyof Nodes & string>>
+    & Reduce<S["Type"], Definition.UpdateOf<S, NoInfer<Update>>, NoInfer<Update>>
 ): StateGraph<
   S["Type"],
   Input,
@@ -485,9 +490,13 @@ export interface SubgraphOptions<S, Input, Node extends string, OuterS, OuterU>
  *
  * Each visit of the node runs the nested graph from its start, with `input`. Its checkpoints are in the same thread, in
  * the namespace of the outer graph followed by `/` and the name of the node. After a crash or an error the nested graph
- * continues at its own step. A nested run that its strategy stops counts as completed.
+ * continues at its own step.
  *
  * The outer graph asks the questions of the nested one, and must list them in `interrupts`.
+ *
+ * A nested graph runs with its own settings, unless you set others here. Of the run it has the `durability`, and the
+ * `concurrency` if it has none itself. A `maxSteps` that you pass to `run` or `resume` raises that of nested graphs too.
+ * Where its strategy would stop it, a nested graph pauses, and the response `"continue"` runs its branches as one step.
  *
  * If you branch, restore or fork the outer graph from a version at which the nested graph waited, the nested graph
  * returns to that question, if retention kept it. Any other copy runs the nested graph from its start.
@@ -495,9 +504,6 @@ export interface SubgraphOptions<S, Input, Node extends string, OuterS, OuterU>
  * **Gotchas**
  *
  * A node runs one graph. If it runs a second one, it fails with `InvalidInput`.
- *
- * `strategy`, `maxSteps` and `concurrency` are those of the call unless you set them here. The pauses of the call apply
- * to the outer graph only.
  *
  * @category constructors
  * @since 0.1.0
@@ -541,7 +547,7 @@ export const subgraph: {
 const ofNodes = <S, Node extends string>(result: RunResult<S, string>) => result as RunResult<S, Node>
 
 /**
- * Runs a graph until no node is left, a node asks a question, or `maxSteps` are used up.
+ * Runs a graph until no node is left, a node asks a question, its strategy stops it, or `maxSteps` are used up.
  *
  * **When to use**
  *
@@ -550,7 +556,8 @@ const ofNodes = <S, Node extends string>(result: RunResult<S, string>) => result
  * **Details**
  *
  * On a new thread, the run begins with the input. On a thread whose last run ended, it begins again, with the saved
- * state and the input. On a thread whose run is unfinished, it fails with `ThreadUnfinished` and writes nothing.
+ * state and the input. On a thread whose run is unfinished, because it failed, waits for an answer or stopped at
+ * branches, it fails with `ThreadUnfinished` and writes nothing.
  *
  * If a node fails, the run fails with its error. What was saved before stays saved, and `resume` runs the step again,
  * without those of its nodes that returned. It is the same after an interruption, which waits for the finalizers of the
@@ -589,6 +596,11 @@ export const run: {
  * With `threadId` alone, `resume` continues at the step that was under way. If the thread waits for an answer, or if
  * its run ended, it returns that result again and writes nothing.
  *
+ * After the run has stopped, `resume` runs its branches as one step, and continues with the strategy of the call or of
+ * the graph. Pass `next` to run others. An empty list ends the run.
+ *
+ * After a `StepLimitExceeded`, pass a higher `maxSteps`.
+ *
  * With a response, `resume` saves the answer and then continues. If several answers arrive at the same time, also in
  * different processes, one of them is saved, and the others fail with `InterruptAlreadyResolved`. A crash after that
  * does not lose the answer.
@@ -600,9 +612,7 @@ export const run: {
  * Everything is checked before anything is written: a response that the schema refuses fails with `InvalidResponse`, an
  * unknown node with `InvalidInput`, and a thread that the graph cannot continue with `GraphMismatch`.
  *
- * **Gotchas**
- *
- * Settings such as `strategy` are not stored. Pass the same ones as to `run`.
+ * The settings of the earlier calls of the run still hold. What you pass here replaces them, one by one.
  *
  * @see {@link interrupt} for the nodes that run again
  * @category operations

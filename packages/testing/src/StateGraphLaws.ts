@@ -17,6 +17,7 @@ import { layer } from "@effect/vitest"
 import * as Layer from "effect/Layer"
 import { asking } from "./internal/graphLaws/asking.ts"
 import { branching } from "./internal/graphLaws/branching.ts"
+import { configuring } from "./internal/graphLaws/configuring.ts"
 import { nesting } from "./internal/graphLaws/nesting.ts"
 import { parallel } from "./internal/graphLaws/parallel.ts"
 import { random } from "./internal/graphLaws/random.ts"
@@ -62,7 +63,18 @@ export const laws = <R, E>(options: Options<R, E>): void => {
     options.name,
     (it) => {
       for (
-        const group of [stepping, saving, resuming, parallel, asking, branching, nesting, streaming, random]
+        const group of [
+          stepping,
+          configuring,
+          saving,
+          resuming,
+          parallel,
+          asking,
+          branching,
+          nesting,
+          streaming,
+          random
+        ]
       ) {
         group(it, properties)
       }

@@ -14,12 +14,12 @@ import { readVersion } from "./thread.ts"
 
 /** Copies an earlier version as the newest one. */
 export const saveBranch = Effect.fnUntraced(function*<S, U, E, R>(
-  { callerMetadata, emit, graph, threadId, view }: RunContext<S, U, E, R>,
+  { emit, graph, settings, threadId, view }: RunContext<S, U, E, R>,
   target: Checkpoint<S>
 ): Effect.fn.Return<Checkpoint<S>, StepsError> {
   const metadata = yield* ownMetadata(graph, target)
   const restored = yield* view.restore(threadId, { version: target.version }, {
-    metadata: withMetadata(callerMetadata, target, { ...metadata, cause: "branch", completedNodes: [] })
+    metadata: withMetadata(settings, target, { ...metadata, cause: "branch", completedNodes: [] })
   })
   return yield* emitSaved(emit, restored)
 })
@@ -61,9 +61,9 @@ export const saveChanges = Effect.fnUntraced(function*<S, U, E, R>(
 
 /** The next version of a thread with the changes. Without `next` it belongs to the same step. */
 const changedVersion = <S, U, E, R>(
-  { callerMetadata, graph, runId }: Pick<RunContext<S, U, E, R>, "callerMetadata" | "graph" | "runId">,
+  { graph, runId, settings }: Pick<RunContext<S, U, E, R>, "graph" | "runId" | "settings">,
   head: Checkpoint<S>,
-  { notTaken, question, ...metadata }: Metadata,
+  { question, stopped, ...metadata }: Metadata,
   { answer, next, update }: Changes<U>
 ) => {
   const isStillAsking = question !== undefined && answer === undefined && next === undefined
@@ -72,13 +72,13 @@ const changedVersion = <S, U, E, R>(
     state: update === undefined ? head.state : graph.reduce(head.state, update),
     nextNodes: next === undefined ? head.nextNodes : Array.from(new Set(next)),
     pendingInterrupts: isStillAsking ? head.pendingInterrupts : [],
-    metadata: withMetadata(callerMetadata, head, {
+    metadata: withMetadata(settings, head, {
       ...metadata,
       cause: answer === undefined ? "edit" : "answer",
       completedNodes: [],
       stepId: next === undefined ? stepIdOf(head, metadata) : `${runId}/${metadata.step}`,
       ...(isStillAsking ? { question } : {}),
-      ...(notTaken === undefined || next !== undefined ? {} : { notTaken })
+      ...(stopped === undefined || next !== undefined ? {} : { stopped })
     }),
     step: {
       pendingWrites: answer === undefined || question === undefined

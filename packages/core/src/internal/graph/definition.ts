@@ -4,7 +4,7 @@ import * as Schema from "effect/Schema"
 import { InvalidInput } from "../../CheckpointError.ts"
 import * as Codec from "../codec.ts"
 import * as Namespace from "../namespace.ts"
-import type { AnyInterrupt, Edge, NodeContext, Plain, SchemaOf } from "./model.ts"
+import type { AnyInterrupt, Edge, NodeContext, Plain, SchemaOf, Settings } from "./model.ts"
 import { type InterruptKind, pauseInterrupt } from "./question.ts"
 import { defaultUpdate, unknownField } from "./update.ts"
 
@@ -25,6 +25,7 @@ export interface Graph<in out S, in out U, out E, out R> {
   readonly reduce: (state: S, update: U) => S
   /** A field of an update that neither its schema nor the state has. */
   readonly unknownField: (update: U, state: S) => string | undefined
+  readonly settings: Settings<string>
   /** Why the graph cannot run. */
   readonly problem: string | undefined
 }
@@ -37,7 +38,7 @@ export interface Definition<in out S, in out Input, in out U, out E, out R> exte
 export type Node<S, U, E, R> = (state: S, context: NodeContext) => Effect.Effect<U | void, E, R>
 
 /** What `make` takes. */
-export interface Options<S, Input, U, E, R> {
+export interface Options<S, Input, U, E, R> extends Settings<string> {
   readonly name: string
   readonly namespace?: string | undefined
   readonly state: SchemaOf<S>
@@ -64,6 +65,7 @@ export const make = <S, Input, U, E, R>(options: Options<S, Input, U, E, R>): De
     interrupts: new Map(kinds.map((kind) => [kind.name, kind])),
     reduce: options.reduce ?? merge,
     unknownField: unknownField(options.update ?? options.state),
+    settings: options,
     problem: interruptProblem(kinds),
     begin: options.begin ?? ((input, saved) => saved === undefined ? input as S & Input : merge(saved, input))
   }

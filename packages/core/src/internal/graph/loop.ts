@@ -4,9 +4,8 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Metrics from "../metrics.ts"
 import { advance } from "./advance.ts"
-
 import type { RunEvent, RunResult, StepsError } from "./model.ts"
-import { pauseAfter, pauseBefore } from "./pause.ts"
+import { pauseAfter, pauseBefore, pauseInsteadOfStop } from "./pause.ts"
 import { pendingInterruptOf } from "./pendingInterrupt.ts"
 import { type Position, savePosition } from "./position.ts"
 import type { Question } from "./question.ts"
@@ -24,8 +23,8 @@ interface Arrival<S, U> {
 }
 
 /**
- * Runs step after step until no node is left, the thread waits for an answer, or `maxSteps` are used up. The run can be
- * interrupted while nodes run and while events are emitted, and nowhere else.
+ * Runs step after step until no node is left, the thread waits for an answer, the run stops at branches, or its
+ * `maxSteps` are used up. The run can be interrupted while nodes run and while events are emitted, and nowhere else.
  */
 export const runLoop = <S, U, E, R>(
   run: RunContext<S, U, E, R>,
@@ -35,17 +34,18 @@ export const runLoop = <S, U, E, R>(
     Effect.gen(function*() {
       const { interruptBefore, maxSteps } = run.settings
       let arrival: Arrival<S, U> = { position: from, question: undefined, events: [] }
-      for (let steps = 0; steps < maxSteps; steps++) {
+      while (hasNextStep(arrival.position, maxSteps)) {
         const question: Question | undefined = arrival.question ?? pauseBefore(arrival.position, interruptBefore)
-        if (question !== undefined || arrival.position.nextNodes.length === 0) {
-          return yield* endRun(run, { ...arrival, question }, restore)
-        }
+        if (question !== undefined) return yield* endRun(run, { ...arrival, question }, restore)
         const position: Position<S> = yield* saveProgress(run, arrival, restore)
         arrival = yield* takeStep(run, position, restore)
       }
       return yield* endRun(run, arrival, restore)
     })
   )
+
+const hasNextStep = <S>({ metadata: { runSteps = 0, stopped }, nextNodes }: Position<S>, maxSteps: number): boolean =>
+  nextNodes.length > 0 && stopped === undefined && runSteps < maxSteps
 
 /** Saves the position where a run ends, if it is not saved yet. */
 const endRun = Effect.fnUntraced(function*<S, U, E, R>(
@@ -96,9 +96,10 @@ const takeStep = Effect.fnUntraced(function*<S, U, E, R>(
   const asking = outcomes.find((outcome) => outcome._tag === "Asked")
   if (asking !== undefined) return { position, question: asking.question, events: eventsAfterSave }
   const returned = outcomes.filter((outcome) => outcome._tag === "Returned")
-  const next = yield* guarded(advance(graph, settings.strategy, runId, position, returned))
+  const next = yield* guarded(advance(graph, settings, runId, position, returned))
   yield* Metric.update(Metrics.graphSteps, 1)
-  return { position: next, question: pauseAfter(next, settings.interruptAfter), events: eventsAfterSave }
+  const question = pauseAfter(next, settings.interruptAfter) ?? pauseInsteadOfStop(next, settings.strategy)
+  return { position: next, question, events: eventsAfterSave }
 })
 
 /** Saves an unsaved position if an effect fails, so that the steps before are not lost. */

@@ -1,5 +1,6 @@
 import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as Struct from "effect/Struct"
 import type { CheckpointInfo } from "../../Checkpoint.ts"
 
 /** A version of a nested graph. */
@@ -26,6 +27,8 @@ export interface Metadata {
   readonly graph: string
   /** How many steps the thread has completed. */
   readonly step: number
+  /** How many of them belong to the run. `maxSteps` limits it. */
+  readonly runSteps?: number
   /**
    * Why the version was made.
    *
@@ -33,7 +36,7 @@ export interface Metadata {
    * - `step`: a step was completed
    * - `interrupt`: the thread waits for an answer, and nothing else has changed
    * - `answer`: `resume` saved an answer
-   * - `edit`: `resume` changed the state or the next nodes
+   * - `edit`: `resume` changed the state or the next nodes, or continued a run that had stopped
    * - `branch`: `resume` copied an earlier version to continue from it
    */
   readonly cause: "input" | "step" | "interrupt" | "answer" | "edit" | "branch"
@@ -57,8 +60,17 @@ export interface Metadata {
     /** The version of the nested graph that asked, if one did. */
     readonly nested?: { readonly threadId: string; readonly version: number; readonly checkpointId: string }
   }
-  /** The nodes that the step led to, if the strategy ran none of them. `Stopped` returns them as `branches`. */
-  readonly notTaken?: ReadonlyArray<string>
+  /** Whether the run stopped here, because the step led to several nodes: the next nodes are its `branches`. */
+  readonly stopped?: true
+  /** What the calls of the run set otherwise than the graph. `resume` uses it. */
+  readonly settings?: {
+    readonly strategy?: "StopAtNonLinear" | "PickFirst" | "PickLast" | "Parallel"
+    readonly maxSteps?: number
+    readonly concurrency?: number | "unbounded"
+    readonly durability?: "step" | "exit"
+    readonly interruptBefore?: ReadonlyArray<string>
+    readonly interruptAfter?: ReadonlyArray<string>
+  }
   /** The idempotency key of the node of the outer graph, if the graph is nested. */
   readonly outerTask?: string
 }
@@ -72,6 +84,7 @@ export interface Metadata {
 export const Metadata: Schema.Codec<Metadata> = Schema.Struct({
   graph: Schema.String,
   step: Schema.Int,
+  runSteps: Schema.optionalKey(Schema.Int),
   cause: Schema.Literals(["input", "step", "interrupt", "answer", "edit", "branch"]),
   completedNodes: Schema.Array(Schema.String),
   stepId: Schema.optionalKey(Schema.String),
@@ -82,7 +95,15 @@ export const Metadata: Schema.Codec<Metadata> = Schema.Struct({
     replaced: Schema.optionalKey(Schema.Int),
     nested: Schema.optionalKey(NestedVersion)
   })),
-  notTaken: Schema.optionalKey(Schema.Array(Schema.String)),
+  stopped: Schema.optionalKey(Schema.Literal(true)),
+  settings: Schema.optionalKey(Schema.Struct({
+    strategy: Schema.optionalKey(Schema.Literals(["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"])),
+    maxSteps: Schema.optionalKey(Schema.Int),
+    concurrency: Schema.optionalKey(Schema.Union([Schema.Int, Schema.Literal("unbounded")])),
+    durability: Schema.optionalKey(Schema.Literals(["step", "exit"])),
+    interruptBefore: Schema.optionalKey(Schema.Array(Schema.String)),
+    interruptAfter: Schema.optionalKey(Schema.Array(Schema.String))
+  })),
   outerTask: Schema.optionalKey(Schema.String)
 })
 
@@ -93,14 +114,27 @@ export const graphMetadata = (checkpoint: Pick<CheckpointInfo, "metadata">): Opt
   decodeMetadata(checkpoint.metadata["graph"])
 
 /**
- * The metadata of a new version: that of the caller, by default that of the version before, and that of the graph. (It
- * is copied because the compiler does not take an interface as a `JsonObject`.)
+ * The metadata of a new version: that of the caller, by default that of the version before, and that of the graph with
+ * the settings of the run. (It is copied because the compiler does not take an interface as a `JsonObject`.)
  */
 export const withMetadata = (
-  callerMetadata: Schema.JsonObject | undefined,
+  { metadata, overrides }: {
+    readonly metadata: Schema.JsonObject | undefined
+    readonly overrides: NonNullable<Metadata["settings"]>
+  },
   before: CheckpointInfo | undefined,
-  metadata: Metadata
-): Schema.JsonObject => ({ ...callerMetadata ?? before?.metadata, graph: { ...metadata } })
+  graph: Metadata
+): Schema.JsonObject => ({
+  ...metadata ?? before?.metadata,
+  graph: {
+    ...Struct.omit(graph, ["settings"]),
+    ...(Struct.keys(overrides).length === 0 ? {} : { settings: overrides })
+  }
+})
+
+/** Whether a run stopped at a checkpoint, and does not wait for an answer there. */
+export const isStopped = ({ pendingInterrupts }: CheckpointInfo, { stopped }: Metadata): boolean =>
+  stopped !== undefined && pendingInterrupts.length === 0
 
 /** The id of the step that begins at a checkpoint. */
 export const stepIdOf = ({ checkpointId }: CheckpointInfo, { stepId = checkpointId }: Metadata): string => stepId

@@ -13,6 +13,7 @@ import type {
   VersionConflict
 } from "../../CheckpointError.ts"
 import type { CopyError } from "../../View.ts"
+import type { Metadata } from "./metadata.ts"
 import type { Answer, Ask, InterruptKind, Question } from "./question.ts"
 
 /** The public types that the implementation of graphs uses too. `StateGraph` exports them. */
@@ -115,9 +116,10 @@ export interface NodeContext {
 /**
  * What a run does when a step leads to more than one node.
  *
- * - `StopAtNonLinear`: it ends as `Stopped` and returns the nodes as `branches`
- * - `PickFirst`, `PickLast`: it runs the first or the last of them, and never the others
  * - `Parallel`: it runs all of them at the same time, as one step
+ * - `PickFirst`, `PickLast`: it runs the first or the last of them, and never the others
+ * - `StopAtNonLinear`: it ends as `Stopped` and returns the nodes as `branches`; `resume` runs them, or those that it
+ *   names. A nested graph pauses instead.
  *
  * @category models
  * @since 0.1.0
@@ -125,22 +127,33 @@ export interface NodeContext {
 export type Strategy = "StopAtNonLinear" | "PickFirst" | "PickLast" | "Parallel"
 
 /**
- * How one call runs a graph.
+ * How a graph runs. `make` takes the settings of all runs, and `run`, `resume` and `stream` take others for one run.
  *
- * **Gotchas**
+ * **Details**
  *
- * Settings are not stored. Pass the same ones to `resume` as to `run`.
+ * What you pass to a call holds until the run ends: the checkpoints of the run store what differs from the settings of
+ * the graph, and `resume` reads it. For each setting, the first of these that has one decides:
+ *
+ * 1. the call
+ * 2. the earlier calls of the run
+ * 3. the graph
+ * 4. the default
+ *
+ * After the run has stopped at branches, `resume` ignores the strategy of the earlier calls.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Settings<Node extends string> {
-  /** What to do when a step leads to more than one node. `StopAtNonLinear` by default. */
+  /** What to do when a step leads to more than one node. `Parallel` by default. */
   readonly strategy?: Strategy | undefined
-  /** The largest number of steps in this call. After them the run fails with `StepLimitExceeded`. 100 by default. */
+  /**
+   * The largest number of steps of a run, from `run` until it ends, however often it is resumed. After them the run fails
+   * with `StepLimitExceeded`, and `resume` with a higher `maxSteps` continues it. 100 by default.
+   */
   readonly maxSteps?: number | undefined
-  /** How many nodes of a step run at the same time. All of them by default. */
-  readonly concurrency?: number | undefined
+  /** How many nodes of a step run at the same time. `"unbounded"` by default. */
+  readonly concurrency?: number | "unbounded" | undefined
   /**
    * When to save: after each `step`, which is the default, or only when the call ends, because the run completed,
    * stopped, waits for an answer, failed or was interrupted. With `"exit"`, a process that is killed loses the steps of
@@ -155,11 +168,20 @@ export interface Settings<Node extends string> {
   readonly interruptBefore?: ReadonlyArray<Node> | undefined
   /** Pauses the run after these nodes until `resume` answers `"continue"`. */
   readonly interruptAfter?: ReadonlyArray<Node> | undefined
-  /**
-   * Your metadata for the checkpoints of this call. The key `graph` is reserved. By default each checkpoint has the
-   * metadata of the one before.
-   */
-  readonly metadata?: Schema.JsonObject | undefined
+}
+
+/** The settings of a run, all decided. */
+export interface RunSettings {
+  readonly strategy: Strategy
+  readonly maxSteps: number
+  readonly concurrency: number | "unbounded"
+  readonly durability: "step" | "exit"
+  readonly interruptBefore: ReadonlyArray<string>
+  readonly interruptAfter: ReadonlyArray<string>
+  /** What the calls of the run set otherwise than the graph. Its checkpoints store it. */
+  readonly overrides: NonNullable<Metadata["settings"]>
+  /** The metadata that the caller gave. Without it, a version has that of the one before. */
+  readonly metadata: Schema.JsonObject | undefined
 }
 
 /**
@@ -172,6 +194,11 @@ export interface RunOptions<Input, Node extends string> extends Settings<Node> {
   readonly threadId: string
   /** What the run begins with. `begin` makes the first state of it. */
   readonly input: Input
+  /**
+   * Your metadata for the checkpoints of this call. The key `graph` is reserved. By default each checkpoint has the
+   * metadata of the one before.
+   */
+  readonly metadata?: Schema.JsonObject | undefined
 }
 
 /**
@@ -203,6 +230,11 @@ export interface ResumeOptions<U, Node extends string, Answer> extends Settings<
    * interrupt stays unanswered, and the results of its step are dropped. An empty list ends the run.
    */
   readonly next?: ReadonlyArray<Node> | undefined
+  /**
+   * Your metadata for the checkpoints of this call. The key `graph` is reserved. By default each checkpoint has the
+   * metadata of the one before.
+   */
+  readonly metadata?: Schema.JsonObject | undefined
 }
 
 /**
@@ -210,7 +242,7 @@ export interface ResumeOptions<U, Node extends string, Answer> extends Settings<
  *
  * - `Completed`: no node is left to run
  * - `Interrupted`: the thread waits for an answer
- * - `Stopped`: the last step led to several nodes, and the strategy is `StopAtNonLinear`
+ * - `Stopped`: the last step led to several nodes, and the strategy is `StopAtNonLinear`. The thread is unfinished.
  *
  * @category models
  * @since 0.1.0
@@ -285,7 +317,7 @@ export const internal = Symbol.for("@effect-checkpoint/core/StateGraph/internal"
 export interface OuterTask {
   /** Identifies the task among all tasks of all threads. */
   readonly id: string
-  readonly settings: Settings<string>
+  readonly settings: RunSettings
   /** The interrupts of the outer graph. The nested one may raise them too. */
   readonly interrupts: ReadonlyMap<string, InterruptKind>
   /** The answers to questions of the nested graph. */

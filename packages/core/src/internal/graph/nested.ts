@@ -13,6 +13,7 @@ import { type Answer, nestedAnswerKey, type Question } from "./question.ts"
 import { changeAndContinue } from "./resume.ts"
 import { beginRun } from "./run.ts"
 import { emitSaved, makeRunContext, type RunContext } from "./runContext.ts"
+import { checkSettings, resolveNested } from "./settings.ts"
 import { viewOf } from "./thread.ts"
 
 /** Runs a graph in a task of another one until it ends. If it waits for an answer, the task waits too. */
@@ -20,14 +21,15 @@ export const runNested = Effect.fnUntraced(function*<S, Input, U, E, R>(
   definition: Definition<S, Input, U, E, R>,
   context: NodeContext,
   input: Input,
-  settings: Settings<string>
+  options: Settings<string>
 ): Effect.fn.Return<S, E | StepsError | InterruptAlreadyResolved, R | Checkpointer> {
   const { namespace, node, threadId } = context
   const outer = context[internal]
   const graph = { ...definition, interrupts: new Map([...outer.interrupts, ...definition.interrupts]) }
   const view = yield* viewOf(graph, `${namespace}/${Namespace.segment(node)}`)
-  const options = { ...outer.settings, ...settings, interruptBefore: [], interruptAfter: [] }
-  const run = yield* makeRunContext(graph, view, threadId, options, outer.emitNested)
+  yield* checkSettings(graph, options)
+  const settings = resolveNested(graph, options, outer.settings)
+  const run = yield* makeRunContext(graph, view, threadId, settings, outer.emitNested)
   const latest = Option.getOrUndefined(yield* view.get(threadId))
   const metadata = latest === undefined ? undefined : yield* nestedMetadata(graph, latest)
   const head = metadata?.outerTask === outer.id ? latest : yield* branchWithOuter(run, outer, latest)

@@ -86,7 +86,7 @@ export const hasStoredWrites = <S>(position: Position<S>): boolean =>
 
 /** Saves a position as the next version, with the question that the thread waits for from then on. */
 export const savePosition = Effect.fnUntraced(function*<S>(
-  { callerMetadata, threadId, view }: Thread<S>,
+  { settings, threadId, view }: Thread<S>,
   position: Position<S>,
   question?: Question | undefined
 ): Effect.fn.Return<SavedPosition<S>, StepsError> {
@@ -104,7 +104,7 @@ export const savePosition = Effect.fnUntraced(function*<S>(
     pendingInterrupts: question === undefined
       ? []
       : [{ interruptId: question.interruptId, request: question.request }],
-    metadata: withMetadata(callerMetadata, head, metadata)
+    metadata: withMetadata(settings, head, metadata)
   }
   const saved = yield* head === undefined
     ? Effect.catchTag(

@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
+import * as Struct from "effect/Struct"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
 import type { Checkpointer } from "../../Checkpointer.ts"
 import {
@@ -11,10 +12,12 @@ import {
 import { alreadyResolved, type Changes, saveBranch, saveChanges } from "./change.ts"
 import { checkNodes, type Graph } from "./definition.ts"
 import { runLoop } from "./loop.ts"
+import { isStopped, type Metadata } from "./metadata.ts"
 import { checkResumable, outermostMetadata, ownMetadata, requireKind, requirePendingInterrupt } from "./mismatch.ts"
 import type { ResumeError, ResumeOptions, RunResult, StepsError } from "./model.ts"
 import { savedPosition } from "./position.ts"
 import { annotateSpan, type Emit, makeRunContext, type RunContext } from "./runContext.ts"
+import { checkSettings, resolveSettings } from "./settings.ts"
 import { interruptedResult } from "./status.ts"
 import { readVersion, viewOf } from "./thread.ts"
 
@@ -30,7 +33,8 @@ export const resume = Effect.fn("StateGraph.resume")(function*<S, U, E, R>(
 > {
   const { checkpointId, next, response, threadId, update, version } = options
   yield* annotateSpan(graph, threadId)
-  const run = yield* makeRunContext(graph, yield* viewOf(graph), threadId, options, emit)
+  yield* checkSettings(graph, options)
+  const view = yield* viewOf(graph)
   if (next !== undefined) {
     yield* checkNodes(graph, "next", next)
     if (response !== undefined) {
@@ -42,18 +46,30 @@ export const resume = Effect.fn("StateGraph.resume")(function*<S, U, E, R>(
   }
   // Everything is checked before anything is written.
   const selector = version !== undefined ? { version } : checkpointId !== undefined ? { checkpointId } : undefined
-  const target = yield* readVersion(run, selector)
-  const { notTaken = [] } = yield* outermostMetadata(graph, target)
-  if (next === undefined) yield* checkResumable(graph, target, [...target.nextNodes, ...notTaken])
+  const target = yield* readVersion({ threadId, view }, selector)
+  const metadata = yield* outermostMetadata(graph, target)
+  if (next === undefined) yield* checkResumable(graph, target, target.nextNodes)
   const field = update === undefined ? undefined : graph.unknownField(update, target.state)
   if (field !== undefined) {
     yield* new InvalidInput({ field: "update", problem: `it has the field "${field}", which its schema does not have` })
   }
   const answered = yield* encodeResponse(graph, target, options)
+  const hasStopped = isStopped(target, metadata)
+  const settings = resolveSettings(graph, options, earlierSettings(metadata, hasStopped))
+  const run = yield* makeRunContext(graph, view, threadId, settings, emit)
   const head = selector === undefined ? target : yield* saveBranch(run, target)
   const answer = answered === undefined ? undefined : answerTo(head, answered)
-  return yield* changeAndContinue(run, head, { answer, next, update })
+  // To continue a run that stopped is a change of its own: if it crashes then, it is no longer one that stopped.
+  return yield* changeAndContinue(run, head, {
+    answer,
+    next: next ?? (hasStopped ? head.nextNodes : undefined),
+    update
+  })
 })
+
+/** What the earlier calls of a run set. A strategy that stopped the run would stop it again. */
+const earlierSettings = ({ settings = {} }: Metadata, hasStopped: boolean): NonNullable<Metadata["settings"]> =>
+  hasStopped ? Struct.omit(settings, ["strategy"]) : settings
 
 /**
  * Encodes the response, if there is one. `undefined` is one if the question accepts it, or if the options name the

@@ -9,6 +9,7 @@ import { outermostMetadata } from "./mismatch.ts"
 import type { RunError, RunOptions, RunResult, StepsError } from "./model.ts"
 import { unsavedPosition } from "./position.ts"
 import { annotateSpan, type Emit, makeRunContext, type RunContext } from "./runContext.ts"
+import { checkSettings, resolveSettings } from "./settings.ts"
 import { viewOf } from "./thread.ts"
 
 /** Runs a graph on a thread that is new, or whose last run has ended. */
@@ -19,26 +20,29 @@ export const run = Effect.fn("StateGraph.run")(function*<S, Input, U, E, R>(
 ): Effect.fn.Return<RunResult<S, string>, E | RunError, R | Checkpointer> {
   const { input, threadId } = options
   yield* annotateSpan(graph, threadId)
+  yield* checkSettings(graph, options)
   const view = yield* viewOf(graph)
-  const run = yield* makeRunContext(graph, view, threadId, options, emit)
+  const run = yield* makeRunContext(graph, view, threadId, resolveSettings(graph, options), emit)
   const head = Option.getOrUndefined(yield* view.get(threadId))
-  const completedSteps = head === undefined ? 0 : (yield* outermostMetadata(graph, head)).step
-  if (head !== undefined && isUnfinished(head)) return yield* threadUnfinished(head)
-  return yield* beginRun(run, head, completedSteps, graph.begin(input, head?.state))
+  const metadata = head === undefined ? undefined : yield* outermostMetadata(graph, head)
+  if (head !== undefined && isUnfinished(head)) return yield* threadUnfinished(head, metadata?.stopped ?? false)
+  return yield* beginRun(run, head, metadata?.step ?? 0, graph.begin(input, head?.state))
 })
 
 const isUnfinished = (head: Checkpoint<unknown>): boolean =>
   head.nextNodes.length > 0 || head.pendingInterrupts.length > 0
 
 const threadUnfinished = (
-  { namespace, nextNodes, pendingInterrupts, threadId, version }: Checkpoint<unknown>
+  { namespace, nextNodes, pendingInterrupts, threadId, version }: Checkpoint<unknown>,
+  stopped: boolean
 ): ThreadUnfinished =>
   new ThreadUnfinished({
     threadId,
     namespace,
     version,
     nextNodes,
-    interruptIds: pendingInterrupts.map(({ interruptId }) => interruptId)
+    interruptIds: pendingInterrupts.map(({ interruptId }) => interruptId),
+    stopped
   })
 
 /** Runs a graph from its start, after the versions that the thread already has. */
@@ -59,6 +63,7 @@ export const beginRun = <S, U, E, R>(
     metadata: {
       graph: graph.name,
       step: completedSteps,
+      runSteps: 0,
       cause: "input",
       completedNodes: [],
       ...(outerTask === undefined ? {} : { outerTask })

@@ -1,10 +1,8 @@
 import { uuidV7Unsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import type { Checkpoint } from "../../Checkpoint.ts"
-import type { InvalidInput } from "../../CheckpointError.ts"
 import type { Graph } from "./definition.ts"
-import type { RunEvent, Settings } from "./model.ts"
-import { resolveSettings, type RunSettings } from "./settings.ts"
+import type { RunEvent, RunSettings } from "./model.ts"
 import type { Thread } from "./thread.ts"
 
 /** What does not change during a run. */
@@ -19,16 +17,14 @@ export interface RunContext<in out S, in out U, out E, out R> extends Thread<S> 
 /** Emits an event to the consumer of `stream`. */
 export type Emit<S, U> = (event: RunEvent<S, U, string>) => Effect.Effect<unknown>
 
-export const makeRunContext = Effect.fnUntraced(function*<S, U, E, R>(
+export const makeRunContext = <S, U, E, R>(
   graph: Graph<S, U, E, R>,
   view: Thread<S>["view"],
   threadId: string,
-  options: Settings<string>,
+  settings: RunSettings,
   emit: Emit<S, U>
-): Effect.fn.Return<RunContext<S, U, E, R>, InvalidInput> {
-  const settings = yield* resolveSettings(graph, options)
-  return { graph, view, threadId, callerMetadata: settings.metadata, settings, emit, runId: uuidV7Unsafe() }
-})
+): Effect.Effect<RunContext<S, U, E, R>> =>
+  Effect.sync(() => ({ graph, view, threadId, settings, emit, runId: uuidV7Unsafe() }))
 
 export const emitAll = <S, U>(emit: Emit<S, U>, events: ReadonlyArray<RunEvent<S, U, string>>): Effect.Effect<void> =>
   Effect.forEach(events, emit, { discard: true })

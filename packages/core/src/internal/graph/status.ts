@@ -23,16 +23,11 @@ export const interruptedResult = <S>(
 export const resultAt = <S>(
   graph: { readonly name: string },
   maxSteps: number,
-  { head, metadata: { notTaken }, nextNodes, state }: SavedPosition<S>
+  { head, metadata: { stopped }, nextNodes, state }: SavedPosition<S>
 ): Effect.Effect<RunResult<S, string>, GraphMismatch | StepLimitExceeded> => {
   if (head.pendingInterrupts.length > 0) return interruptedResult(graph, head)
-  if (nextNodes.length > 0) {
-    const { namespace, threadId, version } = head
-    return Effect.fail(new StepLimitExceeded({ threadId, namespace, maxSteps, version, nextNodes }))
-  }
-  return Effect.succeed(
-    notTaken === undefined
-      ? { _tag: "Completed", state, checkpoint: head }
-      : { _tag: "Stopped", state, checkpoint: head, branches: notTaken }
-  )
+  if (nextNodes.length === 0) return Effect.succeed({ _tag: "Completed", state, checkpoint: head })
+  if (stopped) return Effect.succeed({ _tag: "Stopped", state, checkpoint: head, branches: nextNodes })
+  const { namespace, threadId, version } = head
+  return Effect.fail(new StepLimitExceeded({ threadId, namespace, maxSteps, version, nextNodes }))
 }

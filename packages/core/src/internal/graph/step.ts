@@ -54,7 +54,7 @@ const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
   step: Step<S>,
   restore: Restore
 ): Effect.fn.Return<StepOutcome<S, U>, E | StepsError, R> {
-  const { emit, graph, settings: { concurrency = "unbounded" }, threadId, view } = run
+  const { emit, graph, settings: { concurrency }, threadId, view } = run
   const { nextNodes, pendingWrites } = position
   const location = { threadId, namespace: view.namespace, version: step.version }
   const outcomes = new Map<string, TaskOutcome<U>>()

@@ -1,18 +1,18 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type * as Schema from "effect/Schema"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import { Checkpointer } from "../../Checkpointer.ts"
 import { CheckpointNotFound, type InvalidInput } from "../../CheckpointError.ts"
 import type { ReadError, View } from "../../View.ts"
 import type { Graph } from "./definition.ts"
+import type { RunSettings } from "./model.ts"
 
 /** The thread that a graph runs on. */
 export interface Thread<in out S> {
   readonly view: View<S>
   readonly threadId: string
-  /** The metadata that the caller gave. Without it, a version has that of the one before. */
-  readonly callerMetadata: Schema.JsonObject | undefined
+  /** What each version stores of the settings. */
+  readonly settings: Pick<RunSettings, "metadata" | "overrides">
 }
 
 /** The threads of a graph as a view. */
@@ -27,7 +27,7 @@ export type VersionSelector = { readonly version: number } | { readonly checkpoi
 
 /** Reads the newest version of a thread, or the selected one. */
 export const readVersion = Effect.fnUntraced(function*<S>(
-  { threadId, view }: Thread<S>,
+  { threadId, view }: Pick<Thread<S>, "threadId" | "view">,
   selector?: VersionSelector | undefined
 ): Effect.fn.Return<Checkpoint<S>, ReadError | CheckpointNotFound> {
   const found = yield* view.get(threadId, selector)

@@ -528,7 +528,7 @@ export const asking: Group = (it) => {
             (answer) => `${name} ${answer}`
           )
         const graph = fanOut(here, { a: says("a"), b: asks("b"), c: says("c"), d: asks("d") })
-        const first = asked(yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" }))
+        const first = asked(yield* StateGraph.run(graph, { threadId, input: [] }))
         assert.deepStrictEqual([first.node, first.request], ["b", "b?"])
         assert.deepStrictEqual(ran.splice(0).toSorted(), ["a", "b", "c", "d", "go"])
         const second = asked(yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" })))
@@ -698,7 +698,7 @@ export const asking: Group = (it) => {
           ask: (state) => Effect.map(askTwice, (answers) => `${answers} ${state.length}`)
         })
         const view = yield* StateGraph.view(graph)
-        const first = asked(yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" }))
+        const first = asked(yield* StateGraph.run(graph, { threadId, input: [] }))
         yield* view.update(threadId, (state) => [...state, "edited"])
         assert.deepStrictEqual(asked(yield* StateGraph.resume(graph, { threadId })), first)
         const second = asked(yield* StateGraph.resume(graph, { threadId, response: "1", update: "with the answer" }))
@@ -883,9 +883,13 @@ export const asking: Group = (it) => {
         const here = yield* setting
         const { says, threadId } = here
         const graph = fanOut(here, { a: says("a"), b: says("b") })
-        asked(yield* StateGraph.run(graph, { threadId, input: [], interruptAfter: ["go"] }))
-        const result = yield* StateGraph.resume(graph, { threadId, response: "continue" })
+        const settings = { strategy: "StopAtNonLinear", interruptAfter: ["go"] } as const
+        asked(yield* StateGraph.run(graph, { ...settings, threadId, input: [] }))
+        asked(yield* elsewhere(StateGraph.resume(graph, { threadId })))
+        const result = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "continue" }))
         assert.deepStrictEqual(result._tag === "Stopped" ? result.branches : result._tag, ["a", "b"])
+        const ended = yield* elsewhere(StateGraph.resume(graph, { threadId }))
+        assert.deepStrictEqual([ended._tag, ended.state], ["Completed", ["go", "a", "b"]])
       }))
   })
 }

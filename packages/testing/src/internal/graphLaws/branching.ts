@@ -110,7 +110,7 @@ export const branching: Group = (it) => {
         const here = yield* setting
         const { ran, says, threadId } = here
         const graph = fanOut(here, { a: says("a"), ask: () => askTwice })
-        yield* StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" })
+        yield* StateGraph.run(graph, { threadId, input: [] })
         const { version } = (yield* StateGraph.resume(graph, { threadId, response: "1" })).checkpoint
         const branch = yield* StateGraph.resume(graph, { threadId, version, response: "2" })
         assert.deepStrictEqual(branch.state, ["go", "a", "1 2"])
@@ -221,10 +221,9 @@ export const branching: Group = (it) => {
           const once = failing("ask")
           const graph = fanOut(here, { a: says("a"), ask: () => Effect.tap(askTwice, () => once) })
           const view = yield* StateGraph.view(graph)
-          const settings = { strategy: "Parallel" } as const
-          yield* StateGraph.run(graph, { ...settings, threadId, input: [] })
-          yield* StateGraph.resume(graph, { ...settings, threadId, response: "1" })
-          yield* fails(StateGraph.resume(graph, { ...settings, threadId, response: "2" }), "Boom")
+          yield* StateGraph.run(graph, { threadId, input: [] })
+          yield* StateGraph.resume(graph, { threadId, response: "1" })
+          yield* fails(StateGraph.resume(graph, { threadId, response: "2" }), "Boom")
           const { version } = Option.getOrThrow(yield* view.get(threadId))
           const copy = way === "fork"
             ? yield* view.fork(threadId, { version }, { threadId: `${threadId} fork` })
@@ -232,7 +231,7 @@ export const branching: Group = (it) => {
             ? yield* view.restore(threadId, { version })
             : { threadId }
           const branch = way === "resume" ? { version } : {}
-          const ended = yield* StateGraph.resume(graph, { ...settings, ...branch, threadId: copy.threadId })
+          const ended = yield* StateGraph.resume(graph, { ...branch, threadId: copy.threadId })
           assert.deepStrictEqual([ended._tag, ended.state], ["Completed", ["go", "a", "1 2"]])
           assert.deepStrictEqual(ran, ["go", "a"])
         }
@@ -245,9 +244,8 @@ export const branching: Group = (it) => {
           const { ran, says, threadId } = here
           const graph = fanOut(here, { a: says("a"), b: says("b"), ask: () => StateGraph.interrupt(Ask, "well?") })
           const view = yield* StateGraph.view(graph)
-          const settings = { strategy: "Parallel" } as const
-          yield* StateGraph.run(graph, { ...settings, threadId, input: [] })
-          yield* StateGraph.resume(graph, { ...settings, threadId, response: "yes" })
+          yield* StateGraph.run(graph, { threadId, input: [] })
+          yield* StateGraph.resume(graph, { threadId, response: "yes" })
           ran.length = 0
           const copy = way === "fork"
             ? yield* view.fork(threadId, { version: 2 }, { threadId: `${threadId} fork` })
@@ -255,7 +253,7 @@ export const branching: Group = (it) => {
             ? yield* view.restore(threadId, { version: 2 })
             : { threadId }
           const branch = way === "resume" ? { version: 2 } : {}
-          const asks = yield* StateGraph.resume(graph, { ...settings, ...branch, threadId: copy.threadId })
+          const asks = yield* StateGraph.resume(graph, { ...branch, threadId: copy.threadId })
           assert.strictEqual(asks._tag, "Interrupted")
           assert.deepStrictEqual(ran.toSorted(), ["a", "b"])
         }

@@ -27,10 +27,15 @@ const edgesOf = <N extends Nodes>(nodes: N, next: (index: number) => ReadonlyArr
 }
 
 /** A graph that runs its nodes one after the other. */
-export const chain = <const N extends Nodes>({ name = "law", namespace }: Names, nodes: N) => {
+export const chain = <const N extends Nodes>(
+  { name = "law", namespace }: Names,
+  nodes: N,
+  settings: StateGraph.Settings<NoInfer<keyof N & string>> = {}
+) => {
   const names = namesOf(nodes)
   return StateGraph.make({
     ...words,
+    ...settings,
     name,
     namespace,
     interrupts: [Ask],
@@ -43,11 +48,13 @@ export const chain = <const N extends Nodes>({ name = "law", namespace }: Names,
 /** A graph whose first node, `go`, leads to all others at once. */
 export const fanOut = <const N extends Nodes>(
   { name = "law", namespace, says }: Names & Pick<Effect.Success<typeof setting>, "says">,
-  nodes: N
+  nodes: N,
+  settings: StateGraph.Settings<NoInfer<keyof N & string> | "go"> = {}
 ) => {
   const all = { go: says("go"), ...nodes }
   return StateGraph.make({
     ...words,
+    ...settings,
     name,
     namespace,
     interrupts: [Ask],
@@ -58,9 +65,14 @@ export const fanOut = <const N extends Nodes>(
 }
 
 /** A graph of two nodes that take turns until the state has `length` words. */
-export const takingTurns = ({ namespace, says }: Effect.Success<typeof setting>, length: number) =>
+export const takingTurns = (
+  { namespace, says }: Effect.Success<typeof setting>,
+  length: number,
+  settings: StateGraph.Settings<"a" | "b"> = {}
+) =>
   StateGraph.make({
     ...words,
+    ...settings,
     name: "law",
     namespace,
     interrupts: [Ask],

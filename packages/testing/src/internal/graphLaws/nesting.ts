@@ -111,22 +111,28 @@ export const nesting: Group = (it) => {
         }
       }))
 
-    it.effect("a nested graph runs with the settings of the outer call, except those of subgraph", () =>
+    /** An inner graph whose first node leads to two others. */
+    const forking = ({ says }: Effect.Success<typeof setting>, settings: StateGraph.Settings<"x" | "y" | "z"> = {}) =>
+      StateGraph.make({
+        ...words,
+        ...settings,
+        name: "inner",
+        interrupts: [Ask],
+        start: "x",
+        nodes: { x: says("x"), y: says("y"), z: says("z") },
+        edges: { x: ["y", "z"], y: [], z: [] }
+      })
+
+    it.effect("a nested graph has its own settings or those of subgraph, and the durability and metadata of the run", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { namespace, threadId } = here
-        const inner = StateGraph.make({
-          ...words,
-          name: "inner",
-          start: "x",
-          nodes: { x: here.says("x"), y: here.says("y"), z: here.says("z") },
-          edges: { x: ["y", "z"], y: [], z: [] }
-        })
+        const inner = forking(here, { strategy: "PickFirst" })
         const outer = chain({ ...here, name: "outer" }, {
           as: StateGraph.subgraph(inner, { input: () => [], output: join }),
           otherwise: StateGraph.subgraph(inner, { input: () => [], output: join, strategy: "PickLast" })
-        })
-        const options = { threadId, durability: "exit", strategy: "PickFirst", metadata: { tenant: 1 } } as const
+        }, { durability: "exit" })
+        const options = { threadId, strategy: "StopAtNonLinear", metadata: { tenant: 1 } } as const
         const run = StateGraph.run(outer, { ...options, input: [] })
         assert.deepStrictEqual(yield* counting(run), { puts: 3, writes: 0 })
         const ended = yield* StateGraph.resume(outer, { threadId })
@@ -366,7 +372,7 @@ export const nesting: Group = (it) => {
           output: join
         })
         const outer = fanOut({ ...here, name: "outer" }, { one: asks, two: asks })
-        const options = { threadId, strategy: "Parallel", concurrency: 1 } as const
+        const options = { threadId, concurrency: 1 } as const
         const nodes: Array<string> = []
         let last = 0
         let result = yield* StateGraph.run(outer, { ...options, input: [] })
@@ -513,6 +519,83 @@ export const nesting: Group = (it) => {
         assert.deepStrictEqual(ran, ["x", "y", "y", "y", "z"])
       }))
 
+    it.effect("a nested graph whose strategy stops pauses instead, and continues with all of its branches", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { ran, threadId } = here
+        const nested = StateGraph.subgraph(forking(here), {
+          input: () => [],
+          output: join,
+          strategy: "StopAtNonLinear"
+        })
+        const outer = chain({ ...here, name: "outer" }, { node: nested, end: here.says("end", failing("end")) })
+        const paused = yield* StateGraph.run(outer, { threadId, input: [] })
+        const again = yield* writesNothing(outer, threadId)(elsewhere(StateGraph.resume(outer, { threadId })))
+        for (const result of [paused, again]) {
+          assert.strictEqual(result._tag, "Interrupted")
+          if (result._tag !== "Interrupted") return
+          const { kind, node, request } = result.interrupt
+          assert.deepStrictEqual([kind, node, request], ["Pause", "node", { pause: "after", node: "x" }])
+        }
+        assert.deepStrictEqual(ran, ["x"])
+        yield* fails(elsewhere(StateGraph.resume(outer, { threadId, response: "continue" })), "Boom")
+        const ended = yield* elsewhere(StateGraph.resume(outer, { threadId }))
+        assert.deepStrictEqual([ended._tag, ended.state], ["Completed", ["(x y z)", "end"]])
+        assert.deepStrictEqual(ran, ["x", "y", "z", "end", "end"])
+      }))
+
+    it.effect("a nested graph pauses where it says, and not where the outer call says", () =>
+      Effect.gen(function*() {
+        const here = yield* setting
+        const { ran, threadId } = here
+        const inner = forking(here, { interruptBefore: ["z"], interruptAfter: ["z"] })
+        const outer = chain({ ...here, name: "outer" }, {
+          x: StateGraph.subgraph(inner, { input: () => [], output: join })
+        })
+        const requests: Array<unknown> = []
+        let result = yield* StateGraph.run(outer, { threadId, input: [], interruptBefore: ["x"] })
+        while (result._tag === "Interrupted") {
+          requests.push(result.interrupt.request)
+          result = yield* elsewhere(StateGraph.resume(outer, { threadId, response: "continue" }))
+        }
+        assert.deepStrictEqual(requests, [
+          { pause: "before", node: "x" },
+          { pause: "before", node: "z" },
+          { pause: "after", node: "z" }
+        ])
+        assert.deepStrictEqual(ran, ["x", "y", "z"])
+        assert.deepStrictEqual(result.state, ["(x y z)"])
+      }))
+
+    it.effect("a nested graph counts its own steps, across resumes, and a higher maxSteps of resume raises its limit", () =>
+      Effect.gen(function*() {
+        for (const ofOuter of [undefined, 9]) {
+          const here = yield* setting
+          const { namespace, ran, threadId } = here
+          const limited = StateGraph.subgraph(innerOf(here, failing("y")), {
+            input: () => [],
+            output: join,
+            maxSteps: 2
+          })
+          const outer = chain({ ...here, name: "outer" }, { node: limited, again: limited }, { maxSteps: ofOuter })
+          yield* fails(StateGraph.run(outer, { threadId, input: [] }), "Boom")
+          for (const maxSteps of [undefined, 2]) {
+            const error = yield* fails(elsewhere(StateGraph.resume(outer, { threadId, maxSteps })), "StepLimitExceeded")
+            assert.deepStrictEqual([error.namespace, error.maxSteps, error.nextNodes], [`${namespace}/node`, 2, ["z"]])
+          }
+          // It does not depend on the limit of the outer graph, and holds for later visits, after a crash too.
+          let puts = 0
+          const dying = withFaults({
+            put: ({ namespace: at }) => at === namespace && ++puts > 1 ? storeError : undefined
+          })
+          yield* fails(dying(StateGraph.resume(outer, { threadId, maxSteps: 9 })), "StoreError")
+          assert.deepStrictEqual(ran, ["x", "y", "y", "z", "x", "y", "z"])
+          const ended = yield* elsewhere(StateGraph.resume(outer, { threadId }))
+          assert.deepStrictEqual(ended.state, ["(x y z)", "(x y z)"])
+          assert.deepStrictEqual(ran, ["x", "y", "y", "z", "x", "y", "z"])
+        }
+      }))
+
     it.effect("a nested graph can have its own step limit, and a second one in the same node is refused", () =>
       Effect.gen(function*() {
         const here = yield* setting
@@ -523,7 +606,8 @@ export const nesting: Group = (it) => {
         const graphOf = (node: typeof plain) => chain({ ...here, name: "outer" }, { node })
         const error = yield* fails(StateGraph.run(graphOf(limited), { threadId, input: [] }), "StepLimitExceeded")
         assert.deepStrictEqual([error.namespace, error.nextNodes], [`${namespace}/node`, ["z"]])
-        assert.deepStrictEqual((yield* StateGraph.resume(graphOf(limited), { threadId })).state, ["(x y z)"])
+        const raised = yield* StateGraph.resume(graphOf(limited), { threadId, maxSteps: 3 })
+        assert.deepStrictEqual(raised.state, ["(x y z)"])
         const twice = graphOf((state, context) => Effect.andThen(plain(state, context), plain(state, context)))
         yield* refuses(StateGraph.run(twice, { threadId: `${threadId} 2`, input: [] }), "nodes")
       }))

@@ -22,8 +22,6 @@ import {
   words
 } from "./suite.ts"
 
-const strategy = "Parallel"
-
 /** Fan-out: several nodes in one step. */
 export const parallel: Group = (it) => {
   describe("a parallel step", patient, () => {
@@ -31,8 +29,8 @@ export const parallel: Group = (it) => {
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
-        for (const concurrency of [undefined, 1, 2, 9]) {
-          const expected = Math.min(concurrency ?? 5, 5)
+        for (const concurrency of [undefined, 1, 2, 9, "unbounded"] as const) {
+          const expected = typeof concurrency === "number" ? Math.min(concurrency, 5) : 5
           const all = yield* Deferred.make<void>()
           let now = 0
           let most = 0
@@ -46,7 +44,7 @@ export const parallel: Group = (it) => {
               now--
             })
           const graph = fanOut(here, { a: node, b: node, c: node, d: node, e: node })
-          yield* StateGraph.run(graph, { threadId, input: [], strategy, concurrency })
+          yield* StateGraph.run(graph, { threadId, input: [], concurrency })
           assert.strictEqual(most, expected)
         }
       }))
@@ -70,7 +68,7 @@ export const parallel: Group = (it) => {
           })
           let kept = 0
           const savedWrites = Effect.suspend(() => ++kept === 2 ? Deferred.succeed(finished, undefined) : Effect.void)
-          const run = withFaults({ savedWrites })(StateGraph.run(graph, { threadId, input: [], strategy }))
+          const run = withFaults({ savedWrites })(StateGraph.run(graph, { threadId, input: [] }))
           assert.strictEqual((yield* Effect.exit(run))._tag, "Failure")
           isBroken = false
           const result = yield* elsewhere(StateGraph.resume(graph, { threadId }))
@@ -84,8 +82,8 @@ export const parallel: Group = (it) => {
         const here = yield* setting
         const { ran, says, threadId } = here
         const graph = fanOut(here, { a: says("a"), b: says("b", failing("b")) })
-        yield* fails(StateGraph.run(graph, { threadId, input: [], strategy, concurrency: 1 }), "Boom")
-        const result = yield* StateGraph.resume(graph, { threadId, next: ["a", "b"], concurrency: 1 })
+        yield* fails(StateGraph.run(graph, { threadId, input: [], concurrency: 1 }), "Boom")
+        const result = yield* StateGraph.resume(graph, { threadId, next: ["a", "b"] })
         assert.deepStrictEqual(result.state, ["go", "a", "b"])
         assert.deepStrictEqual(ran, ["go", "a", "b", "a", "b"])
       }))
@@ -107,7 +105,7 @@ export const parallel: Group = (it) => {
             )
           })
         const graph = fanOut(here, { a: says("a"), b: says("b", hangs("b")), c: says("c", hangs("c")) })
-        const fiber = yield* Effect.forkChild(StateGraph.run(graph, { threadId, input: [], strategy }))
+        const fiber = yield* Effect.forkChild(StateGraph.run(graph, { threadId, input: [] }))
         yield* Deferred.await(all)
         yield* Fiber.interrupt(fiber)
         assert.deepStrictEqual(ran.splice(0).toSorted(), ["a", "b", "b cleaned", "c", "c cleaned", "go"])
@@ -138,7 +136,7 @@ export const parallel: Group = (it) => {
         })
         const savedWrites = Effect.andThen(Deferred.succeed(keeping, undefined), Deferred.await(kept))
         const fiber = yield* Effect.forkChild(
-          withFaults({ savedWrites })(StateGraph.run(graph, { threadId, input: [], strategy }))
+          withFaults({ savedWrites })(StateGraph.run(graph, { threadId, input: [] }))
         )
         yield* Deferred.await(both)
         yield* Effect.yieldNow
@@ -155,7 +153,7 @@ export const parallel: Group = (it) => {
         const here = yield* setting
         const { says, threadId } = here
         const graph = fanOut(here, { a: says("a"), b: says("b"), c: () => Effect.succeed(1 as unknown as string) })
-        const options = { threadId, strategy, concurrency: 1 } as const
+        const options = { threadId, concurrency: 1 } as const
         const refused = yield* fails(StateGraph.run(graph, { ...options, input: [] }), "StateEncodeError")
         assert.include(refused.message, "\"c\"")
         yield* fails(
@@ -209,7 +207,7 @@ export const parallel: Group = (it) => {
         })
         const failed = failing("fails")
         const input = { paid: new Money(0), at: Option.none(), note: "note", tries: 6 }
-        const options = { threadId, strategy, concurrency: 1 } as const
+        const options = { threadId, concurrency: 1 } as const
         yield* fails(StateGraph.run(graph, { ...options, input }), "Boom")
         const { state } = yield* elsewhere(StateGraph.resume(graph, options))
         assert.instanceOf(state.paid, Money)

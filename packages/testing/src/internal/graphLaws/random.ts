@@ -115,7 +115,7 @@ const runToEnd = Effect.fnUntraced(function*(plan: Plan, namespace: string, thre
       Checkpointer.Checkpointer
     > =>
       isThere
-        ? StateGraph.resume(graph, { ...options, ...answer })
+        ? StateGraph.resume(graph, { threadId, ...answer })
         : StateGraph.run(graph, { ...options, input: [] })
     )
     const fiber = yield* Effect.forkChild(withFaults({ put: gone, saveWrites: gone })(going))

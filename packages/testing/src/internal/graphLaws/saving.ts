@@ -36,7 +36,7 @@ export const saving: Group = (it) => {
           nodes: { a: says("a"), b: says("b"), ask: () => StateGraph.interrupt(Ask, "well?") },
           edges: { a: ["b", "ask"], b: [], ask: [] }
         })
-        yield* StateGraph.run(graph, { threadId, input: ["in"], strategy: "Parallel" })
+        yield* StateGraph.run(graph, { threadId, input: ["in"] })
         yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" }))
         const both = ["b", "ask"]
         assert.deepStrictEqual(yield* historyOf(graph, threadId), [
@@ -79,19 +79,20 @@ export const saving: Group = (it) => {
           },
           edges: { inner: ["ask"], ask: ["b", "c"], b: [], c: [] }
         })
-        yield* StateGraph.run(graph, { threadId, input: [] })
+        yield* StateGraph.run(graph, { threadId, input: [], strategy: "StopAtNonLinear" })
         yield* StateGraph.resume(graph, { threadId, response: "yes" })
         const view = yield* StateGraph.view(graph)
         const versions = (yield* view.listVersions(threadId)).toReversed()
         const all = versions.map((version) => Option.getOrThrow(StateGraph.metadata(version)))
         const [first, second, third] = new Set(all.map(({ stepId }) => stepId))
         const question = { interrupt: "Ask", node: "ask", writeKey: "answer:ask:0" }
+        const run = { graph: "law", completedNodes: [], settings: { strategy: "StopAtNonLinear" } } as const
         const expected: ReadonlyArray<StateGraph.Metadata> = [
-          { graph: "law", step: 0, cause: "input", completedNodes: [], stepId: first! },
-          { graph: "law", step: 1, cause: "step", completedNodes: ["inner"], stepId: second! },
-          { graph: "law", step: 1, cause: "interrupt", completedNodes: [], stepId: second!, question },
-          { graph: "law", step: 1, cause: "answer", completedNodes: [], stepId: second! },
-          { graph: "law", step: 2, cause: "step", completedNodes: ["ask"], stepId: third!, notTaken: ["b", "c"] }
+          { ...run, step: 0, runSteps: 0, cause: "input", stepId: first! },
+          { ...run, step: 1, runSteps: 1, cause: "step", completedNodes: ["inner"], stepId: second! },
+          { ...run, step: 1, runSteps: 1, cause: "interrupt", stepId: second!, question },
+          { ...run, step: 1, runSteps: 1, cause: "answer", stepId: second! },
+          { ...run, step: 2, runSteps: 2, cause: "step", completedNodes: ["ask"], stepId: third!, stopped: true }
         ]
         assert.deepStrictEqual(all, expected)
         assert.strictEqual(innerTask, `${first}/inner`)
@@ -121,10 +122,10 @@ export const saving: Group = (it) => {
           nodes: { a: says("a"), b: says("b"), c: says("c"), d: says("d"), e: says("e") },
           edges: { a: ["b"], b: ["c", "d", "e"], c: [], d: [], e: [] }
         })
-        const step = yield* counting(StateGraph.run(graph, { threadId, input: [], strategy: "Parallel" }))
+        const step = yield* counting(StateGraph.run(graph, { threadId, input: [] }))
         assert.deepStrictEqual(step, { puts: 4, writes: 2 })
         const exit = yield* counting(
-          StateGraph.run(graph, { threadId, input: [], strategy: "Parallel", durability: "exit" })
+          StateGraph.run(graph, { threadId, input: [], durability: "exit" })
         )
         assert.deepStrictEqual(exit, { puts: 1, writes: 0 })
       }))
@@ -210,7 +211,7 @@ export const saving: Group = (it) => {
         const here = yield* setting
         const { threadId } = here
         const graph = graphOf(here, Effect.void)
-        const run = StateGraph.run(graph, { threadId, input: [], durability, strategy: "Parallel" })
+        const run = StateGraph.run(graph, { threadId, input: [], durability })
         assert.deepStrictEqual(yield* counting(run), { puts: 1, writes: 0 })
         const asked = yield* StateGraph.resume(graph, { threadId })
         assert.strictEqual(asked._tag, "Interrupted")
@@ -292,7 +293,7 @@ export const saving: Group = (it) => {
         const here = yield* setting
         const { ran, says, threadId } = here
         const graph = fanOut(here, { a: says("a"), b: says("b", failing("b")), c: says("c") })
-        const options = { threadId, durability, strategy: "Parallel", concurrency: 1 } as const
+        const options = { threadId, durability, concurrency: 1 } as const
         assert.deepStrictEqual(
           yield* counting(Effect.ignore(StateGraph.run(graph, { ...options, input: [] }))),
           { puts: 1, writes: 0 }

@@ -38,6 +38,7 @@ export const streaming: Group = (it) => {
       const inner = chain({ name: "inner" }, { x: says("x") })
       return StateGraph.make({
         ...words,
+        concurrency: 1,
         name: "law",
         namespace,
         interrupts: [Ask],
@@ -52,14 +53,13 @@ export const streaming: Group = (it) => {
         edges: { a: ["b", "c"], b: ["ask"], c: ["ask"], ask: ["inner"], inner: [] }
       })
     }
-    const settings = { strategy: "Parallel", concurrency: 1 } as const
 
     it.effect("a stream of a run or a resume emits its events in order, and the result last", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here
         const graph = graphOf(here)
-        const begun = yield* Stream.runCollect(StateGraph.stream(graph, { ...settings, threadId, input: [] }))
+        const begun = yield* Stream.runCollect(StateGraph.stream(graph, { threadId, input: [] }))
         assert.deepStrictEqual(begun.map(brief), [
           "saved 1",
           "1 a",
@@ -95,7 +95,7 @@ export const streaming: Group = (it) => {
           "Completed"
         ])
         const other = yield* setting
-        const run = yield* StateGraph.run(graphOf(other), { ...settings, threadId: other.threadId, input: [] })
+        const run = yield* StateGraph.run(graphOf(other), { threadId: other.threadId, input: [] })
         assert.strictEqual(run._tag, "Interrupted")
         yield* StateGraph.resume(graphOf(other), { threadId: other.threadId, response: "yes" })
         assert.deepStrictEqual(
@@ -113,7 +113,7 @@ export const streaming: Group = (it) => {
           let puts = 0
           const events: Array<string> = []
           const run = Stream.runForEach(
-            StateGraph.stream(graph, { ...settings, threadId, input: [] }),
+            StateGraph.stream(graph, { threadId, input: [] }),
             (event) => Effect.sync(() => events.push(brief(event)))
           )
           yield* Effect.exit(withFaults({ put: () => ++puts === broken ? storeError : undefined })(run))
@@ -133,9 +133,9 @@ export const streaming: Group = (it) => {
         const graph = graphOf(here)
         for (const taken of [1, 3, 5, 7, 9]) {
           const threadId = `law ${taken}`
-          const stream = StateGraph.stream(graph, { ...settings, threadId, input: [] })
+          const stream = StateGraph.stream(graph, { threadId, input: [] })
           assert.strictEqual((yield* Stream.runCollect(Stream.take(stream, taken))).length, taken)
-          const asked = yield* StateGraph.resume(graph, { ...settings, threadId })
+          const asked = yield* StateGraph.resume(graph, { threadId })
           assert.deepStrictEqual([asked._tag, asked.state], ["Interrupted", ["a", "b", "c"]])
         }
       }))
@@ -210,7 +210,7 @@ export const streaming: Group = (it) => {
         const events: Array<string> = []
         const error = yield* Effect.flip(
           Stream.runForEach(
-            StateGraph.stream(graph, { ...settings, threadId, input: [], durability: "exit" }),
+            StateGraph.stream(graph, { threadId, input: [], durability: "exit" }),
             (event) => Effect.sync(() => events.push(brief(event)))
           )
         )
