@@ -247,6 +247,23 @@ describe("make", () => {
     StateGraph.make({ name: "g", state: list, start: "a", nodes: { a: () => Effect.succeed("one") }, edges: { a: [] } })
   })
 
+  it("takes settings, which name its own nodes", () => {
+    const settings = { strategy: "PickFirst", concurrency: "unbounded", maxSteps: 1, durability: "exit" } as const
+    expect(
+      StateGraph.make({ ...settings, name: "g", state, start: "triage", nodes, edges, interruptBefore: ["pay"] })
+    ).type.toBe(StateGraph.make({ name: "g", state, start: "triage", nodes, edges }))
+    // @ts-expect-error Type '"nowhere"' is not assignable to type '"pay" | "triage"'
+    StateGraph.make({ name: "g", state, start: "triage", nodes, edges, interruptBefore: ["nowhere"] })
+    // @ts-expect-error Type '"nowhere"' is not assignable to type '"pay" | "triage"'
+    StateGraph.make({ name: "g", state, start: "triage", nodes, edges, interruptAfter: ["nowhere"] })
+    // @ts-expect-error Type '"Any"' is not assignable to type 'Strategy | undefined'
+    StateGraph.make({ name: "g", state, start: "triage", nodes, edges, strategy: "Any" })
+    // @ts-expect-error Type '"all"' is not assignable to type 'number | "unbounded" | undefined'
+    StateGraph.make({ name: "g", state, start: "triage", nodes, edges, concurrency: "all" })
+    // @ts-expect-error 'metadata' does not exist in type
+    StateGraph.make({ name: "g", state, start: "triage", nodes, edges, metadata: {} })
+  })
+
   it("refuses a state whose schema requires services", () => {
     class Key extends Context.Service<Key, string>()("Key") {}
     const secret = Schema.String as Schema.Codec<string, string, Key, Key>
@@ -365,6 +382,16 @@ describe("run", () => {
     StateGraph.run(refund, { threadId: "1", input, interruptBefore: ["nowhere"] })
     // @ts-expect-error Type '"nowhere"' is not assignable to type '"pay" | "triage" | "approve"'
     StateGraph.run(refund, { threadId: "1", input, interruptAfter: ["nowhere"] })
+  })
+
+  it("takes settings and metadata for its run", () => {
+    const settings: StateGraph.Settings<"pay"> = {
+      strategy: "Parallel",
+      concurrency: "unbounded",
+      interruptAfter: ["pay"]
+    }
+    expect(StateGraph.run).type.toBeCallableWith(refund, { ...settings, threadId: "1", input, metadata: { tenant: 1 } })
+    expect(StateGraph.resume).type.toBeCallableWith(refund, { ...settings, threadId: "1", metadata: { tenant: 1 } })
   })
 
   it("takes a state as its input, or what begin takes", () => {
@@ -565,6 +592,8 @@ describe("subgraph", () => {
     expect(refund.pipe(StateGraph.subgraph(options))).type.toBe(StateGraph.subgraph(refund, options))
     // @ts-expect-error Type '"Any"' is not assignable to type
     refund.pipe(StateGraph.subgraph({ ...options, strategy: "Any" }))
+    // @ts-expect-error 'interruptBefore' does not exist in type
+    refund.pipe(StateGraph.subgraph({ ...options, interruptBefore: ["pay"] }))
   })
 
   it("infers the states of both graphs as a node", () => {

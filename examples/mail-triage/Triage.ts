@@ -20,6 +20,8 @@ export const triage = StateGraph.make({
   state: Mailbox.Mailbox,
   interrupts: [Review],
   begin: ({ mails, name }: Folder) => Mailbox.empty(name, mails),
+  // One run files a whole folder, with two or three steps for each mail.
+  maxSteps: 10_000,
   start: "classify",
   nodes: {
     classify: Effect.fn("classify")(function*(mailbox) {
@@ -65,9 +67,6 @@ const classify = ({ senders }: Mailbox.Mailbox, id: string, mail: Mail.Mail): Ma
 // running
 // -----------------------------------------------------------------------------
 
-/** One run files a whole folder, with two or three steps for each mail. */
-const maxSteps = 10_000
-
 /** The thread of a folder, and how to begin or resume it. */
 export type From =
   | { readonly threadId: string; readonly input: Folder }
@@ -75,7 +74,7 @@ export type From =
 
 /** Runs or resumes the graph on a folder until it is done or asks a person. */
 export const work = Effect.fn("Triage.work")(function*(from: From, onFiled: Effect.Effect<void> = Effect.void) {
-  const result = yield* StateGraph.stream(triage, { ...from, maxSteps }).pipe(
+  const result = yield* StateGraph.stream(triage, from).pipe(
     Stream.tap((event) => event._tag === "NodeFinished" && event.node === "file" ? onFiled : Effect.void),
     Stream.filterMap((event) => event._tag === "Ended" ? Result.succeed(event.result) : Result.failVoid),
     Stream.runHead

@@ -97,7 +97,7 @@ layer(Database.layer, { excludeTestServices: true })("PgCheckpointer", (it) => {
         })
         const input = { n: 0 }
         const [, statements] = yield* statementsOf(
-          StateGraph.run(graph, { threadId: "t", input, strategy: "Parallel" })
+          StateGraph.run(graph, { threadId: "t", input })
         )
         // Reading the thread, beginning it, ten steps, and one step of three nodes.
         assert.strictEqual(statements.length, 1 + 1 + 10 + 3, statements.join("\n"))

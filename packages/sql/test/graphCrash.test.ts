@@ -7,7 +7,7 @@ import { once } from "node:events"
 import * as NodeProcess from "node:process"
 import { text } from "node:stream/consumers"
 import { fileURLToPath } from "node:url"
-import { input, makeTables, outer, settings } from "./fixtures/crashGraph.ts"
+import { input, makeTables, outer } from "./fixtures/crashGraph.ts"
 import { Database, pgLayer } from "./support.ts"
 
 const program = fileURLToPath(new URL("fixtures/crashWorker.ts", import.meta.url))
@@ -154,9 +154,9 @@ const stepOf = (checkpoint: Checkpoint.CheckpointInfo) => {
 }
 
 const undisturbed = Effect.fnUntraced(function*(threadId: string) {
-  let result = yield* StateGraph.run(outer, { ...settings, threadId, input: input(rounds) })
+  let result = yield* StateGraph.run(outer, { threadId, input: input(rounds) })
   while (result._tag === "Interrupted") {
-    result = yield* StateGraph.resume(outer, { ...settings, threadId, response: { by: threadId } })
+    result = yield* StateGraph.resume(outer, { threadId, response: { by: threadId } })
   }
   return result.checkpoint
 })
