@@ -32,7 +32,7 @@ const plans = Arbitrary.all({
   luck: Arbitrary.array(Arbitrary.schema(Luck), { maxLength: 12 }),
   /** After how many writes the store fails, for each attempt. */
   crashes: Arbitrary.array(between(0, 9), { maxLength: 8 }),
-  strategy: Arbitrary.schema(Schema.Literals(["PickFirst", "PickLast", "Parallel"])),
+  strategy: Arbitrary.schema(Schema.Literals(["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"])),
   durability: Arbitrary.schema(Schema.Literals(["step", "exit"])),
   concurrency: between(1, 4)
 })
@@ -75,6 +75,7 @@ const graphOf = (plan: Plan, namespace: string, fate: Effect.Effect<void, Boom>)
     ...words,
     name: "random",
     namespace,
+    durability: plan.durability,
     interrupts: [Ask],
     start: "n0",
     nodes: { n0: nodeOf(0), n1: nodeOf(1), n2: nodeOf(2), n3: nodeOf(3), n4: nodeOf(4) },
@@ -99,8 +100,7 @@ const runToEnd = Effect.fnUntraced(function*(plan: Plan, namespace: string, thre
     }
   })
   const graph = graphOf(plan, namespace, fate)
-  const { concurrency, durability, strategy } = plan
-  const options = { threadId, strategy, durability, concurrency }
+  const { concurrency, strategy } = plan
   let question: StateGraph.PendingInterrupt | undefined
   let isThere = false
   for (let attempt = 0; attempt < 200; attempt++) {
@@ -116,7 +116,7 @@ const runToEnd = Effect.fnUntraced(function*(plan: Plan, namespace: string, thre
     > =>
       isThere
         ? StateGraph.resume(graph, { threadId, ...answer })
-        : StateGraph.run(graph, { ...options, input: [] })
+        : StateGraph.run(graph, { threadId, input: [], strategy, concurrency })
     )
     const fiber = yield* Effect.forkChild(withFaults({ put: gone, saveWrites: gone })(going))
     yield* Effect.raceFirst(Fiber.await(fiber), Effect.andThen(Deferred.await(hanging), Fiber.interrupt(fiber)))
@@ -125,8 +125,8 @@ const runToEnd = Effect.fnUntraced(function*(plan: Plan, namespace: string, thre
     if (Exit.isSuccess(exit)) {
       const result = exit.value
       isThere = true
-      if (result._tag !== "Interrupted") return [result._tag, result.state]
-      question = result.interrupt
+      if (result._tag === "Completed") return result.state
+      if (result._tag === "Interrupted") question = result.interrupt
     } else {
       isThere = (yield* Effect.flatMap(StateGraph.view(graph), (view) => view.listVersions(threadId))).length > 0
     }
