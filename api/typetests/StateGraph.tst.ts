@@ -1,5 +1,5 @@
 import { type Checkpoint, type Checkpointer, type CheckpointError, StateGraph } from "@effect-checkpoint/core"
-import { Context, Effect, type Option, pipe, Schema, type Stream } from "effect"
+import { Context, type DateTime, Effect, Number, type Option, pipe, Schema, type Stream } from "effect"
 import { describe, expect, it } from "tstyche"
 
 class Approval extends StateGraph.Interrupt<Approval>()("Approval", {
@@ -233,6 +233,97 @@ describe("make", () => {
     })
   })
 
+  it("infers the types of the reducers of fields from the schema of the state", () => {
+    const graph = StateGraph.make({
+      name: "g",
+      state: Schema.Struct({
+        messages: Schema.Array(Schema.String),
+        cost: Schema.Finite,
+        tags: Schema.optionalKey(Schema.Array(Schema.String)),
+        seen: Schema.optional(Schema.Array(Schema.String)),
+        byId: Schema.Record(Schema.String, Schema.Int),
+        done: Schema.Boolean
+      }),
+      reducers: {
+        messages: StateGraph.append,
+        cost: Number.sum,
+        tags: (current, update) => {
+          expect(current).type.toBe<ReadonlyArray<string> | undefined>()
+          expect(update).type.toBe<ReadonlyArray<string>>()
+          return update
+        },
+        seen: StateGraph.append,
+        byId: StateGraph.merge,
+        done: (current, update) => {
+          expect(current).type.toBe<boolean>()
+          expect(update).type.toBe<boolean>()
+          return current || update
+        }
+      },
+      conflicts: "fail",
+      start: "a",
+      nodes: { a: () => Effect.succeed({ messages: ["a"], cost: 1 }) },
+      edges: { a: [] }
+    })
+    expect<Required<StateGraph.Update<typeof graph>>["messages"]>().type.toBe<ReadonlyArray<string>>()
+  })
+
+  it("has reducers of fields of its state only, with their types", () => {
+    const options = { name: "g", state, start: "a", nodes: { a: () => Effect.void }, edges: { a: [] } } as const
+    // @ts-expect-error 'amuont' does not exist in type
+    StateGraph.make({ ...options, reducers: { amuont: Number.sum } })
+    // @ts-expect-error Type 'number' is not assignable to type 'readonly unknown[]'
+    StateGraph.make({ ...options, reducers: { amount: StateGraph.append } })
+    // @ts-expect-error Type 'string' is not assignable to type 'number'
+    StateGraph.make({ ...options, reducers: { amount: (current, update) => `${current}${update}` } })
+    // @ts-expect-error is not assignable to type 'undefined'
+    StateGraph.make({ ...options, state: Schema.Int, reducers: { amount: Number.sum } })
+    // @ts-expect-error Type '"first"' is not assignable to type '"fail" | "last" | undefined'
+    StateGraph.make({ ...options, conflicts: "first" })
+  })
+
+  it("has either reduce or reducers", () => {
+    const options = { name: "g", state, start: "a", nodes: { a: () => Effect.void }, edges: { a: [] } } as const
+    const reduce = (state: State): State => state
+    expect(StateGraph.make({ ...options, reduce })).type.toBeAssignableTo<StateGraph.Any>()
+    // @ts-expect-error Types of property 'reducers' are incompatible
+    StateGraph.make({ ...options, reduce, reducers: { amount: Number.sum } })
+    // @ts-expect-error is not assignable to type
+    StateGraph.make({ ...options, reduce, conflicts: "last" })
+    StateGraph.make({
+      ...options,
+      update: Schema.String,
+      nodes: { a: () => Effect.succeed("one") },
+      // @ts-expect-error is not assignable to type 'undefined'
+      reducers: { amount: Number.sum }
+    })
+  })
+
+  it("refuses a node whose update has a field that the state does not have, also with reducers", () => {
+    StateGraph.make({
+      name: "g",
+      state,
+      reducers: { amount: Number.sum },
+      start: "a",
+      // @ts-expect-error Type '{ amuont: number; }' is not assignable to type 'void | {
+      nodes: { a: () => Effect.succeed({ amuont: 1 }) },
+      edges: { a: [] }
+    })
+  })
+
+  it("refuses a node whose update is not what the reducer of its field takes", () => {
+    const list = Schema.Struct({ messages: Schema.Array(Schema.String) })
+    StateGraph.make({
+      name: "g",
+      state: list,
+      reducers: { messages: StateGraph.append },
+      start: "a",
+      // @ts-expect-error Type 'string' is not assignable to type 'readonly string[]'
+      nodes: { a: () => Effect.succeed({ messages: "one" }) },
+      edges: { a: [] }
+    })
+  })
+
   it("takes a whole state as an update if the state is not a struct", () => {
     const list = Schema.Array(Schema.String)
     const graph = StateGraph.make({
@@ -351,6 +442,7 @@ describe("run", () => {
         GraphMismatch: () => Effect.void,
         StepLimitExceeded: () => Effect.void,
         UnstableRequest: () => Effect.void,
+        WriteConflict: () => Effect.void,
         ThreadUnfinished: () => Effect.void,
         StoreError: () => Effect.void
       })
@@ -467,6 +559,7 @@ describe("resume", () => {
         GraphMismatch: () => Effect.void,
         StepLimitExceeded: () => Effect.void,
         UnstableRequest: () => Effect.void,
+        WriteConflict: () => Effect.void,
         InterruptAlreadyResolved: () => Effect.void,
         InvalidResponse: () => Effect.void,
         StoreError: () => Effect.void
@@ -647,5 +740,37 @@ describe("interrupt", () => {
   it("cannot have the id of pauses", () => {
     // @ts-expect-error Argument of type '"Pause"' is not assignable to parameter of type 'never'
     StateGraph.Interrupt<Approval>()("Pause", { request: Schema.String, response: Schema.String })
+  })
+})
+
+describe("once", () => {
+  const { once } = {} as StateGraph.NodeContext
+  const at = Effect.flatMap(Payments, () => Effect.fail("refused" as const))
+
+  it("returns what its schema describes, and adds only its own errors", () => {
+    const kept = once("at", Schema.DateTimeUtc, at)
+    expect(kept).type.toBe<Effect.Effect<DateTime.Utc, "refused" | StateGraph.OnceError, Payments>>()
+    const caught = kept.pipe(
+      Effect.catchIf((error) => error === "refused", () => Effect.void),
+      Effect.catchTags({
+        InvalidInput: () => Effect.void,
+        StateEncodeError: () => Effect.void,
+        StateDecodeError: () => Effect.void,
+        StateTooLarge: () => Effect.void,
+        CheckpointNotFound: () => Effect.void,
+        VersionConflict: () => Effect.void,
+        StoreError: () => Effect.void
+      })
+    )
+    expect<Effect.Error<typeof caught>>().type.toBe<never>()
+    expect<StateGraph.OnceError>().type.toBeAssignableTo<StateGraph.RunError>()
+  })
+
+  it("refuses an effect of another type, and a schema that requires services", () => {
+    // @ts-expect-error Type 'number' is not assignable to type 'string'
+    once("k", Schema.String, Effect.succeed(1))
+    class Key extends Context.Service<Key, string>()("Key") {}
+    // @ts-expect-error Type 'Key' is not assignable to type 'never'
+    once("k", Schema.String as Schema.Codec<string, string, Key, Key>, Effect.succeed(""))
   })
 })

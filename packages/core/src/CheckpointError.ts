@@ -359,7 +359,8 @@ export class InterruptAlreadyResolved extends Schema.TaggedError<InterruptAlread
 
 /**
  * A node asks something else each time it runs, so no answer fits its question: its request is not the same for the same
- * state, for example because it comes from a model or contains the time. The answers are kept.
+ * state, for example because it comes from a model or contains the time. The answers are kept. `NodeContext.once` keeps
+ * such a request, so that the node asks the same again.
  *
  * @category errors
  * @since 0.2.0
@@ -380,8 +381,37 @@ export class UnstableRequest extends Schema.TaggedError<UnstableRequest>("@effec
     return `${
       thread(this)
     } cannot continue at version ${this.version}: node "${this.node}" asked something else after ` +
-      `each of the last ${this.answers} answers to "${this.kind}"; make the request in a node before it and keep it ` +
-      `in the state, then resume with next: ["${this.node}"]`
+      `each of the last ${this.answers} answers to "${this.kind}"; make the request within context.once, or in a node ` +
+      `before it and keep it in the state, then resume with next: ["${this.node}"]`
+  }
+}
+
+/**
+ * Two nodes of one step wrote the same field, and the graph has no reducer for it. The step is not completed, and the
+ * updates of its nodes are saved: once the graph says what to do, `resume` completes it and runs no node again.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class WriteConflict extends Schema.TaggedError<WriteConflict>("@effect-checkpoint/core/WriteConflict")(
+  "WriteConflict",
+  {
+    ...Thread,
+    /** The version at which the step begins. */
+    version: Schema.Int,
+    /** The field, or `undefined` if the state is not a struct, whose updates replace all of it. */
+    field: Schema.UndefinedOr(Schema.String),
+    /** The nodes that wrote it, in the order of the edges. */
+    nodes: Schema.Array(Schema.String)
+  }
+) {
+  override get message(): string {
+    const nodes = this.nodes.map((node) => `"${node}"`).join(" and ")
+    const [what, reducer] = this.field === undefined
+      ? ["replaced the whole state", "a reduce"]
+      : [`wrote the field "${this.field}"`, "a reducer for it"]
+    return `${thread(this)} cannot continue at version ${this.version}: nodes ${nodes} of one step ${what}; give the ` +
+      `graph ${reducer}, or conflicts: "last", then resume it, which runs none of them again`
   }
 }
 

@@ -94,6 +94,7 @@ export type {
   Continue,
   Edge,
   NodeContext,
+  OnceError,
   PendingInterrupt,
   Plain,
   ResumeError,
@@ -180,13 +181,13 @@ export const Interrupt = <Self>() =>
  * **Gotchas**
  *
  * The code of a node before `interrupt` therefore runs at least twice, and once more for each further question of the
- * step. Do that work in a node of its own, or pass `NodeContext.idempotencyKey` to the other system.
+ * step. Do that work within `NodeContext.once`, which keeps its result.
  *
  * An answer belongs to its question: to the kind, the encoded request, and the number of the question if the node asks
  * the same several times. If the node asks something else when it runs again, for example because the state was edited,
- * the thread waits for an answer to the new question. Make the request from the state. If it differs each time the node
- * runs, because it comes from a model or contains the time, its answers are never used. When a fourth answer in a row
- * goes unused, the run fails with `UnstableRequest`.
+ * the thread waits for an answer to the new question. Make the request from the state, or within
+ * `NodeContext.once`. If it differs each time the node runs, because it comes from a model or contains the time, its
+ * answers are never used. When a fourth answer in a row goes unused, the run fails with `UnstableRequest`.
  *
  * `interrupt` within `Effect.retry` asks the same question again at each attempt, and each gets an answer of its own. To
  * retry what follows an answer, ask outside of the retry.
@@ -353,13 +354,14 @@ export type Interrupts<G extends Any> = G extends
 export type Event<G extends Any> = RunEvent<State<G>, Update<G>, Node<G>>
 
 /**
- * The reducer of a graph. It is required if the graph has an `update` schema, and optional otherwise.
+ * How a graph applies updates to its state: with one reducer for whole updates, or field by field. With an `update`
+ * schema, `reduce` is required.
  *
  * @category models
  * @since 0.1.0
  */
-export type Reduce<S, U, Update> = Update extends Plain ? Reducer<S, U>
-  : { readonly [K in keyof Reducer<S, U>]?: Reducer<S, U>[K] | undefined }
+export type Reduce<S extends Plain, U, Update> = Update extends Plain ? Reducer<S["Type"], U>
+  : Reducer<S["Type"], U> | FieldReducers<S>
 
 /**
  * How a graph applies an update to its state.
@@ -369,11 +371,88 @@ export type Reduce<S, U, Update> = Update extends Plain ? Reducer<S, U>
  */
 export interface Reducer<S, U> {
   /**
-   * Returns the state after an update. By default the fields of the update replace those of the state. If it or
-   * an edge throws, the run dies with a defect before the step is saved, and `resume` runs the step again.
+   * Returns the state after an update, instead of `reducers`. It decides what becomes of two updates of one step. If it
+   * or an edge throws, the run dies with a defect before the step is saved, and `resume` runs the step again.
    */
   readonly reduce: (state: S, update: U) => S
+  readonly reducers?: undefined
+  readonly conflicts?: undefined
 }
+
+/**
+ * How a graph applies the fields of an update to those of its state.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface FieldReducers<S extends Plain> {
+  /**
+   * The reducers of fields, such as `{ messages: StateGraph.append }`. A reducer gets the field of the state and that of
+   * the update, and returns the new one. A field without a reducer is replaced. The state must be a struct.
+   *
+   * **Gotchas**
+   *
+   * A reducer gets every field of an update. A node that returns `{ ...state, done: true }` therefore appends all messages
+   * again: return only the fields that change. The input of a run is not an update, see `begin`.
+   */
+  readonly reducers?: Definition.FieldReducersOf<S> | undefined
+  /**
+   * What to do if two nodes of one step write the same field, and it has no reducer: `"fail"` with `WriteConflict`, which
+   * is the default, or let the `"last"` one win, in the order in which the edges name the nodes. If the state is not a
+   * struct, two updates always conflict.
+   */
+  readonly conflicts?: "fail" | "last" | undefined
+  readonly reduce?: undefined
+}
+
+/**
+ * A reducer of a field that adds the items of an update to those of the state. A missing field has no items.
+ *
+ * **Example** (Let parallel nodes add to one list)
+ *
+ * ```ts import.meta.vitest
+ * import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
+ * import { Effect, Schema } from "effect"
+ *
+ * const research = StateGraph.make({
+ *   name: "research",
+ *   state: Schema.Struct({ topic: Schema.String, found: Schema.Array(Schema.String) }),
+ *   reducers: { found: StateGraph.append },
+ *   start: "plan",
+ *   nodes: {
+ *     plan: () => Effect.void,
+ *     books: ({ topic }) => Effect.succeed({ found: [`a book about ${topic}`] }),
+ *     web: ({ topic }) => Effect.succeed({ found: [`a page about ${topic}`] })
+ *   },
+ *   edges: { plan: ["books", "web"], books: [], web: [] }
+ * })
+ *
+ * const program = StateGraph.run(research, {
+ *   threadId: "1",
+ *   input: { topic: "tea", found: [] },
+ *   strategy: "Parallel"
+ * })
+ *
+ * const { state } = await Effect.runPromise(Effect.provide(program, Checkpointer.layerMemory))
+ * state.found // => ["a book about tea", "a page about tea"]
+ * ```
+ *
+ * @category reducers
+ * @since 0.2.0
+ */
+export const append = <A>(
+  current: ReadonlyArray<A> | undefined,
+  update: ReadonlyArray<A> | undefined
+): Array<A> => [...current ?? [], ...update ?? []]
+
+/**
+ * A reducer of a field that adds the keys of an update to those of the state, and replaces those that both have.
+ *
+ * @category reducers
+ * @since 0.2.0
+ */
+export const merge = <A extends object>(current: A | undefined, update: A | undefined): A =>
+  ({ ...current, ...update }) as A
 
 /**
  * Makes a graph.
@@ -381,18 +460,19 @@ export interface Reducer<S, U> {
  * **Details**
  *
  * A node takes the state and returns an update, or nothing. By default an update is some fields of the state, which
- * replace the old ones. If the state is not a struct, an update is a whole new state. With `update` and `reduce` you
- * choose the type of updates yourself.
+ * replace the old ones; fields with `reducers` are combined. If the state is not a struct, an update is a whole new state.
+ * With `update` and `reduce` you choose the type of updates yourself.
  *
  * If several nodes run in one step, each gets the state from before the step. Their updates are reduced in the order in
- * which the edges name the nodes.
+ * which the edges name the nodes. If two of them write the same field, and it has no reducer, the run fails with
+ * `WriteConflict`, unless `conflicts` says otherwise.
  *
  * The settings, such as `strategy` and `maxSteps`, are those of all runs. A call can set others for its run.
  *
  * **Gotchas**
  *
- * Nodes run at-least-once: after a crash, the nodes of the unfinished step run again. Use `NodeContext.idempotencyKey`
- * for effects that must happen once.
+ * Nodes run at-least-once: after a crash, the nodes of the unfinished step run again. Use `NodeContext.once` for what
+ * should not run again, and `NodeContext.idempotencyKey` for effects elsewhere that must not happen twice.
  *
  * @see {@link run} to run it, and {@link resume} to continue a run
  * @category constructors
@@ -427,14 +507,15 @@ export const make = <
       readonly update?: Update
       /**
        * Returns the state that a run begins with, from its input and the saved state. The saved state is `undefined` on a
-       * new thread. By default the fields of the input replace those of the saved state.
+       * new thread. By default the fields of the input replace those of the saved state, those with reducers too. To
+       * append to a saved list, return `append(saved?.list, items)`.
        */
       readonly begin?: ((input: Input, saved: S["Type"] | undefined) => S["Type"]) | undefined
       /** The namespace of its threads. By default the name of the graph with `%25` for `%` and `%2F` for `/`. */
       readonly namespace?: string | undefined
     }
     & Settings<NoInfer<keyof Nodes & string>>
-    & Reduce<S["Type"], Definition.UpdateOf<S, NoInfer<Update>>, NoInfer<Update>>
+    & Reduce<S, Definition.UpdateOf<S, NoInfer<Update>>, NoInfer<Update>>
 ): StateGraph<
   S["Type"],
   Input,

@@ -19,8 +19,10 @@ import { asking } from "./internal/graphLaws/asking.ts"
 import { branching } from "./internal/graphLaws/branching.ts"
 import { configuring } from "./internal/graphLaws/configuring.ts"
 import { nesting } from "./internal/graphLaws/nesting.ts"
+import { once } from "./internal/graphLaws/once.ts"
 import { parallel } from "./internal/graphLaws/parallel.ts"
 import { random } from "./internal/graphLaws/random.ts"
+import { reducing } from "./internal/graphLaws/reducing.ts"
 import { resuming } from "./internal/graphLaws/resuming.ts"
 import { saving } from "./internal/graphLaws/saving.ts"
 import { stepping } from "./internal/graphLaws/stepping.ts"
@@ -69,6 +71,8 @@ export const laws = <R, E>(options: Options<R, E>): void => {
           saving,
           resuming,
           parallel,
+          reducing,
+          once,
           asking,
           branching,
           nesting,

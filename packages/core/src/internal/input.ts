@@ -47,7 +47,7 @@ export const namespace = (value: unknown): Effect.Effect<void, InvalidInput> => 
 export const checkpointId = (key: ThreadKey, value: string): Effect.Effect<void, InvalidInput> =>
   Effect.andThen(id("checkpointId", value), together("checkpointId", key, "checkpoint id", value))
 
-const task = (key: ThreadKey, value: string): Effect.Effect<void, InvalidInput> =>
+export const task = (key: ThreadKey, value: string): Effect.Effect<void, InvalidInput> =>
   // Stored as JSON, in which U+001A takes four bytes more.
   Effect.andThen(
     id("pendingWrites", value),

@@ -6,13 +6,21 @@ import * as Codec from "../codec.ts"
 import * as Namespace from "../namespace.ts"
 import type { AnyInterrupt, Edge, NodeContext, Plain, SchemaOf, Settings } from "./model.ts"
 import { type InterruptKind, pauseInterrupt } from "./question.ts"
+import {
+  type Conflicts,
+  type FieldReducers,
+  makeReducing,
+  type Problem,
+  type Reducing,
+  reducingProblem
+} from "./reducers.ts"
 import { defaultUpdate, unknownField } from "./update.ts"
 
 /**
  * What a run needs of a graph. `E` is the errors of the nodes, and `R` is their services without the interrupts of the
  * graph, which each task provides.
  */
-export interface Graph<in out S, in out U, out E, out R> {
+export interface Graph<in out S, in out U, out E, out R> extends Reducing<S, U> {
   readonly name: string
   readonly namespace: string
   readonly start: string
@@ -22,12 +30,11 @@ export interface Graph<in out S, in out U, out E, out R> {
   readonly edges: ReadonlyMap<string, Edge<S, string>>
   /** The interrupts that the graph declares and that of pauses, by their ids. */
   readonly interrupts: ReadonlyMap<string, InterruptKind>
-  readonly reduce: (state: S, update: U) => S
   /** A field of an update that neither its schema nor the state has. */
   readonly unknownField: (update: U, state: S) => string | undefined
   readonly settings: Settings<string>
   /** Why the graph cannot run. */
-  readonly problem: string | undefined
+  readonly problem: Problem | undefined
 }
 
 /** A graph, and the state that a run of it begins with. */
@@ -48,6 +55,8 @@ export interface Options<S, Input, U, E, R> extends Settings<string> {
   readonly edges: { readonly [name: string]: Edge<S, string> }
   readonly update?: SchemaOf<U> | undefined
   readonly reduce?: ((state: S, update: U) => S) | undefined
+  readonly reducers?: FieldReducers | undefined
+  readonly conflicts?: Conflicts | undefined
   readonly begin?: ((input: Input, saved: S | undefined) => S) | undefined
 }
 
@@ -63,10 +72,11 @@ export const make = <S, Input, U, E, R>(options: Options<S, Input, U, E, R>): De
     nodes: new Map(Object.entries(options.nodes)),
     edges: new Map(Object.entries(options.edges)),
     interrupts: new Map(kinds.map((kind) => [kind.name, kind])),
-    reduce: options.reduce ?? merge,
+    ...makeReducing(options, merge),
     unknownField: unknownField(options.update ?? options.state),
     settings: options,
-    problem: interruptProblem(kinds),
+    problem: interruptProblem(kinds) ?? reducingProblem(options),
+    // The input is a state and not an update: no reducer appends it to the saved one.
     begin: options.begin ?? ((input, saved) => saved === undefined ? input as S & Input : merge(saved, input))
   }
 }
@@ -86,21 +96,30 @@ const pauseKind: InterruptKind = {
 }
 
 /** Two interrupts with one id could not be told apart. */
-const interruptProblem = (kinds: ReadonlyArray<InterruptKind>): string | undefined => {
+const interruptProblem = (kinds: ReadonlyArray<InterruptKind>): Problem | undefined => {
   const repeated = kinds.find(({ name, service }) =>
     kinds.some((kind) => kind.name === name && kind.service !== service)
   )
-  return repeated === undefined
-    ? undefined
-    : repeated.name === pauseInterrupt
-    ? `the id "${pauseInterrupt}" is reserved for pauses`
-    : `two interrupts have the id "${repeated.name}"`
+  return repeated === undefined ? undefined : {
+    field: "interrupts",
+    problem: repeated.name === pauseInterrupt
+      ? `the id "${pauseInterrupt}" is reserved for pauses`
+      : `two interrupts have the id "${repeated.name}"`
+  }
 }
 
 /** The type of updates: that of the `update` schema, by default some fields of a struct, otherwise the whole state. */
 export type UpdateOf<S extends Plain, Update> = Update extends Plain ? Update["Type"]
   : S extends { readonly fields: Schema.Struct.Fields } ? { readonly [K in keyof S["Type"]]?: S["Type"][K] }
   : S["Type"]
+
+/** Reducers of the fields of a struct. Any other state has none. */
+export type FieldReducersOf<S extends Plain> = S extends { readonly fields: Schema.Struct.Fields } ? {
+    readonly [K in keyof S["Type"]]?:
+      | ((current: S["Type"][K], update: Required<S["Type"]>[K]) => Required<S["Type"]>[K])
+      | undefined
+  }
+  : undefined
 
 /**
  * Requires that nodes return no fields that their updates do not have. The compiler finds such fields in an object

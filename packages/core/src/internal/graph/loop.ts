@@ -4,10 +4,11 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Metrics from "../metrics.ts"
 import { advance } from "./advance.ts"
+import { checkConflicts } from "./conflict.ts"
 import type { RunEvent, RunResult, StepsError } from "./model.ts"
 import { pauseAfter, pauseBefore, pauseInsteadOfStop } from "./pause.ts"
 import { pendingInterruptOf } from "./pendingInterrupt.ts"
-import { type Position, savePosition } from "./position.ts"
+import { type Position, savePosition, saveReached } from "./position.ts"
 import type { Question } from "./question.ts"
 import { emitAll, emitSaved, type RunContext } from "./runContext.ts"
 import { resultAt } from "./status.ts"
@@ -58,7 +59,7 @@ const endRun = Effect.fnUntraced(function*<S, U, E, R>(
     yield* restore(emitAll(emit, events))
     return yield* resultAt(graph, settings.maxSteps, position)
   }
-  const saved = yield* savePosition(run, position, question)
+  const saved = yield* saveReached(run, position, question)
   const raised = question === undefined ? Option.none() : pendingInterruptOf(graph, saved.head)
   yield* restore(emitAll(emit, [
     ...events,
@@ -96,6 +97,7 @@ const takeStep = Effect.fnUntraced(function*<S, U, E, R>(
   const asking = outcomes.find((outcome) => outcome._tag === "Asked")
   if (asking !== undefined) return { position, question: asking.question, events: eventsAfterSave }
   const returned = outcomes.filter((outcome) => outcome._tag === "Returned")
+  yield* guarded(checkConflicts(run, position, returned, restore(emitAll(run.emit, eventsAfterSave))))
   const next = yield* guarded(advance(graph, settings, runId, position, returned))
   yield* Metric.update(Metrics.graphSteps, 1)
   const question = pauseAfter(next, settings.interruptAfter) ?? pauseInsteadOfStop(next, settings.strategy)
@@ -113,6 +115,6 @@ const savingOnFailure = <S, U, E, R>(
     Exit.isSuccess(exit)
       ? Effect.void
       : Effect.flatMap(
-        savePosition(run, position),
+        saveReached(run, position),
         ({ head }) => Effect.asVoid(Effect.exit(restore(emitSaved(run.emit, head))))
       ))

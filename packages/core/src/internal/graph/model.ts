@@ -3,14 +3,20 @@ import type * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
 import type {
+  CheckpointNotFound,
   GraphMismatch,
   InterruptAlreadyResolved,
   InvalidInput,
   InvalidResponse,
+  StateDecodeError,
+  StateEncodeError,
+  StateTooLarge,
   StepLimitExceeded,
+  StoreError,
   ThreadUnfinished,
   UnstableRequest,
-  VersionConflict
+  VersionConflict,
+  WriteConflict
 } from "../../CheckpointError.ts"
 import type { CopyError } from "../../View.ts"
 import type { Metadata } from "./metadata.ts"
@@ -110,8 +116,59 @@ export interface NodeContext {
   readonly idempotencyKey: string
   /** Emits an `Emitted` event to the consumer of `stream`. It is not saved. */
   readonly emit: (data: unknown) => Effect.Effect<void>
+  /**
+   * Runs an effect once for the step, and returns its result each time the node runs for this step.
+   *
+   * **When to use**
+   *
+   * Use it for what is expensive, or differs each time, in a node that may run again: a call of a model before a question,
+   * the time, an id. For an effect elsewhere that must not happen twice, such as a payment, pass `idempotencyKey` too: if
+   * the process dies after the effect and before its result is stored, the effect runs again.
+   *
+   * **Details**
+   *
+   * The result is encoded with the schema and stored at once, under the node and the key. After a crash, an error or a
+   * question, the effect does not run again. If it fails or is interrupted, nothing is stored. If the position of the run
+   * is not saved yet, as with durability `"exit"`, the result is stored when the position is.
+   *
+   * A key of the node names one result: a second call with it returns that of the first one, and waits for it if need be.
+   * The next visit of the node begins without results. Copies of an unfinished step have them too. `resume` with `next`
+   * drops them.
+   *
+   * A key has at most 200 bytes of UTF-8. The results of a step share the limit of its pending writes, `maxStateBytes`.
+   *
+   * **Gotchas**
+   *
+   * The first call returns the value of the effect, later ones what the schema decodes. If the node catches a
+   * `StoreError`, a further call stores the result and does not run the effect again.
+   *
+   * The effect must not call `once` with its own key. That fails with `InvalidInput`.
+   *
+   * @since 0.2.0
+   */
+  readonly once: <S extends Plain, E, R>(
+    key: string,
+    schema: S,
+    effect: Effect.Effect<NoInfer<S["Type"]>, E, R>
+  ) => Effect.Effect<S["Type"], E | OnceError, R>
   readonly [internal]: OuterTask
 }
+
+/**
+ * The errors that `NodeContext.once` can fail with, besides those of its effect: the key is not valid, the schema refuses
+ * the result or a stored one, the results of the step are too large, or they cannot be stored.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export type OnceError =
+  | InvalidInput
+  | StateEncodeError
+  | StateDecodeError
+  | StateTooLarge
+  | CheckpointNotFound
+  | VersionConflict
+  | StoreError
 
 /**
  * What a run does when a step leads to more than one node.
@@ -276,6 +333,7 @@ export type RunError =
   | StepLimitExceeded
   | ThreadUnfinished
   | UnstableRequest
+  | WriteConflict
 
 /**
  * The errors that `resume` can fail with, besides those of the nodes.

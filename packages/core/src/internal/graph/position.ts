@@ -79,10 +79,16 @@ export const savedPosition = <S>(
   unstored: new Set()
 })
 
-/** Whether the store has results of the step. */
+/** What the keys of pending writes begin with that hold results of `once`. */
+export const onceKeyPrefix = "once:"
+
+/** Whether the store has, or may have, results of the step. */
 export const hasStoredWrites = <S>(position: Position<S>): boolean =>
-  Object.keys(position.pendingWrites).length > position.unstored.size ||
-  (position._tag === "Unsaved" && position.endsStep)
+  (position._tag === "Unsaved" && position.endsStep) ||
+  Object.keys(position.pendingWrites).some((key) =>
+    // A result of `once` that could not be stored for certain may be there.
+    !position.unstored.has(key) || (position._tag === "Saved" && key.startsWith(onceKeyPrefix))
+  )
 
 /** Saves a position as the next version, with the question that the thread waits for from then on. */
 export const savePosition = Effect.fnUntraced(function*<S>(
@@ -125,6 +131,27 @@ export const savePosition = Effect.fnUntraced(function*<S>(
     })
   return { ...position, _tag: "Saved", head: saved, metadata, unstored: new Set() }
 })
+
+/**
+ * Saves a position that a run has reached. If the results of its step are too large, it is saved without them, and fails:
+ * otherwise the steps before would be lost too.
+ */
+export const saveReached = <S>(
+  thread: Thread<S>,
+  position: Position<S>,
+  question?: Question | undefined
+): Effect.Effect<SavedPosition<S>, StepsError> =>
+  Effect.catchTag(
+    savePosition(thread, position, question),
+    "StateTooLarge",
+    (error) =>
+      position._tag === "Unsaved" && error.tasks !== undefined
+        ? Effect.andThen(
+          savePosition(thread, { ...position, pendingWrites: {}, unstored: new Set() }),
+          Effect.fail(error)
+        )
+        : Effect.fail(error)
+  )
 
 const storedQuestion = (
   { interrupt, nested, node, replaced = 0, writeKey }: Question

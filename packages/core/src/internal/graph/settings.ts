@@ -28,7 +28,7 @@ export const checkSettings = Effect.fnUntraced(function*(
   graph: Defined,
   call: Settings<string>
 ): Effect.fn.Return<void, InvalidInput> {
-  if (graph.problem !== undefined) yield* new InvalidInput({ field: "interrupts", problem: graph.problem })
+  if (graph.problem !== undefined) yield* new InvalidInput(graph.problem)
   for (
     const { concurrency, durability, interruptAfter, interruptBefore, maxSteps, strategy } of [graph.settings, call]
   ) {

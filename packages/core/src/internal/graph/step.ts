@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import type { RunEvent, StepsError } from "./model.ts"
+import { makeOnce } from "./once.ts"
 import type { Position } from "./position.ts"
 import {
   decodeUpdate,
@@ -31,7 +32,15 @@ export const runStep = <S, U, E, R>(
   restore: Restore
 ): Effect.Effect<StepOutcome<S, U>, E | StepsError, R> => {
   const { head, metadata, nextNodes, pendingWrites, state, stepId } = position
-  const step: Step<S> = { id: stepId, number: metadata.step + 1, state, version: head?.version ?? 0, pendingWrites }
+  const once = makeOnce(run, position)
+  const step: Step<S> = {
+    id: stepId,
+    number: metadata.step + 1,
+    state,
+    version: head?.version ?? 0,
+    pendingWrites,
+    once
+  }
   return nextNodes.length === 1
     ? Effect.map(restore(runTask(run, step, nextNodes[0]!)), (outcome) => ({
       outcomes: [outcome],

@@ -34,6 +34,8 @@ export interface Step<S> {
   readonly version: number
   /** The pending writes of the step. */
   readonly pendingWrites: Schema.JsonObject
+  /** Runs effects of a node once. */
+  readonly once: (node: string) => NodeContext["once"]
 }
 
 /** How a task ended, if it did not fail. */
@@ -126,6 +128,7 @@ const nodeContext = <S, U, E, R>(
   step: step.number,
   idempotencyKey: taskId(step, node),
   emit: (data) => Effect.asVoid(run.emit({ _tag: "Emitted", node, step: step.number, data })),
+  once: step.once(node),
   [internal]: outerTask(run, step, node, suspension)
 })
 

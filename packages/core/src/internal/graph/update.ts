@@ -21,7 +21,7 @@ export const defaultUpdate = <S, U>(state: SchemaOf<S>): DefaultUpdate<S, U> =>
     ? { codec: fieldsCodec(state), merge: mergeFields(state) }
     : { codec: Codec.pure<Plain>(state) as Codec.Codec<U>, merge: (_, update) => update as S }
 
-type Struct = Plain & { readonly fields: Record<string, Plain> }
+export type Struct = Plain & { readonly fields: Record<string, Plain> }
 
 interface Fields {
   readonly [name: string]: unknown
@@ -31,7 +31,7 @@ interface Makes<S> {
   readonly make: (fields: S, options: Schema.MakeOptions) => S
 }
 
-const isStruct = (schema: Plain): schema is Struct =>
+export const isStruct = (schema: Plain): schema is Struct =>
   Predicate.hasProperty(schema, "fields") && Predicate.isObject(schema.fields)
 
 /** Finds a field of an update that neither its schema nor the state has: it would not be saved. */

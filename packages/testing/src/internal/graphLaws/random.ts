@@ -15,7 +15,7 @@ type Name = typeof names[number]
 const between = (minimum: number, maximum: number) =>
   Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum, maximum })))
 
-const NodeKind = Schema.Literals(["plain", "asks", "asks twice", "contains a graph"])
+const NodeKind = Schema.Literals(["plain", "keeps a result", "asks", "asks twice", "contains a graph"])
 const Luck = Schema.Literals(["well", "well", "well", "fails", "dies", "is interrupted"])
 
 /** A random plan: the edges and the kinds of nodes, how their first runs end, and when the store fails. */
@@ -58,10 +58,11 @@ const graphOf = (plan: Plan, namespace: string, fate: Effect.Effect<void, Boom>)
     const kind = plan.nodes[i]!.kind
     return (state: ReadonlyArray<string>, context: StateGraph.NodeContext) =>
       Effect.gen(function*() {
-        yield* fate
         const name = `${i} at ${state.length}`
+        if (kind === "keeps a result") yield* context.once("kept", Schema.String, Effect.as(fate, name))
+        yield* fate
         if (kind === "contains a graph") return yield* contained(state, context)
-        if (kind === "plain") return name
+        if (kind === "plain" || kind === "keeps a result") return name
         const answer = yield* ask(name)
         return kind === "asks" ? answer : yield* ask(`${name}, ${answer}`)
       })

@@ -125,6 +125,8 @@ export const storeError = new CheckpointError.StoreError({
 export interface Faults {
   readonly put?: (record: CheckpointStore.NewCheckpoint) => CheckpointError.StoreError | undefined
   readonly saveWrites?: () => CheckpointError.StoreError | undefined
+  /** Runs before pending writes are saved. */
+  readonly savingWrites?: Effect.Effect<unknown>
   /** Runs after pending writes were saved. */
   readonly savedWrites?: Effect.Effect<unknown>
 }
@@ -141,10 +143,13 @@ export const withFaults = (faults: Faults) => <A, E, R>(effect: Effect.Effect<A,
       ...store,
       put: (record, expected) => Effect.suspend(() => orFail(faults.put?.(record), store.put(record, expected))),
       savePendingWrites: (key, version, writes, maxBytes) =>
-        Effect.suspend(() =>
-          Effect.tap(
-            orFail(faults.saveWrites?.(), store.savePendingWrites(key, version, writes, maxBytes)),
-            () => faults.savedWrites ?? Effect.void
+        Effect.andThen(
+          faults.savingWrites ?? Effect.void,
+          Effect.suspend(() =>
+            Effect.tap(
+              orFail(faults.saveWrites?.(), store.savePendingWrites(key, version, writes, maxBytes)),
+              () => faults.savedWrites ?? Effect.void
+            )
           )
         )
     })

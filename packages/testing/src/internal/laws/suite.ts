@@ -190,7 +190,11 @@ export const fails = <A, E extends { readonly _tag: string }, R, const Tag exten
   })
 
 /** Checks that the effect is refused because of one argument, and returns the problem. */
-export const refuses = <A, E extends { readonly _tag: string; readonly field?: string; readonly problem?: unknown }, R>(
+export const refuses = <
+  A,
+  E extends { readonly _tag: string; readonly field?: string | undefined; readonly problem?: unknown },
+  R
+>(
   effect: Effect.Effect<A, E, R>,
   field: string
 ): Effect.Effect<string, never, R> =>
