@@ -23,6 +23,22 @@ CREATE TABLE effect_checkpoint.checkpoint_pending_writes (
   FOREIGN KEY (thread_id, namespace) REFERENCES effect_checkpoint.checkpoint_threads(thread_id, namespace) ON DELETE CASCADE
 );
 
+CREATE TABLE effect_checkpoint.checkpoint_questions (
+  thread_id text COLLATE "C" NOT NULL,
+  namespace text COLLATE "C" NOT NULL,
+  step_version bigint NOT NULL,
+  asked_at timestamp with time zone NOT NULL,
+  answered_at timestamp with time zone,
+  position integer NOT NULL,
+  interrupt_id text COLLATE "C" NOT NULL,
+  answer_id text COLLATE "C",
+  metadata jsonb NOT NULL,
+  request jsonb NOT NULL,
+  response jsonb,
+  PRIMARY KEY (thread_id, namespace, step_version, interrupt_id),
+  FOREIGN KEY (thread_id, namespace) REFERENCES effect_checkpoint.checkpoint_threads(thread_id, namespace) ON DELETE CASCADE
+);
+
 CREATE TABLE effect_checkpoint.checkpoint_threads (
   thread_id text COLLATE "C" NOT NULL,
   namespace text COLLATE "C" NOT NULL,
@@ -64,6 +80,8 @@ CREATE TABLE effect_checkpoint.checkpoints (
   payload jsonb NOT NULL,
   PRIMARY KEY (thread_id, namespace, version)
 );
+
+CREATE INDEX checkpoint_questions_open ON effect_checkpoint.checkpoint_questions USING btree (asked_at, namespace, thread_id, interrupt_id) WHERE (answered_at IS NULL);
 
 CREATE INDEX checkpoint_threads_by_activity ON effect_checkpoint.checkpoint_threads USING btree (active_at DESC, namespace, thread_id);
 

@@ -85,6 +85,56 @@ describe("append, create and put", () => {
   })
 })
 
+describe("ask, answer and step", () => {
+  it("a question is asked of the step of a checkpoint, which may have ended", () => {
+    expect(mails.ask(parent, [{ interruptId: "1", request: "Send it?", metadata: { kind: "send" } }])).type.toBe<
+      Effect.Effect<
+        void,
+        | CheckpointError.InvalidInput
+        | CheckpointError.CheckpointNotFound
+        | CheckpointError.VersionConflict
+        | CheckpointError.StoreError
+      >
+    >()
+    // @ts-expect-error Property 'request' is missing
+    mails.ask(parent, [{ interruptId: "1" }])
+  })
+
+  it("an answer names its question, returns what is still open, and cannot conflict", () => {
+    expect(mails.answer("1", { "1": "yes" }, { answerId: "call" })).type.toBe<
+      Effect.Effect<
+        ReadonlyArray<Checkpoint.Question>,
+        | CheckpointError.InvalidInput
+        | CheckpointError.StateTooLarge
+        | CheckpointError.CheckpointNotFound
+        | CheckpointError.InterruptAlreadyResolved
+        | CheckpointError.StoreError
+      >
+    >()
+    // @ts-expect-error Type 'Date' is not assignable to type 'Json'
+    mails.answer("1", { "1": new Date(0) })
+  })
+
+  it("the questions of a step have their answers, or none", () => {
+    expect(mails.step(parent)).type.toBe<
+      Effect.Effect<
+        Checkpointer.StepState,
+        CheckpointError.InvalidInput | CheckpointError.CheckpointNotFound | CheckpointError.StoreError
+      >
+    >()
+    expect<Checkpoint.Question["answer"]>().type.toBe<Checkpoint.Answer | undefined>()
+  })
+
+  it("open questions are listed in a view, and by the service in any namespace", () => {
+    expect(mails.openQuestions({ metadata: { kind: "send" } })).type.toBe<
+      Stream.Stream<Checkpoint.OpenQuestion, Checkpointer.ReadError>
+    >()
+    // @ts-expect-error 'namespace' does not exist in type 'QuestionFilter'
+    mails.openQuestions({ namespace: "app/Mails" })
+    expect<Checkpointer.Checkpointer["Service"]["openQuestions"]>().type.toBeCallableWith({ namespace: "app/Mails" })
+  })
+})
+
 describe("update", () => {
   it("has the error and the services of the caller's effect, and its own errors", () => {
     class Clerk

@@ -530,7 +530,11 @@ describe("run", () => {
     expect(result.state).type.toBe<State>()
     expect(result.checkpoint).type.toBe<Checkpoint.Checkpoint<State>>()
     if (result._tag === "Stopped") expect(result.branches).type.toBe<ReadonlyArray<"triage" | "pay">>()
-    if (result._tag === "Interrupted") expect(result.interrupt).type.toBe<StateGraph.PendingInterrupt>()
+    if (result._tag === "Interrupted") {
+      expect(result.interrupts).type.toBe<ReadonlyArray<StateGraph.PendingInterrupt>>()
+      // @ts-expect-error Property 'interrupt' does not exist on type
+      void result.interrupt
+    }
   })
 })
 
@@ -570,18 +574,29 @@ describe("resume", () => {
     Effect.catchTags(StateGraph.resume(refund, { threadId: "1" }), { ThreadUnfinished: () => Effect.void })
   })
 
-  it("takes a response to one of the interrupts, or continue", () => {
-    expect(StateGraph.resume).type.toBeCallableWith(refund, { threadId: "1", response: "continue" as const })
+  it("takes responses to the interrupts of the graph by their ids, or continue", () => {
+    expect(StateGraph.resume).type.toBeCallableWith(refund, {
+      threadId: "1",
+      answers: { "1/approve/0": {} as typeof Approval.response.Type, "1/pay/before": "continue" as const }
+    })
+    expect(StateGraph.resume).type.toBeCallableWith(refund, { threadId: "1", answers: {} })
     // @ts-expect-error Type '"go"' is not assignable to type
-    StateGraph.resume(refund, { threadId: "1", response: "go" })
+    StateGraph.resume(refund, { threadId: "1", answers: { id: "go" } })
     // @ts-expect-error Type 'string' is not assignable to type 'Utc |
-    StateGraph.resume(refund, { threadId: "1", response: { approved: true, at: "2026-01-01T00:00:00Z" } })
+    StateGraph.resume(refund, { threadId: "1", answers: { id: { approved: true, at: "2026-01-01T00:00:00Z" } } })
     const silent = StateGraph.make({ name: "g", state, start: "triage", nodes, edges })
-    expect(StateGraph.resume(silent, { threadId: "1", response: "continue" })).type.toBeAssignableTo<
+    expect(StateGraph.resume(silent, { threadId: "1", answers: { id: "continue" } })).type.toBeAssignableTo<
       Effect.Effect<StateGraph.RunResult<State, "triage" | "pay">, unknown, unknown>
     >()
     // @ts-expect-error Type '"go"' is not assignable to type '"continue"'
-    StateGraph.resume(silent, { threadId: "1", response: "go" })
+    StateGraph.resume(silent, { threadId: "1", answers: { id: "go" } })
+  })
+
+  it("refuses a response that does not name its question", () => {
+    // @ts-expect-error 'response' does not exist in type
+    StateGraph.resume(refund, { threadId: "1", response: "continue" })
+    // @ts-expect-error Type 'string' is not assignable to type
+    StateGraph.resume(refund, { threadId: "1", answers: "continue" })
   })
 
   it("takes an update and names of the nodes of the graph", () => {
@@ -598,15 +613,79 @@ describe("resume", () => {
 
   it("takes its options first in a pipe, with the same types", () => {
     expect(
-      refund.pipe(StateGraph.resume({ threadId: "1", response: "continue", next: ["pay"], update: { amount: 1 } }))
+      refund.pipe(
+        StateGraph.resume({ threadId: "1", answers: { id: "continue" }, next: ["pay"], update: { amount: 1 } })
+      )
     )
       .type.toBe(StateGraph.resume(refund, { threadId: "1" }))
     // @ts-expect-error Type '"go"' is not assignable to type
-    refund.pipe(StateGraph.resume({ threadId: "1", response: "go" }))
+    refund.pipe(StateGraph.resume({ threadId: "1", answers: { id: "go" } }))
     // @ts-expect-error Type 'string' is not assignable to type 'number'
     refund.pipe(StateGraph.resume({ threadId: "1", update: { amount: "2" } }))
     // @ts-expect-error Type '"nowhere"' is not assignable to type '"pay" | "triage" | "approve"'
     refund.pipe(StateGraph.resume({ threadId: "1", next: ["nowhere"] }))
+  })
+})
+
+describe("answer", () => {
+  const response = {} as typeof Approval.response.Type
+
+  it("returns what is still open, needs no services of nodes, and has its own errors", () => {
+    expect(StateGraph.answer(refund, { threadId: "1", answers: { id: response }, answerId: "call" })).type.toBe<
+      Effect.Effect<ReadonlyArray<StateGraph.PendingInterrupt>, StateGraph.AnswerError, Checkpointer.Checkpointer>
+    >()
+  })
+
+  it("lists every error that it can fail with", () => {
+    const caught = StateGraph.answer(refund, { threadId: "1", answers: { id: response } }).pipe(
+      Effect.catchTags({
+        InvalidInput: () => Effect.void,
+        StateDecodeError: () => Effect.void,
+        StateTooLarge: () => Effect.void,
+        CheckpointNotFound: () => Effect.void,
+        GraphMismatch: () => Effect.void,
+        InterruptAlreadyResolved: () => Effect.void,
+        InvalidResponse: () => Effect.void,
+        StoreError: () => Effect.void
+      })
+    )
+    expect<Effect.Error<typeof caught>>().type.toBe<never>()
+    // @ts-expect-error 'VersionConflict' does not exist in type
+    Effect.catchTags(StateGraph.answer(refund, { threadId: "1", answers: {} }), { VersionConflict: () => Effect.void })
+  })
+
+  it("takes responses to the interrupts of the graph by their ids, or continue", () => {
+    expect(StateGraph.answer).type.toBeCallableWith(refund, { threadId: "1", answers: { id: "continue" as const } })
+    // @ts-expect-error Type '"go"' is not assignable to type
+    StateGraph.answer(refund, { threadId: "1", answers: { id: "go" } })
+    // @ts-expect-error Type 'string' is not assignable to type 'Utc |
+    StateGraph.answer(refund, { threadId: "1", answers: { id: { approved: true, at: "2026-01-01T00:00:00Z" } } })
+    // @ts-expect-error Property 'answers' is missing
+    StateGraph.answer(refund, { threadId: "1" })
+  })
+
+  it("takes its options first in a pipe, with the same types", () => {
+    const options = { threadId: "1", answers: { id: response } }
+    expect(refund.pipe(StateGraph.answer(options))).type.toBe(StateGraph.answer(refund, options))
+    // @ts-expect-error Type '"go"' is not assignable to type
+    refund.pipe(StateGraph.answer({ threadId: "1", answers: { id: "go" } }))
+  })
+})
+
+describe("interrupts", () => {
+  it("streams open questions with when they were asked, and reads no states", () => {
+    expect(StateGraph.interrupts(refund, { kind: "Approval" })).type.toBe<
+      Stream.Stream<StateGraph.OpenInterrupt, Checkpointer.ReadError, Checkpointer.Checkpointer>
+    >()
+    expect(StateGraph.interrupts(refund)).type.toBe(StateGraph.interrupts(refund, {}))
+    expect<StateGraph.OpenInterrupt>().type.toBeAssignableTo<StateGraph.PendingInterrupt>()
+    expect<StateGraph.OpenInterrupt["askedAt"]>().type.toBe<DateTime.Utc>()
+    expect<StateGraph.OpenInterrupt["version"]>().type.toBe<number>()
+  })
+
+  it("selects by the id of a kind", () => {
+    // @ts-expect-error Type 'typeof Approval' is not assignable to type 'string'
+    StateGraph.interrupts(refund, { kind: Approval })
   })
 })
 
@@ -615,9 +694,9 @@ describe("stream", () => {
     const input = {} as State
     const stream = StateGraph.stream(refund, { threadId: "1", input })
     expect(refund.pipe(StateGraph.stream({ threadId: "1", input }))).type.toBe(stream)
-    expect(refund.pipe(StateGraph.stream({ threadId: "1", response: "continue" }))).type.toBe(stream)
+    expect(refund.pipe(StateGraph.stream({ threadId: "1", answers: { id: "continue" } }))).type.toBe(stream)
     // @ts-expect-error Type '"go"' is not assignable to type
-    refund.pipe(StateGraph.stream({ threadId: "1", response: "go" }))
+    refund.pipe(StateGraph.stream({ threadId: "1", answers: { id: "go" } }))
     // @ts-expect-error Type 'number' is not assignable to type
     refund.pipe(StateGraph.stream({ threadId: "1", input: 1 }))
   })
@@ -723,7 +802,7 @@ describe("metadata", () => {
   it("reads a checkpoint with or without its state", () => {
     expect(StateGraph.metadata).type.toBeCallableWith({} as Checkpoint.Checkpoint<State>)
     expect(StateGraph.metadata({} as Checkpoint.CheckpointInfo)).type.toBe<Option.Option<StateGraph.Metadata>>()
-    expect<StateGraph.Metadata["cause"]>().type.toBe<"input" | "step" | "interrupt" | "answer" | "branch" | "edit">()
+    expect<StateGraph.Metadata["cause"]>().type.toBe<"input" | "step" | "interrupt" | "branch" | "edit">()
     expect<StateGraph.Metadata["stepId"]>().type.toBe<string | undefined>()
   })
 })

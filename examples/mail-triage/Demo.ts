@@ -117,7 +117,11 @@ const resumeWork = Effect.fn("Demo.resumeWork")(function*(options: Options) {
 
   const { canPrompt } = yield* TerminalCapabilities.TerminalCapabilities
   const asks = canPrompt && !options.yes
-  if (!asks) {
+  if (asks) {
+    yield* Report.line(
+      "Whenever all folders are done or wait, it asks about the doubtful mails of all of them at once."
+    )
+  } else {
     const why = options.yes ? "With --yes" : "Without a terminal, as with --yes,"
     yield* Report.line(`${why} doubtful mails are held back without asking.`)
   }
@@ -125,12 +129,10 @@ const resumeWork = Effect.fn("Demo.resumeWork")(function*(options: Options) {
     done: Number.sumAll(left.map(({ state }) => state.messages.length)),
     total: Number.sumAll(left.map(({ state }) => state.total))
   })
-  const atTerminal = yield* Person.atTerminal
-  const judge = asks ? (mailbox: Mailbox.Mailbox) => progress.pause(atTerminal(mailbox)) : Person.holdsBack
-  yield* Effect.forEach(left, ({ threadId }) => Triage.finish({ threadId }, judge, progress.advance), {
-    concurrency: "unbounded",
-    discard: true
-  })
+  const folders = left.map(({ threadId }) => threadId)
+  yield* asks
+    ? Triage.finishAll(folders, Person.atTerminal(), progress.advance, progress.pause)
+    : Triage.finishAll(folders, Person.holdsBack, progress.advance)
   yield* progress.end
 })
 
@@ -212,7 +214,7 @@ const backInTime = Effect.fn("Demo.backInTime")(function*(ends: ReadonlyArray<He
   // A branch from the version that asked, with another answer.
   const otherwise = mail.verdict === "spam" ? "inbox" : "spam"
   const whatIf = yield* Triage.finish(
-    { threadId, version: asked.version, response: otherwise },
+    { threadId, version: asked.version, answers: Triage.answersTo(asked.pendingInterrupts, otherwise) },
     Person.asBefore(ends.map(({ state }) => state))
   )
   yield* Report.line(`The mail was ${said[mail.verdict]}. What if it had been ${said[otherwise]}?`)

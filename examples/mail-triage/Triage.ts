@@ -3,7 +3,7 @@
  * saved after each step.
  */
 import { StateGraph } from "@effect-checkpoint/core"
-import { Effect, Result, Stream } from "effect"
+import { Effect, identity, Result, Schema, Stream } from "effect"
 import { Corpus, type Folder } from "./Corpus.ts"
 import * as Mail from "./Mail.ts"
 import * as Mailbox from "./Mailbox.ts"
@@ -70,7 +70,32 @@ const classify = ({ senders }: Mailbox.Mailbox, id: string, mail: Mail.Mail): Ma
 /** The thread of a folder, and how to begin or resume it. */
 export type From =
   | { readonly threadId: string; readonly input: Folder }
-  | { readonly threadId: string; readonly version?: number; readonly response?: Mailbox.Verdict }
+  | { readonly threadId: string; readonly version?: number; readonly answers?: Answers }
+
+/** Verdicts by interrupt id. */
+export type Answers = StateGraph.Answers<Mailbox.Verdict>
+
+/** Gives the same verdict on all of these questions. */
+export const answersTo = (
+  questions: ReadonlyArray<{ readonly interruptId: string }>,
+  verdict: Mailbox.Verdict
+): Answers => Object.fromEntries(questions.map(({ interruptId }) => [interruptId, verdict]))
+
+/** Decides where a doubtful mail of a folder should go. */
+export type Judge<E = never, R = never> = (
+  folder: string,
+  mail: Mailbox.Message
+) => Effect.Effect<Mailbox.Verdict, E, R>
+
+/** Shows a question to `judge`, and returns the verdict. */
+const judged = Effect.fn("Triage.judged")(function*<E, R>(
+  { request, threadId }: StateGraph.PendingInterrupt,
+  judge: Judge<E, R>
+) {
+  return yield* judge(threadId, yield* decodeMail(request))
+})
+
+const decodeMail = Schema.decodeUnknownEffect(Schema.toCodecJson(Review.request))
 
 /** Runs or resumes the graph on a folder until it is done or asks a person. */
 export const work = Effect.fn("Triage.work")(function*(from: From, onFiled: Effect.Effect<void> = Effect.void) {
@@ -85,14 +110,40 @@ export const work = Effect.fn("Triage.work")(function*(from: From, onFiled: Effe
 /** Runs or resumes the graph on a folder until it is done. `judge` answers its questions. */
 export const finish = Effect.fn("Triage.finish")(function*<E, R>(
   from: From,
-  judge: (mailbox: Mailbox.Mailbox) => Effect.Effect<Mailbox.Verdict, E, R>,
+  judge: Judge<E, R>,
   onFiled?: Effect.Effect<void>
 ) {
   const { threadId } = from
   let result = yield* work(from, onFiled)
   while (result._tag === "Interrupted") {
-    const response = yield* judge(result.state)
-    result = yield* work({ threadId, response }, onFiled)
+    const answers: Record<string, Mailbox.Verdict> = {}
+    for (const question of result.interrupts) answers[question.interruptId] = yield* judged(question, judge)
+    result = yield* work({ threadId, answers }, onFiled)
   }
   return result.checkpoint
+})
+
+/**
+ * Resumes the graph on all folders until they are done or wait. Then `judge` answers what all of them ask, the oldest
+ * question first, and they continue. `whileAsking` surrounds the questions.
+ */
+export const finishAll = Effect.fn("Triage.finishAll")(function*<E, R>(
+  folders: ReadonlyArray<string>,
+  judge: Judge<E, R>,
+  onFiled?: Effect.Effect<void>,
+  whileAsking: <A, E, R>(asking: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = identity
+) {
+  while (true) {
+    yield* Effect.forEach(folders, (threadId) => work({ threadId }, onFiled), {
+      concurrency: "unbounded",
+      discard: true
+    })
+    const questions = yield* Stream.runCollect(StateGraph.interrupts(triage))
+    if (questions.length === 0) return
+    yield* whileAsking(Effect.forEach(questions, (question) =>
+      Effect.flatMap(judged(question, judge), (verdict) => {
+        const { interruptId, threadId } = question
+        return StateGraph.answer(triage, { threadId, answers: { [interruptId]: verdict } })
+      }), { discard: true }))
+  }
 })

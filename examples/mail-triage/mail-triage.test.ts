@@ -134,6 +134,9 @@ const uninterrupted = Triage.finish(begun, Person.holdsBack).pipe(
   Effect.provide(Checkpointer.layerMemory, { local: true })
 )
 
+/** Runs the graph until it asks, and returns its questions. */
+const asked = Effect.andThen(Triage.work(begun), Stream.runCollect(StateGraph.interrupts(Triage.triage)))
+
 layer(Corpus.layer)("a triage run", (it) => {
   const ways = { interruption: Effect.interrupt, defect: Effect.die("crash") }
   for (const [way, crash] of Object.entries(ways)) {
@@ -154,8 +157,7 @@ layer(Corpus.layer)("a triage run", (it) => {
 
   it.effect("a triage run that is resumed twice at the same time files each mail once, and one resume fails", () =>
     Effect.gen(function*() {
-      yield* Triage.work(begun)
-      const from = { threadId, response: "spam" } as const
+      const from = { threadId, answers: Triage.answersTo(yield* asked, "spam") }
       const exits = yield* Effect.all(
         [Effect.exit(Triage.finish(from, Person.holdsBack)), Effect.exit(Triage.finish(from, Person.holdsBack))],
         { concurrency: "unbounded" }
@@ -165,6 +167,31 @@ layer(Corpus.layer)("a triage run", (it) => {
       const end = Option.getOrThrow(yield* threads.get(threadId))
       assert.strictEqual(new Set(end.state.messages.map(({ id }) => id)).size, 40)
       assert.deepStrictEqual(end.state, (yield* uninterrupted).state)
+    }).pipe(Effect.provide(Checkpointer.layerMemory)))
+
+  it.effect("the questions of all folders are open at once, and folders that were answered together end like single ones", () =>
+    Effect.gen(function*() {
+      const folders = ["hard-ham-1", "spam-1", "spam-2"].map((name) => ({ name, mails: 30 }))
+      yield* Effect.forEach(folders, (input) => Triage.work({ threadId: input.name, input }), { discard: true })
+      const open = yield* Stream.runCollect(StateGraph.interrupts(Triage.triage))
+      assert.deepStrictEqual(open.map(({ threadId }) => threadId).toSorted(), folders.map(({ name }) => name))
+      const rounds: Array<number> = []
+      const asked: Array<string> = []
+      yield* Triage.finishAll(
+        folders.map(({ name }) => name),
+        (folder) => Effect.sync(() => (asked.push(folder), "spam" as const)),
+        undefined,
+        (asking) => Effect.ensuring(asking, Effect.sync(() => rounds.push(asked.length)))
+      )
+      assert.strictEqual(rounds[0], 3)
+      const threads = yield* StateGraph.view(Triage.triage)
+      for (const input of folders) {
+        const { state } = Option.getOrThrow(yield* threads.get(input.name))
+        const alone = yield* Triage.finish({ threadId: input.name, input }, Person.holdsBack).pipe(
+          Effect.provide(Checkpointer.layerMemory, { local: true })
+        )
+        assert.deepStrictEqual(state, alone.state)
+      }
     }).pipe(Effect.provide(Checkpointer.layerMemory)))
 
   it.effect("a triage run asks once about a sender, and applies the answer to its later mails", () =>
@@ -180,10 +207,11 @@ layer(Corpus.layer)("a triage run", (it) => {
 
   it.effect("a branch of a triage run with another answer ends like a run with that answer", () =>
     Effect.gen(function*() {
-      const asked = yield* Triage.work(begun)
-      yield* Triage.finish({ threadId, response: "spam" }, Person.holdsBack)
-      const { version } = asked.checkpoint
-      const branch = yield* Triage.finish({ threadId, version, response: "inbox" }, Person.holdsBack)
+      const questions = yield* asked
+      const { version } = questions[0]!
+      yield* Triage.finish({ threadId, answers: Triage.answersTo(questions, "spam") }, Person.holdsBack)
+      const answers = Triage.answersTo(questions, "inbox")
+      const branch = yield* Triage.finish({ threadId, version, answers }, Person.holdsBack)
       const other = yield* Triage.finish(begun, () => Effect.succeed("inbox" as const)).pipe(
         Effect.provide(Checkpointer.layerMemory, { local: true })
       )

@@ -36,6 +36,47 @@ export interface Interrupt {
   readonly interruptId: string
   /** The question, as JSON. */
   readonly request: Schema.Json
+  /** What else is known of it. `StateGraph` stores its kind and the node that asked. */
+  readonly metadata?: Schema.JsonObject | undefined
+}
+
+/**
+ * A question of a step, and its answer. All versions of the step share them.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Question extends Interrupt {
+  readonly metadata: Schema.JsonObject
+  /** When the store saved it. */
+  readonly askedAt: DateTime.Utc
+  /** `undefined` while the thread waits for it. */
+  readonly answer: Answer | undefined
+}
+
+/**
+ * A question that a thread waits for.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface OpenQuestion extends Question {
+  readonly threadId: string
+  readonly namespace: string
+  /** The newest version of the thread. */
+  readonly version: number
+}
+
+/**
+ * The answer to a question.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Answer {
+  readonly response: Schema.Json
+  /** When the store saved it. */
+  readonly answeredAt: DateTime.Utc
 }
 
 /**
@@ -52,7 +93,10 @@ export interface CheckpointInfo extends CheckpointRef {
   readonly parent: CheckpointRef | undefined
   /** The nodes to run next, in order. A thread whose newest checkpoint has some is unfinished. */
   readonly nextNodes: ReadonlyArray<string>
-  /** The questions that the thread waited for at this version. */
+  /**
+   * The questions that the thread waited for when this version was saved. Those that were asked or answered since, without
+   * another version, are found with `questions`.
+   */
   readonly pendingInterrupts: ReadonlyArray<Interrupt>
   readonly metadata: Schema.JsonObject
   /** The tags given with `setTags`. Retention never removes a tagged checkpoint. */

@@ -243,11 +243,13 @@ export class StateTooLarge extends Schema.TaggedError<StateTooLarge>("@effect-ch
     bytes: Schema.Int,
     limit: Schema.Int,
     /** The tasks whose pending writes are too large together with the others of the step, if the state is not. */
-    tasks: Schema.optional(Schema.Array(Schema.String))
+    tasks: Schema.optional(Schema.Array(Schema.String)),
+    /** The question whose answer is too large. */
+    interruptId: Schema.optional(Schema.String)
   }
 ) {
   override get message(): string {
-    const what = this.tasks === undefined ?
+    const what = this.interruptId !== undefined ? `the answer to "${this.interruptId}" is` : this.tasks === undefined ?
       "the state is" :
       `with ${this.tasks.map((task) => `"${task}"`).join(", ")}, the pending writes of the step are`
     return `${thread(this)}: ${what} ${this.bytes} bytes of JSON, the limit is ${this.limit}; keep large values ` +

@@ -101,8 +101,13 @@ export interface NewCheckpoint extends ThreadKey {
   readonly stateBytes: number
   /** A JSON array of strings. */
   readonly nextNodes: string
-  /** A JSON array of objects with `interruptId` and `request`. */
+  /**
+   * A JSON array of objects with `interruptId` and `request`, some of which have `metadata`. Those that the step does not
+   * have are asked.
+   */
   readonly pendingInterrupts: string
+  /** A JSON array of questions that were asked before these, and that are answered: with `response`, too. */
+  readonly answered: string
   /** A JSON object. */
   readonly metadata: string
   /**
@@ -151,7 +156,7 @@ export interface StoredInfo extends ThreadKey {
   readonly parent: ParentRef | undefined
   /** A JSON array of strings. */
   readonly nextNodes: string
-  /** A JSON array of objects with `interruptId` and `request`. */
+  /** A JSON array of objects with `interruptId` and `request`, some of which have `metadata`. */
   readonly pendingInterrupts: string
   /** A JSON object. */
   readonly metadata: string
@@ -177,19 +182,42 @@ export interface StoredCheckpoint extends StoredInfo {
 }
 
 /**
+ * What became of something that was to be saved for a step.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type StepOutcome =
+  | { readonly _tag: "Saved" }
+  /** There is no such version. */
+  | { readonly _tag: "NotFound" }
+  /** The newest version is this one, which belongs to a later step. */
+  | { readonly _tag: "StepEnded"; readonly version: number }
+
+/**
  * What became of pending writes that were to be saved.
  *
  * @category models
  * @since 0.2.0
  */
 export type PendingWritesOutcome =
-  | { readonly _tag: "Saved" }
-  /** There is no such version. */
-  | { readonly _tag: "NotFound" }
-  /** The newest version is this one, which belongs to a later step. */
-  | { readonly _tag: "StepEnded"; readonly version: number }
+  | StepOutcome
   /** Those of the step would be so many bytes. */
   | { readonly _tag: "TooLarge"; readonly bytes: number }
+
+/**
+ * What became of answers.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type AnswerOutcome =
+  /** These questions of the step are still open. */
+  | { readonly _tag: "Saved"; readonly version: number; readonly open: ReadonlyArray<StoredQuestion> }
+  /** There is no such thread. */
+  | { readonly _tag: "NotFound" }
+  /** The newest step has no such question, or it has another answer. */
+  | { readonly _tag: "Resolved"; readonly version: number; readonly interruptId: string }
 
 /**
  * The result of a task of a step.
@@ -201,6 +229,62 @@ export interface PendingWrite {
   readonly task: string
   /** JSON text. */
   readonly value: string
+}
+
+/**
+ * A question of a step. Its JSON parts are text.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface StoredQuestion {
+  readonly interruptId: string
+  readonly request: string
+  /** A JSON object. */
+  readonly metadata: string
+  /** Milliseconds since the epoch, by the store's clock. */
+  readonly askedAt: number
+  readonly answer: { readonly response: string; readonly answeredAt: number } | undefined
+}
+
+/**
+ * What belongs to a step.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface StoredStep {
+  /** Whether the newest version belongs to a later step. */
+  readonly ended: boolean
+  readonly pendingWrites: ReadonlyArray<PendingWrite>
+  /** In the order in which they were asked. */
+  readonly questions: ReadonlyArray<StoredQuestion>
+}
+
+/**
+ * A question that a thread waits for.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface OpenQuestion extends StoredQuestion, ThreadKey {
+  /** The newest version of the thread. */
+  readonly version: number
+}
+
+/**
+ * Selects questions that threads wait for. All conditions that are given must hold.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface QuestionQuery {
+  readonly namespace: string | undefined
+  /** A JSON object that the metadata of the question must contain, as Postgres' `@>` defines it. */
+  readonly metadata: string | undefined
+  /** The last question of the page before. */
+  readonly after: Pick<OpenQuestion, "askedAt" | "namespace" | "threadId" | "interruptId"> | undefined
+  readonly limit: number
 }
 
 /**
@@ -408,13 +492,22 @@ export class CheckpointStore extends Context.Service<CheckpointStore, {
     maxBytes: number
   ) => Effect.Effect<PendingWritesOutcome, StoreError>
   /**
-   * Reads the pending writes of the step that a version belongs to: none if the step has ended. `None` if there is no such
+   * Reads what belongs to the step of a version. A step that has ended has no pending writes. `None` if there is no such
    * version.
    */
-  readonly readPendingWrites: (
-    key: ThreadKey,
-    version: VersionId
-  ) => Effect.Effect<Option.Option<ReadonlyArray<PendingWrite>>, StoreError>
+  readonly readStep: (key: ThreadKey, version: VersionId) => Effect.Effect<Option.Option<StoredStep>, StoreError>
+  /**
+   * Asks questions of the step that a version belongs to, given as a JSON array like `pendingInterrupts`. A question that
+   * the step has stays as it is. The thread is not idle then.
+   */
+  readonly ask: (key: ThreadKey, version: VersionId, questions: string) => Effect.Effect<StepOutcome, StoreError>
+  /**
+   * Saves answers to questions of the newest step, given as a JSON object of responses by interrupt id: all of them or
+   * none. An answer that is there already with the same answer id is not saved again. The thread is not idle then.
+   */
+  readonly answer: (key: ThreadKey, answers: string, answerId: string) => Effect.Effect<AnswerOutcome, StoreError>
+  /** Lists questions that threads wait for, the oldest first, then by namespace, thread id and interrupt id. */
+  readonly questions: (query: QuestionQuery) => Effect.Effect<ReadonlyArray<OpenQuestion>, StoreError>
   /** Deletes a thread and returns the number of its versions. It is not idempotent and must not be retried blindly. */
   readonly deleteThread: (key: ThreadKey) => Effect.Effect<number, StoreError>
   /**

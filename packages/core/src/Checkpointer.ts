@@ -38,7 +38,7 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
-import type { ThreadInfo } from "./Checkpoint.ts"
+import type { OpenQuestion, ThreadInfo } from "./Checkpoint.ts"
 import type { InvalidInput, StoreError } from "./CheckpointError.ts"
 import * as CheckpointStore from "./CheckpointStore.ts"
 import * as Codec from "./internal/codec.ts"
@@ -48,12 +48,13 @@ import * as Metrics from "./internal/metrics.ts"
 import * as Namespace from "./internal/namespace.ts"
 import * as ThreadQueue from "./internal/threadQueue.ts"
 import * as Views from "./internal/view.ts"
+import * as Questions from "./internal/view/questions.ts"
 import * as Retry from "./internal/view/retry.ts"
 import * as Threads from "./internal/view/threads.ts"
 import { isUnderway } from "./internal/view/underway.ts"
 import * as MemoryStore from "./MemoryStore.ts"
 import * as Retention from "./Retention.ts"
-import type { ReadError, ThreadFilter, View } from "./View.ts"
+import type { QuestionFilter, ReadError, ThreadFilter, View } from "./View.ts"
 
 // -----------------------------------------------------------------------------
 // models
@@ -73,11 +74,16 @@ export type * from "./View.ts"
  */
 export class Checkpointer extends Context.Service<
   Checkpointer,
-  Omit<View<Schema.Json>, "threads"> & {
+  Omit<View<Schema.Json>, "threads" | "openQuestions"> & {
     /** Streams the threads of all namespaces, or of one. See `View.threads`. */
     readonly threads: (
       filter?: ThreadFilter & { readonly namespace?: string | undefined } | undefined
     ) => Stream.Stream<ThreadInfo, ReadError>
+
+    /** Streams the questions that the threads of all namespaces, or of one, wait for. See `View.openQuestions`. */
+    readonly openQuestions: (
+      filter?: QuestionFilter & { readonly namespace?: string | undefined } | undefined
+    ) => Stream.Stream<OpenQuestion, ReadError>
 
     /** Makes a typed view. `Checkpointer.Service` declares one as a service with a layer. */
     readonly view: <S extends Schema.Constraint>(options: ViewOptions<S>) => Effect.Effect<
@@ -213,6 +219,7 @@ export const make = Effect.fnUntraced(function*(
   return Checkpointer.of({
     ...plain,
     threads: (filter) => Threads.list(sharedByAll, filter?.namespace, filter),
+    openQuestions: (filter) => Questions.list(sharedByAll, filter?.namespace, filter),
     view: Effect.fnUntraced(function*({ namespace, state }) {
       yield* Input.namespace(namespace)
       return Views.make(sharedOf(namespace), namespace, yield* Codec.of(state))

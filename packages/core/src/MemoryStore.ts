@@ -11,21 +11,25 @@ import * as Order from "effect/Order"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import {
+  type AnswerOutcome,
   CheckpointStore,
   Format,
   type HeadCondition,
   meets,
   type NewCheckpoint,
+  type OpenQuestion,
   type ParentRef,
   type PendingWrite,
   type PendingWritesOutcome,
   type PrunedThread,
   type PruneQuery,
+  type QuestionQuery,
   type Refusal,
   type SavedVersion,
   type Selector,
   type StoredCheckpoint,
   type StoredInfo,
+  type StoredQuestion,
   type StoredThread,
   type ThreadCursor,
   type ThreadKey,
@@ -38,13 +42,15 @@ interface MemoryThread extends ThreadKey {
   readonly createdAt: number
   /** Moves at most once a minute, as it does where threads are listed by an index. */
   activeAt: number
+  /** When something was saved, asked or answered. */
+  updatedAt: number
   /** Versions up to this one are removed, unless they are pinned. */
   prunedThrough: number
   /** Ascending by version. The newest is always here, and so are the versions that readable ones are changes of. */
   readonly versions: Array<MemoryCheckpoint>
 }
 
-interface MemoryCheckpoint extends Omit<NewCheckpoint, "pendingWrites" | "step"> {
+interface MemoryCheckpoint extends Omit<NewCheckpoint, "pendingWrites" | "answered" | "step"> {
   readonly version: number
   /** Shared by the versions of a step. */
   readonly step: MemoryStep
@@ -56,6 +62,12 @@ interface MemoryCheckpoint extends Omit<NewCheckpoint, "pendingWrites" | "step">
 
 interface MemoryStep {
   readonly pendingWrites: Map<string, string>
+  /** In the order in which they were asked. */
+  readonly questions: Map<string, MemoryQuestion>
+}
+
+interface MemoryQuestion extends Omit<StoredQuestion, "answer"> {
+  answer: NonNullable<StoredQuestion["answer"]> & { readonly answerId: string } | undefined
 }
 
 /**
@@ -94,13 +106,24 @@ export const make: Effect.Effect<CheckpointStore["Service"]> = Effect.sync(() =>
       }),
     savePendingWrites: (key, version, pendingWrites, maxBytes) =>
       Effect.sync(() => savePendingWrites(threads.get(keyOf(key)), version, pendingWrites, maxBytes)),
-    readPendingWrites: (key, version) =>
-      Effect.sync(() =>
-        Option.map(
-          Option.fromUndefinedOr(versionOf(threads.get(keyOf(key)), version)),
-          ({ step }) => Array.from(step.pendingWrites, ([task, value]): PendingWrite => ({ task, value }))
-        )
-      ),
+    readStep: (key, version) =>
+      Effect.sync(() => {
+        const thread = threads.get(keyOf(key))
+        return Option.map(Option.fromUndefinedOr(versionOf(thread, version)), ({ step }) => ({
+          ended: thread?.versions.at(-1)?.step !== step,
+          pendingWrites: Array.from(step.pendingWrites, ([task, value]): PendingWrite => ({ task, value })),
+          questions: Array.from(step.questions.values(), toQuestion)
+        }))
+      }),
+    ask: (key, version, questions) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        const outcome = currentStep(threads.get(keyOf(key)), version)
+        if (outcome._tag === "Current") ask(outcome.step, questions, touch(outcome.thread, now))
+        return outcome._tag === "Current" ? { _tag: "Saved" } : outcome
+      }),
+    answer: (key, answers, answerId) =>
+      Effect.map(Clock.currentTimeMillis, (now) => answer(threads.get(keyOf(key)), answers, answerId, now)),
+    questions: (query) => Effect.sync(() => openQuestions(threads, query)),
     deleteThread: (key) =>
       Effect.sync(() => {
         const versions = visibleOf(threads.get(keyOf(key))).length
@@ -141,11 +164,22 @@ const put = (
   const head = thread?.versions.at(-1)
   if (!meets(condition, head) || has(thread, checkpoint.checkpointId)) return Option.none()
   const saved = follow(checkpoint, head, now)
+  ask(saved.step, checkpoint.answered, saved.createdAt)
+  ask(saved.step, checkpoint.pendingInterrupts, saved.createdAt)
   if (thread === undefined) {
     const { createdAt, namespace, threadId } = saved
-    threads.set(key, { threadId, namespace, createdAt, activeAt: createdAt, prunedThrough: 0, versions: [saved] })
+    threads.set(key, {
+      threadId,
+      namespace,
+      createdAt,
+      activeAt: createdAt,
+      updatedAt: createdAt,
+      prunedThrough: 0,
+      versions: [saved]
+    })
   } else {
     thread.versions.push(saved)
+    thread.updatedAt = saved.createdAt
     if (saved.createdAt >= thread.activeAt + 60_000) thread.activeAt = saved.createdAt
   }
   return Option.some({ version: saved.version, parent: saved.parent, createdAt: saved.createdAt })
@@ -154,7 +188,9 @@ const put = (
 /** The step of the version after `head`. Nobody reads what is left of the one that ends. */
 const stepOf = ({ pendingWrites, step }: NewCheckpoint, head: MemoryCheckpoint | undefined): MemoryStep => {
   if (step !== "Continues") head?.step.pendingWrites.clear()
-  const own = step === "Continues" && head !== undefined ? head.step : { pendingWrites: new Map() }
+  const own = step === "Continues" && head !== undefined
+    ? head.step
+    : { pendingWrites: new Map(), questions: new Map() }
   for (const [task, value] of entriesOf(pendingWrites)) own.pendingWrites.set(task, value)
   return own
 }
@@ -202,7 +238,7 @@ const listThreads = (threads: Threads, query: ThreadQuery): ReadonlyArray<Stored
     .filter(({ head, namespace }) =>
       (query.namespace === undefined || namespace === query.namespace) &&
       (metadata === undefined || Json.contains(Json.parse(head.metadata), metadata)) &&
-      (query.interrupted === undefined || (head.pendingInterrupts !== "[]") === query.interrupted) &&
+      (query.interrupted === undefined || waits(threads.get(keyOf(head))!) === query.interrupted) &&
       (query.unfinished === undefined || (head.nextNodes !== "[]") === query.unfinished)
     )
     .toSorted(latestFirst)
@@ -216,16 +252,113 @@ const savePendingWrites = (
   pendingWrites: string,
   maxBytes: number
 ): PendingWritesOutcome => {
-  const stored = versionOf(thread, version)
-  if (thread === undefined || stored === undefined) return { _tag: "NotFound" }
-  const { step } = stored
-  if (step !== thread.versions.at(-1)!.step) return { _tag: "StepEnded", version: newestOf(thread) }
+  const outcome = currentStep(thread, version)
+  if (outcome._tag !== "Current") return outcome
+  const { step } = outcome
   const given = entriesOf(pendingWrites).filter(([task]) => !step.pendingWrites.has(task))
   const all = [...step.pendingWrites, ...given]
   const bytes = all.reduce((sum, [, value]) => sum + Json.storedBytes(value), 0)
   if (given.length > 0 && bytes > maxBytes) return { _tag: "TooLarge", bytes }
   for (const [task, value] of given) step.pendingWrites.set(task, value)
   return { _tag: "Saved" }
+}
+
+// -----------------------------------------------------------------------------
+// questions
+// -----------------------------------------------------------------------------
+
+/** Asks what the step does not have. */
+const ask = ({ questions }: MemoryStep, given: string, now: number): void => {
+  for (const question of Json.parse(Json.inOrder(given)) as unknown as ReadonlyArray<GivenQuestion>) {
+    const { interruptId, metadata = {}, request, response } = question
+    if (questions.has(interruptId)) continue
+    questions.set(interruptId, {
+      interruptId,
+      request: JSON.stringify(request),
+      metadata: JSON.stringify(metadata),
+      askedAt: now,
+      answer: response === undefined
+        ? undefined
+        : { response: JSON.stringify(response), answeredAt: now, answerId: "" }
+    })
+  }
+}
+
+interface GivenQuestion {
+  readonly interruptId: string
+  readonly request: Schema.Json
+  readonly metadata?: Schema.JsonObject
+  readonly response?: Schema.Json
+}
+
+const answer = (
+  thread: MemoryThread | undefined,
+  given: string,
+  answerId: string,
+  now: number
+): AnswerOutcome => {
+  if (thread === undefined) return { _tag: "NotFound" }
+  const { questions } = thread.versions.at(-1)!.step
+  const answers = Object.entries(Json.parse(Json.inOrder(given)) as Schema.JsonObject)
+  const resolved = answers.map(([interruptId]) => interruptId).toSorted(Json.compareBytes).find((interruptId) => {
+    const question = questions.get(interruptId)
+    return question === undefined || (question.answer !== undefined && question.answer.answerId !== answerId)
+  })
+  if (resolved !== undefined) return { _tag: "Resolved", version: newestOf(thread), interruptId: resolved }
+  const answeredAt = touch(thread, now)
+  for (const [interruptId, response] of answers) {
+    const question = questions.get(interruptId)!
+    question.answer ??= { response: JSON.stringify(response), answeredAt, answerId }
+  }
+  const open = Array.from(questions.values()).filter(({ answer }) => answer === undefined)
+  return { _tag: "Saved", version: newestOf(thread), open: open.map(toQuestion) }
+}
+
+/** Keeps a thread from being idle, and returns the time. */
+const touch = (thread: MemoryThread, now: number): number => {
+  thread.updatedAt = Math.max(thread.updatedAt, now)
+  return thread.updatedAt
+}
+
+/** Whether a thread waits for an answer. */
+const waits = (thread: MemoryThread): boolean => isOpen(thread.versions.at(-1)!.step)
+
+const isOpen = ({ questions }: MemoryStep): boolean =>
+  Array.from(questions.values()).some(({ answer }) => answer === undefined)
+
+const openQuestions = (threads: Threads, query: QuestionQuery): ReadonlyArray<OpenQuestion> => {
+  const metadata = query.metadata === undefined ? undefined : Json.parse(query.metadata)
+  return Array.from(threads.values())
+    .filter(({ namespace }) => query.namespace === undefined || namespace === query.namespace)
+    .flatMap((thread) => {
+      const { namespace, step, threadId, version } = thread.versions.at(-1)!
+      return Array.from(
+        step.questions.values(),
+        (question) => ({ ...toQuestion(question), namespace, threadId, version })
+      )
+    })
+    .filter((question) =>
+      question.answer === undefined &&
+      (metadata === undefined || Json.contains(Json.parse(question.metadata), metadata))
+    )
+    .toSorted(oldestFirst)
+    .filter((question) => query.after === undefined || oldestFirst(query.after, question) < 0)
+    .slice(0, query.limit)
+}
+
+const toQuestion = ({ answer, ...question }: MemoryQuestion): StoredQuestion => ({
+  ...question,
+  answer: answer && { response: answer.response, answeredAt: answer.answeredAt }
+})
+
+/** The step of a version, if it is that of the newest version. */
+const currentStep = (thread: MemoryThread | undefined, version: VersionId) => {
+  const stored = versionOf(thread, version)
+  return thread === undefined || stored === undefined
+    ? { _tag: "NotFound" } as const
+    : stored.step === thread.versions.at(-1)!.step
+    ? { _tag: "Current", step: stored.step, thread } as const
+    : { _tag: "StepEnded", version: newestOf(thread) } as const
 }
 
 // -----------------------------------------------------------------------------
@@ -262,9 +395,9 @@ const prune = (threads: Threads, query: PruneQuery, now: number): ReadonlyArray<
 /** Whether a policy removes a thread, and up to which version otherwise. */
 const due = (thread: MemoryThread, query: PruneQuery, now: number) => {
   const newest = newestOf(thread)
-  const idle = query.idleThreads !== undefined && thread.versions.at(-1)!.createdAt < now - query.idleThreads
+  const idle = query.idleThreads !== undefined && thread.updatedAt < now - query.idleThreads
   return {
-    deleted: idle && thread.versions.at(-1)!.pendingInterrupts === "[]" && !thread.versions.some(isPinned),
+    deleted: idle && !waits(thread) && !thread.versions.some(isPinned),
     prunedThrough: Math.max(
       thread.prunedThrough,
       idle ? newest - 1 : 0,
@@ -298,6 +431,14 @@ const latestFirst: Order.Order<ThreadCursor> = Order.combine(
   Order.mapInput(Order.flip(Order.Number), (cursor: ThreadCursor) => cursor.activeAt),
   byKey
 )
+
+type QuestionCursor = NonNullable<QuestionQuery["after"]>
+
+const oldestFirst: Order.Order<QuestionCursor> = Order.combineAll([
+  Order.mapInput(Order.Number, (cursor: QuestionCursor) => cursor.askedAt),
+  byKey,
+  Order.mapInput(byBytes, (cursor: QuestionCursor) => cursor.interruptId)
+])
 
 /** Whether retention keeps a version whatever its age. */
 const isPinned = (stored: MemoryCheckpoint): boolean => stored.tags !== "[]"

@@ -37,8 +37,8 @@ export interface Policy {
   /** Remove versions saved longer ago than this. */
   readonly maxAge?: Duration.Input | undefined
   /**
-   * Remove whole threads whose newest version was saved longer ago than this. A thread that has tagged versions keeps
-   * these and its newest version. A thread that waits for an answer keeps its newest version.
+   * Remove whole threads in which nothing was saved, asked or answered for this long. A thread that has tagged versions
+   * keeps these and its newest version. A thread that waits for an answer keeps its newest version.
    */
   readonly idleThreads?: Duration.Input | undefined
   /**

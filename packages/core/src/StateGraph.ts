@@ -9,7 +9,7 @@
  *
  * ```ts import.meta.vitest
  * import { Checkpointer, StateGraph } from "@effect-checkpoint/core"
- * import { Effect, Schema } from "effect"
+ * import { Effect, Schema, Stream } from "effect"
  *
  * class Approval extends StateGraph.Interrupt<Approval>()("Approval", {
  *   request: Schema.Struct({ amount: Schema.Finite }),
@@ -35,14 +35,16 @@
  *
  * const program = Effect.gen(function*() {
  *   const input = { amount: 250, approved: false, paid: false }
- *   const asked = yield* StateGraph.run(refund, { threadId: "mail-42", input })
+ *   yield* StateGraph.run(refund, { threadId: "mail-42", input })
  *   // Days later, in another process:
- *   const ended = yield* StateGraph.resume(refund, { threadId: "mail-42", response: { approved: true } })
- *   return [asked._tag, ended._tag, ended.state.paid]
+ *   const [question] = yield* Stream.runCollect(StateGraph.interrupts(refund))
+ *   const answers = { [question!.interruptId]: { approved: true } }
+ *   const ended = yield* StateGraph.resume(refund, { threadId: "mail-42", answers })
+ *   return [question!.kind, ended._tag, ended.state.paid]
  * })
  *
  * const result = await Effect.runPromise(Effect.provide(program, Checkpointer.layerMemory))
- * result // => ["Interrupted", "Completed", true]
+ * result // => ["Approval", "Completed", true]
  * ```
  *
  * @since 0.1.0
@@ -60,15 +62,20 @@ import type * as Types from "effect/Types"
 import type { CheckpointInfo } from "./Checkpoint.ts"
 import type { Checkpointer } from "./Checkpointer.ts"
 import type { InvalidInput, InvalidResponse } from "./CheckpointError.ts"
+import * as Answering from "./internal/graph/answer.ts"
 import * as Definition from "./internal/graph/definition.ts"
 import * as Mermaid from "./internal/graph/mermaid.ts"
 import { graphMetadata, type Metadata } from "./internal/graph/metadata.ts"
 import {
+  type AnswerError,
+  type AnswerOptions,
   type AnyInterrupt,
   type Continue,
   type Edge,
   internal,
+  type InterruptFilter,
   type NodeContext,
+  type OpenInterrupt,
   type PendingInterrupt,
   type Plain,
   type ResumeError,
@@ -85,16 +92,25 @@ import type { Ask } from "./internal/graph/question.ts"
 import * as Resume from "./internal/graph/resume.ts"
 import * as Run from "./internal/graph/run.ts"
 import * as Thread from "./internal/graph/thread.ts"
-import type { ReadError, View } from "./View.ts"
+import * as ThreadStatus from "./internal/graph/threadStatus.ts"
+import type { Status } from "./internal/graph/threadStatus.ts"
+import type { ReadError, ThreadFilter, View } from "./View.ts"
 
+export type { Failure } from "./internal/graph/failure.ts"
 export { Metadata } from "./internal/graph/metadata.ts"
+export type { Status } from "./internal/graph/threadStatus.ts"
 
 export type {
+  AnswerError,
+  AnswerOptions,
+  Answers,
   AnyInterrupt,
   Continue,
   Edge,
+  InterruptFilter,
   NodeContext,
   OnceError,
+  OpenInterrupt,
   PendingInterrupt,
   Plain,
   ResumeError,
@@ -167,21 +183,20 @@ export const Interrupt = <Self>() =>
  * **Details**
  *
  * The first time, the question has no answer. The fiber of the node is interrupted here, and its finalizers run. The
- * other nodes of the step still run until they return or ask. Then the question is saved, and the run ends as
- * `Interrupted`. If several nodes ask, their questions are asked one at a time, in the order of the edges.
+ * other nodes of the step still run until they return or ask. Then the questions of all of them are saved, one of each
+ * node, and the run ends as `Interrupted`. They can be answered in any order, each by itself or several at once.
  *
- * `resume` saves the answer before it runs anything. Then these parts run again:
+ * `answer`, or `resume` with `answers`, saves answers before anything runs. After that, `resume` runs these parts again:
  *
- * - Each node of the step that has not returned runs again **from its beginning**: the node that asked, and the other
- *   nodes of the step that asked. Each `interrupt` that has an answer returns it at once, and the node continues after
- *   it.
- * - Nodes of the step that returned do not run again. Their results were saved.
+ * - Each node of the step whose question has an answer runs again **from its beginning**. Each `interrupt` that has an
+ *   answer returns it at once, and the node continues after it.
+ * - Nodes that wait for another answer do not run, and nodes that returned do not run again. Their results were saved.
  * - Earlier steps do not run again.
  *
  * **Gotchas**
  *
- * The code of a node before `interrupt` therefore runs at least twice, and once more for each further question of the
- * step. Do that work within `NodeContext.once`, which keeps its result.
+ * The code of a node before `interrupt` therefore runs at least twice. Do that work within `NodeContext.once`, which keeps
+ * its result.
  *
  * An answer belongs to its question: to the kind, the encoded request, and the number of the question if the node asks
  * the same several times. If the node asks something else when it runs again, for example because the state was edited,
@@ -511,6 +526,11 @@ export const make = <
        * append to a saved list, return `append(saved?.list, items)`.
        */
       readonly begin?: ((input: Input, saved: S["Type"] | undefined) => S["Type"]) | undefined
+      /**
+       * What is stored of the text of a failure, for example without what is secret. By default it is stored as it is.
+       * See `status`.
+       */
+      readonly redact?: ((text: string) => string) | undefined
       /** The namespace of its threads. By default the name of the graph with `%25` for `%` and `%2F` for `/`. */
       readonly namespace?: string | undefined
     }
@@ -674,16 +694,16 @@ export const run: {
  *
  * **Details**
  *
- * With `threadId` alone, `resume` continues at the step that was under way. If the thread waits for an answer, or if
- * its run ended, it returns that result again and writes nothing.
+ * With `threadId` alone, `resume` continues at the step that was under way, with the answers that were saved. If
+ * everything waits for answers, or if the run ended, it returns that result again and writes nothing.
  *
  * After the run has stopped, `resume` runs its branches as one step, and continues with the strategy of the call or of
  * the graph. Pass `next` to run others. An empty list ends the run.
  *
  * After a `StepLimitExceeded`, pass a higher `maxSteps`.
  *
- * With a response, `resume` saves the answer and then continues. If several answers arrive at the same time, also in
- * different processes, one of them is saved, and the others fail with `InterruptAlreadyResolved`. A crash after that
+ * With `answers`, `resume` saves them and then continues. If several answers to a question arrive at the same time, also
+ * in different processes, one of them is saved, and the others fail with `InterruptAlreadyResolved`. A crash after that
  * does not lose the answer.
  *
  * With `version` or `checkpointId`, a copy of that version becomes the newest version, and `resume` continues from it.
@@ -712,6 +732,39 @@ export const resume: {
   options: ResumeOptions<U, Node, Answer>
 ): Effect.Effect<RunResult<S, Node>, E | ResumeError, R | Checkpointer> =>
   Effect.map(Resume.resume(graph[internal], options, () => Effect.void), ofNodes<S, Node>))
+
+/**
+ * Saves answers to questions that a thread waits for, by interrupt id, and returns the questions that are still open. It
+ * runs nothing: `resume` continues the run.
+ *
+ * **When to use**
+ *
+ * Use where an answer arrives, such as in a request handler, and resume elsewhere. A single process can do both with
+ * `resume` and `answers`.
+ *
+ * **Details**
+ *
+ * All answers are saved or none. Everything is checked before: a response that the schema of its question refuses fails
+ * with `InvalidResponse`, and a question that has an answer, or that the thread does not ask, with
+ * `InterruptAlreadyResolved`. The same call with the same `answerId` may be repeated until
+ * the step has ended.
+ *
+ * @category operations
+ * @since 0.2.0
+ */
+export const answer: {
+  <G extends Any>(options: AnswerOptions<NoInfer<Answer<G>>>): (
+    graph: G
+  ) => Effect.Effect<ReadonlyArray<PendingInterrupt>, AnswerError, Checkpointer>
+  <S, Input, U, Node extends string, Answer, E, R, Asks>(
+    graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+    options: AnswerOptions<NoInfer<Answer>>
+  ): Effect.Effect<ReadonlyArray<PendingInterrupt>, AnswerError, Checkpointer>
+} = dual(2, <S, Input, U, Node extends string, Answer, E, R, Asks>(
+  graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+  options: AnswerOptions<Answer>
+): Effect.Effect<ReadonlyArray<PendingInterrupt>, AnswerError, Checkpointer> =>
+  Answering.answer(graph[internal], options))
 
 /**
  * Runs a graph, or resumes a run, as a stream of events. The last event has the result.
@@ -768,14 +821,50 @@ export const view = <S, Input, U, Node extends string, Answer, E, R, Asks>(
 ): Effect.Effect<View<S>, InvalidInput, Checkpointer> => Thread.viewOf(graph[internal])
 
 /**
- * Streams the interrupts that the threads of a graph wait for. The thread that was saved last comes first.
+ * Streams the questions that the threads of a graph wait for, the oldest first.
  *
  * @category operations
  * @since 0.1.0
  */
 export const interrupts = <S, Input, U, Node extends string, Answer, E, R, Asks>(
-  graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>
-): Stream.Stream<PendingInterrupt, ReadError, Checkpointer> => PendingInterrupts.list(graph[internal])
+  graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+  filter?: InterruptFilter | undefined
+): Stream.Stream<OpenInterrupt, ReadError, Checkpointer> => PendingInterrupts.list(graph[internal], filter)
+
+/**
+ * Tells where a thread is: what it waits for, why it failed, or whether `resume` can continue it. `None` if the thread does
+ * not exist.
+ *
+ * **Details**
+ *
+ * Nothing runs, and the state is not read. When a node fails, the message and the cause of its error are stored beside the
+ * step, up to 8 KiB, and are there until the step is completed. A copy of the thread does not have them. A failure that
+ * cannot be stored within 5 seconds is only logged.
+ *
+ * @category operations
+ * @since 0.2.0
+ */
+export const status: {
+  (threadId: string): <G extends Any>(graph: G) => Effect.Effect<Option.Option<Status>, ReadError, Checkpointer>
+  <S, Input, U, Node extends string, Answer, E, R, Asks>(
+    graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+    threadId: string
+  ): Effect.Effect<Option.Option<Status>, ReadError, Checkpointer>
+} = dual(2, <S, Input, U, Node extends string, Answer, E, R, Asks>(
+  graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+  threadId: string
+): Effect.Effect<Option.Option<Status>, ReadError, Checkpointer> => ThreadStatus.one(graph[internal], threadId))
+
+/**
+ * Streams where the threads of a graph are, the one that was saved last first. See `status`.
+ *
+ * @category operations
+ * @since 0.2.0
+ */
+export const statuses = <S, Input, U, Node extends string, Answer, E, R, Asks>(
+  graph: StateGraph<S, Input, U, Node, Answer, E, R, Asks>,
+  filter?: ThreadFilter | undefined
+): Stream.Stream<Status, ReadError, Checkpointer> => ThreadStatus.list(graph[internal], filter)
 
 /**
  * Reads what a graph stored in the metadata of a checkpoint. Returns `None` if no graph saved the checkpoint.

@@ -8,10 +8,19 @@ import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
-import type { Checkpoint, CheckpointInfo, CheckpointRef, Interrupt, ThreadInfo } from "./Checkpoint.ts"
+import type {
+  Checkpoint,
+  CheckpointInfo,
+  CheckpointRef,
+  Interrupt,
+  OpenQuestion,
+  Question,
+  ThreadInfo
+} from "./Checkpoint.ts"
 import type {
   CheckpointIdTaken,
   CheckpointNotFound,
+  InterruptAlreadyResolved,
   InvalidInput,
   StateDecodeError,
   StateEncodeError,
@@ -104,6 +113,8 @@ export interface Step {
    * one and deletes its pending writes, or `Continues` it and shares them.
    */
   readonly change?: StepChange | undefined
+  /** Questions that the step also has, and their answers: what a copy takes along of another step. */
+  readonly answered?: ReadonlyArray<Interrupt & { readonly response: Schema.Json }> | undefined
 }
 
 // -----------------------------------------------------------------------------
@@ -165,6 +176,32 @@ export interface ThreadFilter {
   readonly interrupted?: boolean | undefined
   /** Whether it has next nodes. */
   readonly unfinished?: boolean | undefined
+}
+
+/**
+ * Selects questions that threads wait for. All conditions that are given must hold.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface QuestionFilter {
+  /** The metadata of the question contains this object, as Postgres' `@>` defines it. */
+  readonly metadata?: Schema.JsonObject | undefined
+}
+
+/**
+ * What belongs to a step, and is shared by its versions.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface StepState {
+  /** Whether a later version has begun another step. */
+  readonly ended: boolean
+  /** Results of tasks, by the name of the task. Once the step has ended, there are none. */
+  readonly pendingWrites: Schema.JsonObject
+  /** All questions that the step has asked, in this order. */
+  readonly questions: ReadonlyArray<Question>
 }
 
 // -----------------------------------------------------------------------------
@@ -352,6 +389,46 @@ export interface View<S> {
   readonly pendingWrites: (
     target: CheckpointRef
   ) => Effect.Effect<Schema.JsonObject, InvalidInput | CheckpointNotFound | StoreError>
+
+  /** Reads what belongs to the step of a checkpoint: its pending writes, and its questions with their answers. */
+  readonly step: (
+    target: CheckpointRef
+  ) => Effect.Effect<StepState, InvalidInput | CheckpointNotFound | StoreError>
+
+  /**
+   * Asks questions of the step that a checkpoint belongs to, without another version. A question that the step has already
+   * stays as it is. Fails with `VersionConflict` if the step has ended.
+   *
+   * To ask when a version is saved, pass `pendingInterrupts`.
+   */
+  readonly ask: (
+    target: CheckpointRef,
+    interrupts: ReadonlyArray<Interrupt>
+  ) => Effect.Effect<void, InvalidInput | CheckpointNotFound | VersionConflict | StoreError>
+
+  /**
+   * Saves answers to questions that a thread waits for, by interrupt id, without another version. Returns the questions
+   * that are still open.
+   *
+   * **Details**
+   *
+   * All answers are saved or none: if one of the questions has an answer, or is not one of the newest step, it fails with
+   * `InterruptAlreadyResolved`. With an `answerId` of yours, the same call may be repeated until the step has ended.
+   *
+   * Whatever waits for the answer must be resumed. For a thread of a graph, use `StateGraph.answer`, which checks the
+   * responses.
+   */
+  readonly answer: (
+    threadId: string,
+    answers: Schema.JsonObject,
+    options?: { readonly answerId?: string | undefined }
+  ) => Effect.Effect<
+    ReadonlyArray<Question>,
+    InvalidInput | StateTooLarge | CheckpointNotFound | InterruptAlreadyResolved | StoreError
+  >
+
+  /** Streams the questions that threads of this namespace wait for, the oldest first. */
+  readonly openQuestions: (filter?: QuestionFilter) => Stream.Stream<OpenQuestion, ReadError>
 
   /**
    * Deletes a thread of this namespace with all its versions, tagged ones too, and returns their number. Writers that

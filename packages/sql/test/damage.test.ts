@@ -89,6 +89,7 @@ type LawError =
   | Checkpointer.WriteError
   | Checkpointer.ReadError
   | CheckpointError.CheckpointNotFound
+  | CheckpointError.InterruptAlreadyResolved
   | CheckpointError.VersionConflict
   | CheckpointError.ThreadExists
 
@@ -100,7 +101,7 @@ layer(Database.layer, { excludeTestServices: true })("damaged rows", (it) => {
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const checkpointer = yield* Checkpointer.Checkpointer
-        yield* sql`TRUNCATE damage.checkpoints, damage.checkpoint_threads, damage.checkpoint_pending_writes`
+        yield* sql`TRUNCATE damage.checkpoint_threads, damage.checkpoints, damage.checkpoint_pending_writes, damage.checkpoint_questions`
         const options = { state: Chat, namespace: "damaged" }
         const writing = yield* checkpointer.view(options)
         const others = yield* checkpointer.view({ ...options, namespace: "others" })
@@ -171,6 +172,11 @@ layer(Database.layer, { excludeTestServices: true })("damaged rows", (it) => {
           "threads by metadata": Stream.runCollect(view.threads({ metadata: { n: versions } })),
           writes: view.pendingWrites(ref),
           saveWrites: view.savePendingWrites(ref, { a: 1 }),
+          ask: view.ask(ref, [{ interruptId: "i", request: 1 }]),
+          answer: view.answer("t", { i: 1 }),
+          "ask again": view.ask(ref, [{ interruptId: "j", request: 1 }]),
+          step: view.step(ref),
+          questions: Stream.runCollect(view.openQuestions()),
           setTags: view.setTags("t", { version: 4 }, ["b"]),
           fork: view.fork("t", { version: 5 }, { threadId: "fork" }),
           again: view.append({ threadId: "t", checkpointId: "id 5", state: chat(5), metadata: { n: 5 } }),

@@ -1,7 +1,7 @@
 import { type Checkpoint, StateGraph } from "@effect-checkpoint/core"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Layer, Option, Random, Redacted, Schedule } from "effect"
+import { Effect, Layer, Option, Random, Redacted, Schedule, Stream } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import * as NodeProcess from "node:process"
@@ -101,7 +101,8 @@ layer(Live, { excludeTestServices: true })("a graph whose processes are killed",
         while (true) {
           const head = Option.getOrUndefined(yield* threads.get("crashed"))
           if (head?.nextNodes.length === 0) break
-          const interruptId = head?.pendingInterrupts[0]?.interruptId
+          const [open] = yield* Stream.runCollect(threads.openQuestions())
+          const interruptId = open?.interruptId
           // Several processes answer at the same time.
           const workers = yield* Effect.forEach(Array.from({ length: interruptId === undefined ? 1 : 3 }), () =>
             Effect.map(Random.nextIntBetween(0, 120), (killAfter) => ({
@@ -139,7 +140,7 @@ layer(Live, { excludeTestServices: true })("a graph whose processes are killed",
           assert.strictEqual(repeated, 0)
           const state = thread === "crashed" ? crashed.state : alone.state
           assert.deepStrictEqual(answers.map(({ by }) => by), state.by)
-          assert.isTrue(answers.every(({ different }) => different === 1))
+          assert.isTrue(answers.every(({ different, open }) => different === 1 && open === 0))
           assert.strictEqual(answers.length, 2 * rounds)
         }
       }).pipe(Random.withSeed(`crash ${process.env["CHECKPOINT_TEST_SEED"]}`)),
@@ -156,7 +157,8 @@ const stepOf = (checkpoint: Checkpoint.CheckpointInfo) => {
 const undisturbed = Effect.fnUntraced(function*(threadId: string) {
   let result = yield* StateGraph.run(outer, { threadId, input: input(rounds) })
   while (result._tag === "Interrupted") {
-    result = yield* StateGraph.resume(outer, { threadId, response: { by: threadId } })
+    const answers = Object.fromEntries(result.interrupts.map(({ interruptId }) => [interruptId, { by: threadId }]))
+    result = yield* StateGraph.resume(outer, { threadId, answers })
   }
   return result.checkpoint
 })
@@ -170,7 +172,10 @@ const effectsOf = (thread: string) =>
 const runsOf = (thread: string) =>
   Effect.flatMap(PgClient.PgClient, (sql) => sql`SELECT key FROM runs WHERE thread = ${thread}`)
 
-/** What the pending writes contain: results of nodes of parallel steps, and answers. */
+/**
+ * The results of nodes of parallel steps, which a trigger has kept, and the answers. A question of the nested graph and
+ * that of the outer one have the same id, and must have the same answer.
+ */
 const storedOf = Effect.fnUntraced(function*(thread: string) {
   const sql = yield* PgClient.PgClient
   const [writes] = yield* sql<{ readonly saved: number; readonly repeated: number }>`
@@ -185,11 +190,12 @@ const storedOf = Effect.fnUntraced(function*(thread: string) {
     )
     SELECT (SELECT count(*) FROM results JOIN effects USING (key))::integer AS saved,
            (SELECT count(*) FROM results JOIN runs USING (key) WHERE runs.happened > results.happened)::integer AS repeated`
-  const answers = yield* sql<{ readonly by: string; readonly different: number }>`
-    SELECT min(value->'response'->>'by') AS by, count(DISTINCT value->'response')::integer AS different
-      FROM saved
-     WHERE thread_id = ${thread} AND task LIKE 'answer:%'
-     GROUP BY value->>'interruptId'
-     ORDER BY min(happened)`
+  const answers = yield* sql<{ readonly by: string; readonly different: number; readonly open: number }>`
+    SELECT min(response->>'by') AS by, count(DISTINCT response)::integer AS different,
+           count(*) FILTER (WHERE answered_at IS NULL)::integer AS open
+      FROM effect_checkpoint.checkpoint_questions
+     WHERE thread_id = ${thread}
+     GROUP BY interrupt_id
+     ORDER BY min(answered_at)`
   return { ...writes!, answers }
 })

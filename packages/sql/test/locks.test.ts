@@ -1,8 +1,8 @@
-import { Checkpointer } from "@effect-checkpoint/core"
+import { type Checkpoint, Checkpointer } from "@effect-checkpoint/core"
 import { PgCheckpointer } from "@effect-checkpoint/sql"
 import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Schedule, type Scope } from "effect"
+import { Effect, Exit, Fiber, Layer, Schedule, type Scope, Stream } from "effect"
 import { clientLayer, Database, held, pgLayer, some, waiting } from "./support.ts"
 
 /** Provides the service. Background fibers end before its connections are closed. */
@@ -10,6 +10,19 @@ const within =
   (options: PgCheckpointer.Options) =>
   <A, E>(effect: Effect.Effect<A, E, Checkpointer.Checkpointer | PgClient.PgClient | Scope.Scope>) =>
     Effect.provide(Effect.scoped(effect), pgLayer(options))
+
+const asks = (...ids: ReadonlyArray<string>) => ids.map((interruptId) => ({ interruptId, request: null }))
+
+const answersOf = (version: Checkpoint.CheckpointRef) =>
+  Checkpointer.Checkpointer.use((checkpointer) => checkpointer.step(version)).pipe(
+    Effect.map(({ questions }) =>
+      Object.fromEntries(questions.map(({ answer, interruptId }) => [interruptId, answer?.response]))
+    )
+  )
+
+const waitingThreads = Checkpointer.Checkpointer.use((checkpointer) =>
+  Stream.runCount(checkpointer.threads({ interrupted: true }))
+)
 
 const list = (length: number) => Array.from({ length }, (_, i) => `${i} ${"x".repeat(50)}`)
 
@@ -93,6 +106,117 @@ layer(Database.layer, { excludeTestServices: true })("locks of a thread", (it) =
       yield* checkpointer.put({ parent: second, state: 3, step: { change: "Ends" } })
       assert.deepStrictEqual(yield* stored, [])
     }).pipe(within({ schema: "put_save" })))
+
+  it.effect("an answer waits for another one to the same question, and is refused when that is committed", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const first = yield* checkpointer.append({ threadId: "t", state: 1, pendingInterrupts: asks("a", "b") })
+      const commit = yield* held(checkpointer.answer("t", { a: "first" }))
+      const answering = yield* waiting(Effect.flip(checkpointer.answer("t", { a: "second", b: "second" })))
+      yield* commit
+      assert.include(yield* Fiber.join(answering), { _tag: "InterruptAlreadyResolved", interruptId: "a" })
+      assert.deepStrictEqual(yield* answersOf(first), { a: "first", b: undefined })
+      assert.strictEqual(yield* waitingThreads, 1)
+    }).pipe(within({ schema: "answer_answer" })))
+
+  it.effect("an answer that waits for the answer to another question finds it answered, and the thread waits no longer", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      yield* checkpointer.append({ threadId: "t", state: 1, pendingInterrupts: asks("a", "b") })
+      const commit = yield* held(checkpointer.answer("t", { a: 1 }))
+      const answering = yield* waiting(checkpointer.answer("t", { b: 2 }))
+      assert.lengthOf(yield* commit, 1)
+      assert.deepStrictEqual(yield* Fiber.join(answering), [])
+      assert.strictEqual(yield* waitingThreads, 0)
+    }).pipe(within({ schema: "answer_other" })))
+
+  it.effect("an answer and a question that wait for a put that ends the step are refused", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const first = yield* checkpointer.append({ threadId: "t", state: 1, pendingInterrupts: asks("a") })
+      const commit = yield* held(checkpointer.put({ parent: first, state: 2, step: { change: "Ends" } }))
+      const answering = yield* waiting(Effect.flip(checkpointer.answer("t", { a: 1 })))
+      const asking = yield* waiting(Effect.flip(checkpointer.ask(first, asks("b"))))
+      yield* commit
+      assert.include(yield* Fiber.join(answering), { _tag: "InterruptAlreadyResolved", version: 2 })
+      assert.include(yield* Fiber.join(asking), { _tag: "VersionConflict", actual: 2 })
+      assert.deepStrictEqual(yield* answersOf(first), { a: undefined })
+      assert.strictEqual(yield* waitingThreads, 0)
+    }).pipe(within({ schema: "answer_put" })))
+
+  it.effect("a put that ends the step waits for a question and an answer, and begins a step without them", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const first = yield* checkpointer.append({ threadId: "t", state: 1, pendingInterrupts: asks("a") })
+      const commit = yield* held(Effect.andThen(
+        checkpointer.answer("t", { a: 1 }),
+        checkpointer.ask(first, asks("b"))
+      ))
+      const putting = yield* waiting(checkpointer.put({ parent: first, state: 2, step: { change: "Ends" } }))
+      yield* commit
+      assert.deepStrictEqual(yield* answersOf(yield* Fiber.join(putting)), {})
+      assert.deepStrictEqual(yield* answersOf(first), { a: 1, b: undefined })
+      assert.strictEqual(yield* waitingThreads, 0)
+    }).pipe(within({ schema: "put_answer" })))
+
+  it.effect("a put that goes on with a step and waits, meanwhile its question is asked and answered, does not ask it again", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const first = yield* checkpointer.append({ threadId: "t", state: 1 })
+      const commit = yield* held(Effect.andThen(
+        checkpointer.ask(first, asks("a")),
+        checkpointer.answer("t", { a: 1 })
+      ))
+      const putting = yield* waiting(
+        checkpointer.put({ parent: first, state: 2, pendingInterrupts: asks("a"), step: { change: "Continues" } })
+      )
+      yield* commit
+      assert.deepStrictEqual(yield* answersOf(yield* Fiber.join(putting)), { a: 1 })
+      assert.strictEqual(yield* waitingThreads, 0)
+    }).pipe(within({ schema: "put_ask" })))
+
+  it.effect("a question that waits, meanwhile it is asked and answered by another transaction, is not asked again", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const first = yield* checkpointer.append({ threadId: "t", state: 1 })
+      const commit = yield* held(Effect.andThen(
+        checkpointer.ask(first, asks("a")),
+        checkpointer.answer("t", { a: 1 })
+      ))
+      const asking = yield* waiting(checkpointer.ask(first, asks("a")))
+      yield* commit
+      yield* Fiber.join(asking)
+      assert.strictEqual(yield* waitingThreads, 0)
+    }).pipe(within({ schema: "ask_ask" })))
+
+  it.effect("an answer and a question that wait for a deletion find no thread, and leave nothing to a later one of the same id", () =>
+    Effect.gen(function*() {
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const start = { threadId: "t", checkpointId: "start", state: 1 }
+      const first = yield* checkpointer.create({ ...start, pendingInterrupts: asks("a") })
+      const commit = yield* held(checkpointer.deleteThread("t"))
+      const answering = yield* waiting(Effect.flip(checkpointer.answer("t", { a: 1 })))
+      const asking = yield* waiting(Effect.flip(checkpointer.ask(first, asks("b"))))
+      yield* commit
+      assert.strictEqual((yield* Fiber.join(answering))._tag, "CheckpointNotFound")
+      assert.strictEqual((yield* Fiber.join(asking))._tag, "CheckpointNotFound")
+      assert.deepStrictEqual(yield* answersOf(yield* checkpointer.create(start)), {})
+    }).pipe(within({ schema: "answer_delete" })))
+
+  it.effect("a deletion waits for an answer and a question, and removes them", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const first = yield* checkpointer.create({ threadId: "t", state: 1, pendingInterrupts: asks("a") })
+      const commit = yield* held(Effect.andThen(
+        checkpointer.answer("t", { a: 1 }),
+        checkpointer.ask(first, asks("b"))
+      ))
+      const deleting = yield* waiting(checkpointer.deleteThread("t"))
+      yield* commit
+      assert.strictEqual(yield* Fiber.join(deleting), 1)
+      assert.deepStrictEqual(yield* sql`SELECT FROM delete_answer.checkpoint_questions`, [])
+    }).pipe(within({ schema: "delete_answer" })))
 
   it.effect("setTags and savePendingWrites of one locked thread leave connections of the pool for other threads", () =>
     Effect.gen(function*() {

@@ -5,7 +5,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber, Layer, Schedule } from "effect"
 import { blocks } from "./documents.ts"
-import { age, clientLayer, Database, held, inQuickRuns, waiting } from "./support.ts"
+import { age, clientLayer, Database, held, inQuickRuns, isThorough, waiting } from "./support.ts"
 
 /* Runs everything on tables that are partitioned as docs/tables.md does it. Their indexes have other names. */
 
@@ -29,10 +29,12 @@ CheckpointerLaws.laws({
   age: age(),
   runs: 10,
   sequences: 50,
-  ...inQuickRuns("writing", "reading", "branching", "steps", "threads", "retention", "store")
+  ...inQuickRuns("writing", "reading", "branching", "steps", "questions", "threads", "retention", "store")
 })
 
-StateGraphLaws.laws({ name: "graphs on partitions", layer: onPartitions({}), runs: 5 })
+if (isThorough) {
+  StateGraphLaws.laws({ name: "graphs on partitions", layer: onPartitions({}), runs: 5 })
+}
 
 layer(onPartitions({ retry: Schedule.recurs(0) }), { excludeTestServices: true })("partitions", (it) => {
   it.effect("partitions refuse the repeat of a put that waited for the first, by an index of their own, and the repeat returns the checkpoint", () =>
@@ -57,6 +59,7 @@ layer(onPartitions({ retry: Schedule.recurs(0) }), { excludeTestServices: true }
          ORDER BY 1`
       assert.deepStrictEqual(rows.map(({ name }) => name), [
         "checkpoint_pending_writes",
+        "checkpoint_questions",
         "checkpoint_threads",
         "checkpoints"
       ])

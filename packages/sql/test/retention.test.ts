@@ -48,6 +48,30 @@ const warnings = (into: Array<string>) =>
 layer(Database.layer, { excludeTestServices: true })("retention on Postgres", (it) => {
   const inSchema = (schema: string, options?: PgCheckpointer.Options) => pgLayer({ ...options, schema })
 
+  it.effect("a prune removes the questions of steps that cannot be read any more, also of those that were tagged, and in batches", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const checkpointer = yield* Checkpointer.Checkpointer
+      const asked = Effect.map(
+        sql<{ readonly step: number }>`
+          SELECT step_version::float8 AS step FROM questions.checkpoint_questions ORDER BY step_version`,
+        (rows) => rows.map(({ step }) => step)
+      )
+      const append = (state: number) =>
+        checkpointer.append({ threadId: "t", state, pendingInterrupts: [{ interruptId: "i", request: state }] })
+      // More than one transaction removes.
+      for (let version = 1; version <= 1050; version++) yield* append(version)
+      yield* checkpointer.update("t", () => "another version of the step")
+      yield* checkpointer.setTags("t", { version: 7 }, ["kept"])
+      yield* checkpointer.prune({ maxVersions: 1 })
+      assert.deepStrictEqual(yield* asked, [7, 1050])
+      yield* append(1052)
+      yield* checkpointer.setTags("t", { version: 7 }, [])
+      assert.deepStrictEqual(yield* asked, [7, 1050, 1052])
+      yield* checkpointer.prune({ maxVersions: 1 })
+      assert.deepStrictEqual(yield* asked, [1052])
+    }).pipe(Effect.provide(inSchema("questions"))))
+
   it.effect("a thread can be put upon while its states are folded and rewritten", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer

@@ -6,7 +6,7 @@ import { afterAll, assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, ManagedRuntime, Redacted, Schema } from "effect"
 import { uuidV4Unsafe } from "effect/crypto/SecureRandom"
 import { blocks, statementsIn } from "./documents.ts"
-import { age, clientLayer, Database, inQuickRuns, withUser } from "./support.ts"
+import { age, clientLayer, Database, inQuickRuns, isThorough, withUser } from "./support.ts"
 
 /*
  * Runs everything, and all SQL of the documents, with roles that have exactly the rights which docs/roles.md grants.
@@ -68,10 +68,12 @@ CheckpointerLaws.laws({
   layer: inApp,
   age: age(),
   runs: 10,
-  ...inQuickRuns("writing", "reading", "branching", "steps", "threads", "retention", "store")
+  ...inQuickRuns("writing", "reading", "branching", "steps", "questions", "threads", "retention", "store")
 })
 
-StateGraphLaws.laws({ name: "graphs with the rights of an application", layer: inApp, runs: 5 })
+if (isThorough) {
+  StateGraphLaws.laws({ name: "graphs with the rights of an application", layer: inApp, runs: 5 })
+}
 
 describe("SQL of the documents", () => {
   const as = (role: Role) => <A, E>(effect: Effect.Effect<A, E, PgClient.PgClient>) => Effect.provide(effect, on(role))
@@ -111,7 +113,7 @@ describe("SQL of the documents", () => {
         const rows = yield* sql`
           SELECT relname FROM pg_class
            WHERE relkind = 'p' AND relnamespace = 'effect_checkpoint'::regnamespace`
-        assert.lengthOf(rows, 3)
+        assert.lengthOf(rows, 4)
         return yield* Effect.fail("rolled back")
       }).pipe(sql.withTransaction, Effect.flip)
     ).pipe(
@@ -125,6 +127,7 @@ describe("SQL of the documents", () => {
         for (
           const statement of [
             "SELECT FROM effect_checkpoint.checkpoint_pending_writes",
+            "SELECT FROM effect_checkpoint.checkpoint_questions",
             "UPDATE effect_checkpoint.checkpoints SET payload = '{}'",
             "DELETE FROM effect_checkpoint.checkpoint_threads",
             "CREATE TABLE effect_checkpoint.mine ()"

@@ -5,7 +5,7 @@ import { afterAll, assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, ManagedRuntime, Schema } from "effect"
 import { blocks, statementsIn } from "./documents.ts"
 import * as Hostile from "./hostile.ts"
-import { age, clientLayer, Database, inQuickRuns, pgLayer } from "./support.ts"
+import { age, clientLayer, Database, inQuickRuns, isThorough, pgLayer } from "./support.ts"
 
 /*
  * Runs all operations in a database where another role has created operators and functions. A statement that resolves
@@ -26,10 +26,23 @@ CheckpointerLaws.laws({
   age: age("laws"),
   runs: 10,
   sequences: 25,
-  ...inQuickRuns("changes", "writing", "reading", "branching", "steps", "threads", "retention", "store", "model")
+  ...inQuickRuns(
+    "changes",
+    "writing",
+    "reading",
+    "branching",
+    "steps",
+    "questions",
+    "threads",
+    "retention",
+    "store",
+    "model"
+  )
 })
 
-StateGraphLaws.laws({ name: "graphs with hostile operators and functions", layer: inSchema("graphs"), runs: 5 })
+if (isThorough) {
+  StateGraphLaws.laws({ name: "graphs with hostile operators and functions", layer: inSchema("graphs"), runs: 5 })
+}
 
 const documented = blocks.filter(({ role }) => role === "reader").flatMap(({ text }) => statementsIn(text))
 

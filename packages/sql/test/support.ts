@@ -4,11 +4,13 @@ import { PgClient } from "@effect/sql-pg"
 import { Context, Duration, Effect, Fiber, Latch, Layer, Option, Redacted, Schedule, Tracer } from "effect"
 import type { Scope } from "effect"
 
+/** Whether everything is tested in all surroundings, though none of them makes a difference to graphs, for example. */
+export const isThorough = Number(process.env["CHECKPOINT_TEST_EFFORT"]) > 1
+
 /** Parts of the laws that surroundings can make a difference to. With more effort, they are all tested. */
 export const inQuickRuns = (
   ...subjects: ReadonlyArray<CheckpointerLaws.Subject>
-): { readonly subjects?: ReadonlyArray<CheckpointerLaws.Subject> } =>
-  Number(process.env["CHECKPOINT_TEST_EFFORT"]) > 1 ? {} : { subjects }
+): { readonly subjects?: ReadonlyArray<CheckpointerLaws.Subject> } => isThorough ? {} : { subjects }
 
 /** A new database on the server. */
 export class Database extends Context.Service<Database, { readonly url: Redacted.Redacted }>()("test/Database") {
@@ -77,6 +79,10 @@ export const age =
       const sql = yield* PgClient.PgClient
       const by = sql`${String(Duration.toMillis(duration))}::float8 * interval '1 millisecond'`
       yield* sql`UPDATE ${sql(`${schema}.checkpoints`)} SET created_at = created_at - ${by}`
+      yield* sql`
+        UPDATE ${
+        sql(`${schema}.checkpoint_questions`)
+      } SET asked_at = asked_at - ${by}, answered_at = answered_at - ${by}`
       yield* sql`
       UPDATE ${sql(`${schema}.checkpoint_threads`)}
          SET created_at = created_at - ${by}, updated_at = updated_at - ${by}, active_at = active_at - ${by}`

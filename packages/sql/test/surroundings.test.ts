@@ -4,7 +4,7 @@ import { CheckpointerLaws, StateGraphLaws } from "@effect-checkpoint/testing"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Schedule } from "effect"
-import { age, clientLayer, Database, inQuickRuns, pgLayer, some } from "./support.ts"
+import { age, clientLayer, Database, inQuickRuns, isThorough, pgLayer, some } from "./support.ts"
 
 /* Runs everything in a database whose settings change how values are read and written, and how statements are planned. */
 
@@ -52,7 +52,9 @@ CheckpointerLaws.laws({
   ...inQuickRuns("states", "changes", "reading", "steps", "threads", "retention", "fuzz")
 })
 
-StateGraphLaws.laws({ name: "graphs with unusual settings", layer: unusualDatabase(pgLayer()), runs: 5 })
+if (isThorough) {
+  StateGraphLaws.laws({ name: "graphs with unusual settings", layer: unusualDatabase(pgLayer()), runs: 5 })
+}
 
 describe("unusual settings", () => {
   it.live("unusual settings are those of every connection, except for the encoding of the client", () =>

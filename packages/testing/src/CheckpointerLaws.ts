@@ -34,6 +34,7 @@ import { concurrency } from "./internal/laws/concurrency.ts"
 import { fuzz } from "./internal/laws/fuzz.ts"
 import { input } from "./internal/laws/input.ts"
 import { model } from "./internal/laws/model.ts"
+import { questions } from "./internal/laws/questions.ts"
 import { reading } from "./internal/laws/reading.ts"
 import { retention } from "./internal/laws/retention.ts"
 import { states } from "./internal/laws/states.ts"
@@ -51,6 +52,7 @@ const groups = {
   reading,
   branching,
   steps,
+  questions,
   threads,
   retention,
   input,

@@ -15,16 +15,19 @@
 import type { Checkpointer, CheckpointStore } from "@effect-checkpoint/core"
 import { layer } from "@effect/vitest"
 import * as Layer from "effect/Layer"
+import { answering } from "./internal/graphLaws/answering.ts"
 import { asking } from "./internal/graphLaws/asking.ts"
 import { branching } from "./internal/graphLaws/branching.ts"
 import { configuring } from "./internal/graphLaws/configuring.ts"
 import { nesting } from "./internal/graphLaws/nesting.ts"
 import { once } from "./internal/graphLaws/once.ts"
 import { parallel } from "./internal/graphLaws/parallel.ts"
+import { racingRuns } from "./internal/graphLaws/racing.ts"
 import { random } from "./internal/graphLaws/random.ts"
 import { reducing } from "./internal/graphLaws/reducing.ts"
 import { resuming } from "./internal/graphLaws/resuming.ts"
 import { saving } from "./internal/graphLaws/saving.ts"
+import { status } from "./internal/graphLaws/status.ts"
 import { stepping } from "./internal/graphLaws/stepping.ts"
 import { streaming } from "./internal/graphLaws/streaming.ts"
 import { quiet } from "./internal/laws/suite.ts"
@@ -74,9 +77,12 @@ export const laws = <R, E>(options: Options<R, E>): void => {
           reducing,
           once,
           asking,
+          answering,
+          racingRuns,
           branching,
           nesting,
           streaming,
+          status,
           random
         ]
       ) {

@@ -1,9 +1,9 @@
 import * as DateTime from "effect/DateTime"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import type { CheckpointInfo, ThreadInfo } from "../Checkpoint.ts"
+import type { CheckpointInfo, Question, ThreadInfo } from "../Checkpoint.ts"
 import { Damaged, StateDecodeError, type StateDecodeErrorReason, UnknownFormat } from "../CheckpointError.ts"
-import type { StoredCheckpoint, StoredInfo, StoredThread } from "../CheckpointStore.ts"
+import type { StoredCheckpoint, StoredInfo, StoredQuestion, StoredThread } from "../CheckpointStore.ts"
 import * as Delta from "./delta.ts"
 import type { Chain } from "./delta.ts"
 import { Format } from "./format.ts"
@@ -18,7 +18,13 @@ const Parts = Schema.Struct({
   checkpointId: Schema.String,
   createdAt: Time,
   nextNodes: Schema.Array(Schema.String),
-  pendingInterrupts: Schema.Array(Schema.Struct({ interruptId: Schema.String, request: Schema.Json })),
+  pendingInterrupts: Schema.Array(
+    Schema.Struct({
+      interruptId: Schema.String,
+      request: Schema.Json,
+      metadata: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json))
+    })
+  ),
   metadata: Schema.Record(Schema.String, Schema.Json),
   tags: Schema.Array(Schema.String)
 })
@@ -66,6 +72,18 @@ export const toInfo = (stored: StoredInfo): Result.Result<CheckpointInfo, StateD
     })
   })
 }
+
+/** A question of a step. A time that something else has written may be none that a date can be. */
+export const toQuestion = ({ answer, askedAt, interruptId, metadata, request }: StoredQuestion): Question => ({
+  interruptId: Json.unescape(interruptId) as string,
+  request: Json.decode(request),
+  metadata: Json.decode(metadata) as Schema.JsonObject,
+  askedAt: toTime(askedAt),
+  answer: answer && { response: Json.decode(answer.response), answeredAt: toTime(answer.answeredAt) }
+})
+
+const toTime = (epochMillis: number): DateTime.Utc =>
+  DateTime.makeUnsafe(Math.min(Math.max(epochMillis, -8.64e15), 8.64e15))
 
 export const toThread = (stored: StoredThread): Result.Result<ThreadInfo, StateDecodeError> =>
   Result.flatMap(toInfo(stored.head), (head) =>

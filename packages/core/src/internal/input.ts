@@ -5,7 +5,7 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type { Interrupt } from "../Checkpoint.ts"
-import { InvalidInput } from "../CheckpointError.ts"
+import { InvalidInput, StateTooLarge } from "../CheckpointError.ts"
 import { maxPartBytes, type StepChange, type ThreadKey } from "../CheckpointStore.ts"
 import * as Json from "./json.ts"
 
@@ -48,11 +48,11 @@ export const checkpointId = (key: ThreadKey, value: string): Effect.Effect<void,
   Effect.andThen(id("checkpointId", value), together("checkpointId", key, "checkpoint id", value))
 
 export const task = (key: ThreadKey, value: string): Effect.Effect<void, InvalidInput> =>
-  // Stored as JSON, in which U+001A takes four bytes more.
-  Effect.andThen(
-    id("pendingWrites", value),
-    together("pendingWrites", key, "task", value.replaceAll("\u001a", "\u001a0000"))
-  )
+  idWithin("pendingWrites", key, "task", value)
+
+/** An id that is stored within JSON, in which U+001A takes four bytes more. */
+const idWithin = (field: string, key: ThreadKey, name: string, value: string): Effect.Effect<void, InvalidInput> =>
+  Effect.flatMap(id(field, value), () => together(field, key, name, value.replaceAll("\u001a", "\u001a0000")))
 
 const together = (
   field: string,
@@ -101,6 +101,29 @@ export const pendingWrites = (
     )
   })
 
+/** Responses by interrupt id. Each may be as large as a state. */
+export const answers = (
+  { namespace, threadId }: ThreadKey,
+  limit: number,
+  values: Schema.JsonObject
+): Effect.Effect<string, InvalidInput | StateTooLarge> =>
+  Effect.gen(function*() {
+    const copied = Json.copy(values)
+    if (Result.isFailure(copied)) return yield* fail("answers", copied.failure)
+    const answers = copied.success
+    if (typeof answers !== "object" || answers === null || Array.isArray(answers)) {
+      return yield* fail("answers", "expected an object of responses by interrupt id")
+    }
+    for (const [interruptId, response] of Object.entries(answers)) {
+      yield* id("answers", interruptId)
+      const { bytes } = Json.encodeJson(response)
+      if (bytes > limit) {
+        return yield* new StateTooLarge({ threadId, namespace, bytes, limit, interruptId })
+      }
+    }
+    return Json.encodeJson(answers).text
+  })
+
 /** Removes duplicates and keeps the order. */
 export const tags = (values: ReadonlyArray<string>): Effect.Effect<string, InvalidInput> =>
   Effect.suspend(() => {
@@ -140,21 +163,51 @@ export const nodes = (values: ReadonlyArray<string>): Effect.Effect<string, Inva
       : fail("nextNodes", "expected an array of strings")
   })
 
-export const interrupts = (values: ReadonlyArray<Interrupt>): Effect.Effect<string, InvalidInput> =>
+export const interrupts = (
+  key: ThreadKey,
+  values: ReadonlyArray<Interrupt>,
+  field = "pendingInterrupts"
+): Effect.Effect<string, InvalidInput> =>
   Effect.suspend(() => {
-    if (!Array.isArray(values)) return fail("pendingInterrupts", "expected an array of interrupts")
+    if (!Array.isArray(values)) return fail(field, "expected an array of interrupts")
     if (values.length === 0) return Effect.succeed("[]")
-    const seen = new Set<string>()
-    return Effect.forEach(values as ReadonlyArray<Interrupt>, ({ interruptId, request }, i) => {
-      const field = `pendingInterrupts[${i}].interruptId`
-      if (seen.has(interruptId)) return fail(field, `"${interruptId}" is the id of another interrupt`)
-      seen.add(interruptId)
-      return Effect.as(id(field, interruptId), { interruptId, request })
-    }).pipe(
-      // The list does not count as a level of nesting.
-      Effect.flatMap((interrupts) => json("pendingInterrupts", interrupts, -1))
-    )
+    // The list does not count as a level of nesting.
+    return Effect.flatMap(interruptsOf(key, field, values), (interrupts) => json(field, interrupts, -1))
   })
+
+/** Questions with their answers, each of which was stored before, and those that are open beside them. */
+export const answered = (
+  key: ThreadKey,
+  values: ReadonlyArray<Interrupt & { readonly response: Schema.Json }>,
+  open: ReadonlyArray<Interrupt>
+): Effect.Effect<string, InvalidInput> =>
+  Effect.gen(function*() {
+    const interrupts = yield* interruptsOf(key, "step.answered", values)
+    const both = interrupts.find(({ interruptId }) => open.some((other) => other.interruptId === interruptId))
+    if (both !== undefined) yield* fail("step.answered", `"${both.interruptId}" is also a pending interrupt`)
+    const copied = Json.copy(
+      interrupts.map((interrupt, i) => ({ ...interrupt, response: values[i]!.response })),
+      undefined,
+      -1
+    )
+    return Result.isFailure(copied)
+      ? yield* fail("step.answered", copied.failure)
+      : Json.encodeJson(copied.success).text
+  })
+
+const interruptsOf = (key: ThreadKey, name: string, values: ReadonlyArray<Interrupt>) => {
+  const seen = new Set<string>()
+  return Effect.forEach(values, ({ interruptId, metadata, request }, i) => {
+    const field = `${name}[${i}].interruptId`
+    if (seen.has(interruptId)) return fail(field, `"${interruptId}" is the id of another interrupt`)
+    seen.add(interruptId)
+    return Effect.as(idWithin(field, key, "interrupt id", interruptId), {
+      interruptId,
+      request,
+      ...metadata === undefined ? {} : { metadata }
+    })
+  })
+}
 
 const stepChanges: ReadonlyArray<StepChange> = ["Begins", "Ends", "Continues"]
 

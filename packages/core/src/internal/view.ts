@@ -8,11 +8,12 @@ import type { ViewMetrics } from "./metrics.ts"
 import type { InTurn } from "./threadQueue.ts"
 import * as Compose from "./view/compose.ts"
 import * as Copy from "./view/copy.ts"
-import * as PendingWrites from "./view/pendingWrites.ts"
 import * as Put from "./view/put.ts"
+import * as Questions from "./view/questions.ts"
 import * as Read from "./view/read.ts"
 import type { Retry } from "./view/retry.ts"
 import * as Save from "./view/save.ts"
+import * as Step from "./view/step.ts"
 import * as Tags from "./view/tags.ts"
 import * as Thread from "./view/thread.ts"
 import * as Threads from "./view/threads.ts"
@@ -54,7 +55,8 @@ export const make = <S>(
     ...Read.make(reading),
     ...Copy.make(writing),
     setTags: Tags.make(reading),
-    ...PendingWrites.make(reading),
+    ...Step.make(reading),
+    ...Questions.make(reading),
     deleteThread: Effect.fn("Checkpointer.deleteThread")(function*(threadId) {
       yield* Thread.checkId(threadId)
       const key = { threadId, namespace }

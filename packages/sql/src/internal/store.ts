@@ -5,12 +5,15 @@ import type * as Schedule from "effect/Schedule"
 import * as Migrations from "./migrations.ts"
 import type { Session } from "./session.ts"
 import * as Delete from "./store/delete.ts"
+import * as Inbox from "./store/inbox.ts"
 import * as List from "./store/list.ts"
 import * as PendingWrites from "./store/pendingWrites.ts"
 import * as Put from "./store/put.ts"
+import * as Questions from "./store/questions.ts"
 import * as Read from "./store/read.ts"
 import * as Refusal from "./store/refusal.ts"
 import * as Prune from "./store/retention/prune.ts"
+import * as Step from "./store/step.ts"
 import * as Tags from "./store/tags.ts"
 import * as Threads from "./store/threads.ts"
 import type { Tables } from "./tables.ts"
@@ -42,7 +45,10 @@ export const make = (
   threads: Threads.make(sql, session, tables),
   setTags: Tags.make(sql, session, tables),
   savePendingWrites: PendingWrites.save(sql, session, tables),
-  readPendingWrites: PendingWrites.read(sql, session, tables),
+  readStep: Step.make(sql, session, tables),
+  ask: Questions.ask(sql, session, tables),
+  answer: Questions.answer(sql, session, tables),
+  questions: Inbox.make(sql, session, tables),
   deleteThread: Delete.make(sql, session, tables),
   prune: Prune.make(sql, session, tables, retry),
   health: session.run("health", Migrations.check(sql, tables)),

@@ -8,6 +8,7 @@ export interface Tables {
   readonly threads: Fragment
   readonly checkpoints: Fragment
   readonly pendingWrites: Fragment
+  readonly questions: Fragment
   readonly leases: Fragment
   readonly migrations: Fragment
   /** As the migrator wants it, which quotes it as an identifier. */
@@ -23,6 +24,7 @@ export const make = (schema: string): Tables => {
     threads: table("checkpoint_threads"),
     checkpoints: table("checkpoints"),
     pendingWrites: table("checkpoint_pending_writes"),
+    questions: table("checkpoint_questions"),
     leases: table("checkpoint_leases"),
     migrations: table("checkpoint_migrations"),
     migrationsTable: `${schema}.checkpoint_migrations`

@@ -3,7 +3,7 @@ import { Effect } from "effect"
 
 /**
  * What the tables are filled with: more than a million threads of one version, of which 300,000 were saved within a
- * minute, and one thread of a million versions. Ids are random, as UUIDs are: rows are not in the order of the keys.
+ * minute, and one thread of a million versions. A tenth of the threads wait, together for a million answers. Ids are random, as UUIDs are: rows are not in the order of the keys.
  */
 export const long = {
   /** The first one in the order of a prune. */
@@ -67,8 +67,15 @@ export const fill = Effect.gen(function*() {
       SELECT thread_id, namespace, version, ${long.prunedThrough}, checkpoint_id, gen_random_uuid(), keyframe_version,
              step_version, FALSE, FALSE, created_at, created_at, created_at - interval '20 days'
         FROM checkpoints WHERE thread_id = '${long.threadId}' AND version = ${long.newest}`)
+    yield* sql.unsafe(`
+      INSERT INTO checkpoint_questions (
+        thread_id, namespace, step_version, asked_at, position, interrupt_id, metadata, request
+      )
+      SELECT thread_id, namespace, 1, updated_at, n, 'i' || n, '{"kind": "approval"}', '1'
+        FROM checkpoint_threads, generate_series(1, 8) n
+       WHERE interrupted`)
   }))
-  for (const table of ["checkpoint_threads", "checkpoints", "checkpoint_pending_writes"]) {
+  for (const table of ["checkpoint_threads", "checkpoints", "checkpoint_pending_writes", "checkpoint_questions"]) {
     yield* sql.unsafe(`ANALYZE ${table}`)
   }
   yield* sql`CHECKPOINT`
@@ -89,11 +96,13 @@ const withoutIndexes = Effect.fnUntraced(function*<A, E, R>(filling: Effect.Effe
            contype::text AS kind
       FROM pg_constraint
      WHERE connamespace = 'effect_checkpoint'::regnamespace AND contype IN ('p', 'f')
-       AND conrelid IN ('checkpoint_threads'::regclass, 'checkpoints'::regclass, 'checkpoint_pending_writes'::regclass)
+       AND conrelid IN ('checkpoint_threads'::regclass, 'checkpoints'::regclass, 'checkpoint_pending_writes'::regclass,
+                        'checkpoint_questions'::regclass)
     UNION ALL
     SELECT i.indrelid::regclass::text, i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid), 'i'
       FROM pg_index i
-     WHERE i.indrelid IN ('checkpoint_threads'::regclass, 'checkpoints'::regclass) AND NOT i.indisprimary`
+     WHERE i.indrelid IN ('checkpoint_threads'::regclass, 'checkpoints'::regclass, 'checkpoint_questions'::regclass)
+       AND NOT i.indisprimary`
   const ofKind = (kind: Definition["kind"]) => definitions.filter((definition) => definition.kind === kind)
   for (const { name, relation } of [...ofKind("f"), ...ofKind("p")]) {
     yield* sql.unsafe(`ALTER TABLE ${relation} DROP CONSTRAINT ${name}`)

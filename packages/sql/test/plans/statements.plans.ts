@@ -160,6 +160,18 @@ const listings: ReadonlyArray<Case> = filters.flatMap((filter) =>
   )
 )
 
+const inboxes: ReadonlyArray<Case> = [{}, { metadata: { kind: "approval" } }].flatMap((filter) =>
+  [undefined, "chats"].map((namespace) =>
+    on(
+      `open questions with ${JSON.stringify({ ...filter, namespace })}`,
+      (checkpointer) => checkpointer.openQuestions({ ...filter, namespace }).pipe(Stream.take(250), Stream.runDrain),
+      250
+    )
+  )
+)
+
+const ask = (...ids: ReadonlyArray<string>) => ids.map((interruptId) => ({ interruptId, request: 1 }))
+
 const saved = (state: ReadonlyArray<string>) => ({ messages: [...state] })
 
 const writes: ReadonlyArray<Case> = [
@@ -206,6 +218,25 @@ const writes: ReadonlyArray<Case> = [
           state: saved(["e"]),
           step: { change: "Ends", pendingWrites: { d: 4 } }
         })
+      })
+  ),
+  on(
+    "questions that are asked by puts and without them, and answered",
+    (checkpointer, { threadId }) =>
+      Effect.gen(function*() {
+        const first = yield* checkpointer.append({ threadId, state: saved(["q"]), pendingInterrupts: ask("a", "b") })
+        yield* checkpointer.ask(first, ask("c"))
+        const second = yield* checkpointer.put({
+          parent: first,
+          state: saved(["r"]),
+          pendingInterrupts: ask("a", "d"),
+          step: { change: "Continues" }
+        })
+        yield* checkpointer.answer(threadId, { a: 1, b: 2 })
+        yield* Effect.flip(checkpointer.answer(threadId, { a: 1, c: 2 }))
+        yield* checkpointer.step(second)
+        yield* checkpointer.update(threadId, () => saved(["s"]))
+        yield* checkpointer.restore(threadId, { version: second.version })
       })
   ),
   on(
@@ -306,7 +337,7 @@ const check = (run: Case, explained: Explained): void => {
 }
 
 const laws = (it: Vitest.MethodsNonLive<Services>) => {
-  it.effect.each([...reads, ...listings, ...writes, ...prunes])(
+  it.effect.each([...reads, ...listings, ...inboxes, ...writes, ...prunes])(
     "neither plan of a statement would be compiled or reads more than it needs: $name",
     (run) =>
       Effect.gen(function*() {

@@ -1,42 +1,55 @@
-import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
-import type { CheckpointInfo } from "../../Checkpoint.ts"
-import { graphMetadata, type Metadata } from "./metadata.ts"
-import { firstAnswerKey } from "./question.ts"
+import * as Struct from "effect/Struct"
+import type { CheckpointInfo, Interrupt, Question } from "../../Checkpoint.ts"
+import type { StepState } from "../../View.ts"
+import { isFailureKey } from "./failure.ts"
+import { graphMetadata } from "./metadata.ts"
 
 /** What a copy of a version, made by a restore or a fork, shares with the version, and what it does not. */
 
-type Parts = Pick<CheckpointInfo, "metadata" | "pendingInterrupts">
+/** The parts of a copy that say what happens next. */
+export interface Copied extends Pick<CheckpointInfo, "metadata" | "pendingInterrupts"> {
+  readonly pendingWrites: Schema.JsonObject
+  readonly answered: ReadonlyArray<Interrupt & { readonly response: Schema.Json }>
+}
+
+/**
+ * A copy takes along what a step that is under way has done so far. It begins a step that has ended again, and asks what
+ * was asked at that version. Otherwise a copy of a version before an approval would be approved.
+ */
+export const copied = (info: CheckpointInfo, { ended, pendingWrites, questions }: StepState): Copied => ({
+  metadata: info.metadata,
+  pendingInterrupts: ended ?
+    info.pendingInterrupts :
+    questions.flatMap((question) => question.answer === undefined ? [asInterrupt(question)] : []),
+  pendingWrites,
+  answered: ended ?
+    [] :
+    questions.flatMap((question) =>
+      question.answer === undefined ? [] : [{ ...asInterrupt(question), response: question.answer.response }]
+    )
+})
+
+/** As it was asked, which may have been without metadata. */
+const asInterrupt = ({ interruptId, metadata, request }: Question): Interrupt =>
+  Object.keys(metadata).length === 0 ? { interruptId, request } : { interruptId, request, metadata }
 
 /**
  * A copy of a version of a graph begins a step of its own, and its interrupts have ids of their own. Otherwise two nodes
- * would have the same idempotency key, and a late answer to the one would be taken for an answer to the other. It may
- * take along what the step has done so far, or begin it again.
+ * would have the same idempotency key, and a late answer to the one would be taken for an answer to the other.
  */
-export const asOwnStep = <A extends Parts & Pick<CheckpointInfo, "nextNodes">>(
-  parts: A,
-  stepId: string,
-  pendingWrites: Schema.JsonObject
-): A =>
-  Option.match(graphMetadata(parts), {
-    onNone: () => parts,
-    onSome: ({ question }) => ({
-      ...parts,
-      metadata: {
-        ...parts.metadata,
-        graph: {
-          ...parts.metadata["graph"] as Schema.JsonObject,
-          stepId,
-          ...question && { question: ownQuestion(question, pendingWrites) }
-        }
-      },
-      pendingInterrupts: parts.pendingInterrupts.map(({ request }, i) => ({ interruptId: `${stepId}/${i}`, request }))
-    })
+export const asOwnStep = (copy: Copied, stepId: string): Copied => {
+  if (graphMetadata(copy)._tag === "None") return copy
+  const own = <A extends Interrupt>(from: number) => (interrupt: A, i: number): A => ({
+    ...interrupt,
+    interruptId: `${stepId}/${from + i}`
   })
-
-/** The question of a copy with these pending writes. */
-export const ownQuestion = (
-  question: NonNullable<Metadata["question"]>,
-  pendingWrites: Schema.JsonObject
-): NonNullable<Metadata["question"]> =>
-  Object.keys(pendingWrites).length > 0 ? question : { ...question, writeKey: firstAnswerKey(question.writeKey) }
+  return {
+    ...copy,
+    // A copy has not failed.
+    pendingWrites: Struct.omit(copy.pendingWrites, Object.keys(copy.pendingWrites).filter(isFailureKey)),
+    metadata: { ...copy.metadata, graph: { ...copy.metadata["graph"] as Schema.JsonObject, stepId } },
+    pendingInterrupts: copy.pendingInterrupts.map(own(0)),
+    answered: copy.answered.map(own(copy.pendingInterrupts.length))
+  }
+}

@@ -1,5 +1,6 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Schema from "effect/Schema"
 import { InvalidInput } from "../../CheckpointError.ts"
 import * as Codec from "../codec.ts"
@@ -33,6 +34,8 @@ export interface Graph<in out S, in out U, out E, out R> extends Reducing<S, U> 
   /** A field of an update that neither its schema nor the state has. */
   readonly unknownField: (update: U, state: S) => string | undefined
   readonly settings: Settings<string>
+  /** What is stored of the text of a failure. */
+  readonly redact: (text: string) => string
   /** Why the graph cannot run. */
   readonly problem: Problem | undefined
 }
@@ -58,6 +61,7 @@ export interface Options<S, Input, U, E, R> extends Settings<string> {
   readonly reducers?: FieldReducers | undefined
   readonly conflicts?: Conflicts | undefined
   readonly begin?: ((input: Input, saved: S | undefined) => S) | undefined
+  readonly redact?: ((text: string) => string) | undefined
 }
 
 export const make = <S, Input, U, E, R>(options: Options<S, Input, U, E, R>): Definition<S, Input, U, E, R> => {
@@ -74,6 +78,7 @@ export const make = <S, Input, U, E, R>(options: Options<S, Input, U, E, R>): De
     interrupts: new Map(kinds.map((kind) => [kind.name, kind])),
     ...makeReducing(options, merge),
     unknownField: unknownField(options.update ?? options.state),
+    redact: options.redact ?? identity,
     settings: options,
     problem: interruptProblem(kinds) ?? reducingProblem(options),
     // The input is a state and not an update: no reducer appends it to the saved one.

@@ -3,13 +3,6 @@ import * as Schema from "effect/Schema"
 import * as Struct from "effect/Struct"
 import type { CheckpointInfo } from "../../Checkpoint.ts"
 
-/** A version of a nested graph. */
-export const NestedVersion = Schema.Struct({
-  threadId: Schema.String,
-  version: Schema.Int,
-  checkpointId: Schema.String
-})
-
 /**
  * What a graph stores in the metadata of each of its checkpoints, under the key `graph`.
  *
@@ -35,11 +28,10 @@ export interface Metadata {
    * - `input`: a run began
    * - `step`: a step was completed
    * - `interrupt`: the thread waits for an answer, and nothing else has changed
-   * - `answer`: `resume` saved an answer
    * - `edit`: `resume` changed the state or the next nodes, or continued a run that had stopped
    * - `branch`: `resume` copied an earlier version to continue from it
    */
-  readonly cause: "input" | "step" | "interrupt" | "answer" | "edit" | "branch"
+  readonly cause: "input" | "step" | "interrupt" | "edit" | "branch"
   /** The nodes of the completed step, if the cause is `step`. Otherwise empty. */
   readonly completedNodes: ReadonlyArray<string>
   /**
@@ -47,19 +39,6 @@ export interface Metadata {
    * version, made by `restore` or `fork`, has an id of its own. If it is missing, the checkpoint id is the id of the step.
    */
   readonly stepId?: string
-  /** The question that the thread waits for. Any cause can have one. */
-  readonly question?: {
-    /** The id of the class that `Interrupt` made, or `"Pause"`. */
-    readonly interrupt: string
-    /** The node that asked. */
-    readonly node: string
-    /** The key of the pending write that will hold the answer. */
-    readonly writeKey: string
-    /** How many questions in a row, up to this one, replaced one whose answer the node did not use. */
-    readonly replaced?: number
-    /** The version of the nested graph that asked, if one did. */
-    readonly nested?: { readonly threadId: string; readonly version: number; readonly checkpointId: string }
-  }
   /** Whether the run stopped here, because the step led to several nodes: the next nodes are its `branches`. */
   readonly stopped?: true
   /** What the calls of the run set otherwise than the graph. `resume` uses it. */
@@ -85,16 +64,9 @@ export const Metadata: Schema.Codec<Metadata> = Schema.Struct({
   graph: Schema.String,
   step: Schema.Int,
   runSteps: Schema.optionalKey(Schema.Int),
-  cause: Schema.Literals(["input", "step", "interrupt", "answer", "edit", "branch"]),
+  cause: Schema.Literals(["input", "step", "interrupt", "edit", "branch"]),
   completedNodes: Schema.Array(Schema.String),
   stepId: Schema.optionalKey(Schema.String),
-  question: Schema.optionalKey(Schema.Struct({
-    interrupt: Schema.String,
-    node: Schema.String,
-    writeKey: Schema.String,
-    replaced: Schema.optionalKey(Schema.Int),
-    nested: Schema.optionalKey(NestedVersion)
-  })),
   stopped: Schema.optionalKey(Schema.Literal(true)),
   settings: Schema.optionalKey(Schema.Struct({
     strategy: Schema.optionalKey(Schema.Literals(["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"])),
@@ -131,10 +103,6 @@ export const withMetadata = (
     ...(Struct.keys(overrides).length === 0 ? {} : { settings: overrides })
   }
 })
-
-/** Whether a run stopped at a checkpoint, and does not wait for an answer there. */
-export const isStopped = ({ pendingInterrupts }: CheckpointInfo, { stopped }: Metadata): boolean =>
-  stopped !== undefined && pendingInterrupts.length === 0
 
 /** The id of the step that begins at a checkpoint. */
 export const stepIdOf = ({ checkpointId }: CheckpointInfo, { stepId = checkpointId }: Metadata): string => stepId

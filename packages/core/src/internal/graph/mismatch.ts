@@ -1,12 +1,10 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { CheckpointInfo } from "../../Checkpoint.ts"
+import type { CheckpointInfo, Interrupt, Question } from "../../Checkpoint.ts"
 import { GraphMismatch } from "../../CheckpointError.ts"
 import type { Graph } from "./definition.ts"
 import { graphMetadata, type Metadata } from "./metadata.ts"
-import type { PendingInterrupt } from "./model.ts"
-import { pendingInterruptOf } from "./pendingInterrupt.ts"
-import type { InterruptKind } from "./question.ts"
+import { type InterruptKind, ofStored, type Question as Asked } from "./question.ts"
 
 /** Whether a graph can continue from a checkpoint. */
 
@@ -67,26 +65,31 @@ export const nestedMetadata = (graph: Named, checkpoint: CheckpointInfo): Effect
       )
   )
 
-/** Reads the question that a checkpoint waits for, which this graph must have asked. */
-export const requirePendingInterrupt = (
+/** The open ones among stored questions of a checkpoint, each of which this graph must have asked. */
+export const openQuestions = (
   graph: Named,
-  checkpoint: CheckpointInfo
-): Effect.Effect<PendingInterrupt, GraphMismatch> =>
-  Option.match(pendingInterruptOf(graph, checkpoint), {
-    onNone: () =>
-      mismatch(
-        graph,
-        checkpoint,
-        "no graph raised its pending interrupt; pass the nodes to continue with as next, which drops the interrupt"
-      ),
-    onSome: Effect.succeed
-  })
+  checkpoint: CheckpointInfo,
+  stored: ReadonlyArray<Interrupt & Partial<Pick<Question, "answer">>>
+): Effect.Effect<ReadonlyArray<Asked>, GraphMismatch> =>
+  Effect.forEach(
+    stored.filter(({ answer }) => answer === undefined),
+    (question) =>
+      Option.match(Option.filter(ofStored(question), ({ about }) => about.graph === graph.name), {
+        onNone: () =>
+          mismatch(
+            graph,
+            checkpoint,
+            "no graph raised its pending interrupt; pass the nodes to continue with as next, which drops the interrupt"
+          ),
+        onSome: Effect.succeed
+      })
+  )
 
-/** The kind of a pending interrupt, which the graph must declare. */
+/** The kind of a question, which the graph must declare. */
 export const requireKind = (
   graph: Named & { readonly interrupts: ReadonlyMap<string, InterruptKind> },
   checkpoint: CheckpointInfo,
-  { kind }: PendingInterrupt
+  { about: { kind } }: Asked
 ): Effect.Effect<InterruptKind, GraphMismatch> => {
   const declared = graph.interrupts.get(kind)
   return declared === undefined
@@ -99,11 +102,12 @@ export const requireKind = (
     : Effect.succeed(declared)
 }
 
-/** Fails if the graph did not save a checkpoint, does not have one of the nodes, or cannot take the answer. */
+/** Fails if the graph did not save a checkpoint, does not have one of the nodes, or cannot take an answer. */
 export const checkResumable = Effect.fnUntraced(function*<S, U, E, R>(
   graph: Graph<S, U, E, R>,
   head: CheckpointInfo,
-  nodes: ReadonlyArray<string>
+  nodes: ReadonlyArray<string>,
+  open: ReadonlyArray<Asked>
 ): Effect.fn.Return<void, GraphMismatch> {
   yield* ownMetadata(graph, head)
   const missing = nodes.find((node) => !graph.nodes.has(node))
@@ -114,7 +118,5 @@ export const checkResumable = Effect.fnUntraced(function*<S, U, E, R>(
       `it continues with node "${missing}", which the graph does not have; add the node, or pass others as next`
     )
   }
-  if (head.pendingInterrupts.length > 0) {
-    yield* requireKind(graph, head, yield* requirePendingInterrupt(graph, head))
-  }
+  yield* Effect.forEach(open, (question) => requireKind(graph, head, question), { discard: true })
 })

@@ -1,4 +1,5 @@
 import type * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
@@ -18,9 +19,9 @@ import type {
   VersionConflict,
   WriteConflict
 } from "../../CheckpointError.ts"
-import type { CopyError } from "../../View.ts"
+import type { CopyError, ReadError } from "../../View.ts"
 import type { Metadata } from "./metadata.ts"
-import type { Answer, Ask, InterruptKind, Question } from "./question.ts"
+import type { Ask, InterruptKind, Question } from "./question.ts"
 
 /** The public types that the implementation of graphs uses too. `StateGraph` exports them. */
 
@@ -74,6 +75,39 @@ export interface PendingInterrupt {
   readonly node: string
   /** The request as JSON. That of a pause is `{ "pause": "before" | "after", "node": ... }`. */
   readonly request: Schema.Json
+}
+
+/**
+ * A question that a thread waits for, with when it was asked.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface OpenInterrupt extends PendingInterrupt {
+  readonly askedAt: DateTime.Utc
+  /** The newest version of the thread. */
+  readonly version: number
+}
+
+/**
+ * Selects questions that threads wait for. All conditions that are given must hold.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface InterruptFilter {
+  /** The id of the class that `Interrupt` made, or `"Pause"`. */
+  readonly kind?: string | undefined
+}
+
+/**
+ * Responses to questions, by interrupt id.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Answers<Answer> {
+  readonly [interruptId: string]: Answer
 }
 
 /**
@@ -267,15 +301,10 @@ export interface RunOptions<Input, Node extends string> extends Settings<Node> {
 export interface ResumeOptions<U, Node extends string, Answer> extends Settings<Node> {
   readonly threadId: string
   /**
-   * The answer to the pending interrupt of the thread. If it is given as `undefined`, it is an answer if the schema of
-   * the interrupt accepts that, or if `interruptId` is given.
+   * Responses to questions that the thread waits for, by interrupt id. All are saved or none, before anything runs. With
+   * `version` or `checkpointId`, the ids are those of that version.
    */
-  readonly response?: Answer | undefined
-  /**
-   * The interrupt that the response answers. Pass the one that the person saw. Without it, the response answers the
-   * interrupt that is pending when `resume` reads the thread.
-   */
-  readonly interruptId?: string | undefined
+  readonly answers?: Answers<Answer> | undefined
   /** Continues from this version as a branch: a copy of it becomes the newest version. */
   readonly version?: number | undefined
   /** Continues from the version with this checkpoint id as a branch. */
@@ -283,8 +312,8 @@ export interface ResumeOptions<U, Node extends string, Answer> extends Settings<
   /** Changes the state first, with the reducer of the graph. */
   readonly update?: U | undefined
   /**
-   * Runs these nodes next, as one step whatever the strategy, instead of those that the thread would run. A pending
-   * interrupt stays unanswered, and the results of its step are dropped. An empty list ends the run.
+   * Runs these nodes next, as one step whatever the strategy, instead of those that the thread would run. Open questions
+   * stay unanswered, and the results of their step are dropped. An empty list ends the run.
    */
   readonly next?: ReadonlyArray<Node> | undefined
   /**
@@ -295,10 +324,27 @@ export interface ResumeOptions<U, Node extends string, Answer> extends Settings<
 }
 
 /**
+ * What `answer` takes.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface AnswerOptions<Answer> {
+  readonly threadId: string
+  /** Responses to questions that the thread waits for, by interrupt id. All are saved or none. */
+  readonly answers: Answers<Answer>
+  /**
+   * An id of this call. If the call is repeated with the same id before the step has ended, its answers are there already,
+   * which is not an error.
+   */
+  readonly answerId?: string | undefined
+}
+
+/**
  * How a run ended. The state is that of the checkpoint, which is saved.
  *
  * - `Completed`: no node is left to run
- * - `Interrupted`: the thread waits for an answer
+ * - `Interrupted`: the thread waits for answers
  * - `Stopped`: the last step led to several nodes, and the strategy is `StopAtNonLinear`. The thread is unfinished.
  *
  * @category models
@@ -310,7 +356,8 @@ export type RunResult<S, Node extends string> =
     readonly _tag: "Interrupted"
     readonly state: S
     readonly checkpoint: Checkpoint<S>
-    readonly interrupt: PendingInterrupt
+    /** All questions that the thread waits for, in the order in which they were asked. */
+    readonly interrupts: ReadonlyArray<PendingInterrupt>
   }
   | {
     readonly _tag: "Stopped"
@@ -342,6 +389,20 @@ export type RunError =
  * @since 0.2.0
  */
 export type ResumeError = Exclude<RunError, ThreadUnfinished> | InterruptAlreadyResolved | InvalidResponse
+
+/**
+ * The errors that `answer` can fail with.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export type AnswerError =
+  | ReadError
+  | CheckpointNotFound
+  | StateTooLarge
+  | GraphMismatch
+  | InterruptAlreadyResolved
+  | InvalidResponse
 
 /** The errors of running steps, which `run`, `resume` and a nested graph share. */
 export type StepsError = Exclude<RunError, ThreadUnfinished>
@@ -378,10 +439,12 @@ export interface OuterTask {
   readonly settings: RunSettings
   /** The interrupts of the outer graph. The nested one may raise them too. */
   readonly interrupts: ReadonlyMap<string, InterruptKind>
-  /** The answers to questions of the nested graph. */
-  readonly answers: ReadonlyArray<Answer>
-  /** Makes the outer graph wait for the question that the nested one waits for. */
-  readonly suspend: (question: Question) => Effect.Effect<never>
+  /** The name of the outer graph. */
+  readonly graph: string
+  /** The questions that the task has asked for nested graphs. */
+  readonly questions: ReadonlyArray<Question>
+  /** Makes the outer graph wait for the questions that the nested one waits for. */
+  readonly suspend: (questions: ReadonlyArray<Question>) => Effect.Effect<never>
   readonly emitNested: (event: RunEvent<unknown, unknown, string>) => Effect.Effect<void>
   /** Runs a nested graph. Fails if the node ran another one before, except one that failed. */
   readonly runOnlyGraph: <A, E, R>(graph: Effect.Effect<A, E, R>) => Effect.Effect<A, E | InvalidInput, R>

@@ -1,48 +1,43 @@
 import { stopsAt } from "./advance.ts"
 import type { Strategy } from "./model.ts"
 import type { Position } from "./position.ts"
-import { pauseInterrupt, type Question } from "./question.ts"
+import { isPause, pauseInterrupt, type Question } from "./question.ts"
 
 /** The pauses of `interruptBefore` and `interruptAfter`, and those of nested graphs whose strategy stops. */
 
-/** The key of the pending write that holds the answer to a pause of the step. */
-const pauseAnswerKey = "paused"
-
-/** The pause before the next step, unless a pause between the two steps was answered already. */
+/** The pause before the next step, unless there was a pause between the two steps already. */
 export const pauseBefore = <S>(
-  { nextNodes, pendingWrites, stepId }: Position<S>,
+  position: Position<S>,
   nodes: ReadonlyArray<string>
-): Question | undefined => {
-  if (pendingWrites[pauseAnswerKey] !== undefined) return undefined
-  const node = nextNodes.find((node) => nodes.includes(node))
-  return node === undefined ? undefined : pause("before", stepId, node)
-}
+): ReadonlyArray<Question> =>
+  position.questions.some(isPause)
+    ? []
+    : pause("before", position, position.nextNodes.find((node) => nodes.includes(node)))
 
 /** The pause after the step that led to this position. */
 export const pauseAfter = <S>(
-  { metadata, stepId }: Position<S>,
+  position: Position<S>,
   nodes: ReadonlyArray<string>
-): Question | undefined => {
-  const node = metadata.completedNodes.find((node) => nodes.includes(node))
-  return node === undefined ? undefined : pause("after", stepId, node)
-}
+): ReadonlyArray<Question> =>
+  pause("after", position, position.metadata.completedNodes.find((node) => nodes.includes(node)))
 
 /**
  * The pause of a nested graph at the nodes where its strategy stops. The caller of the outer graph cannot choose among
  * them, and to end there would lose them.
  */
-export const pauseInsteadOfStop = <S>(
-  { metadata: { completedNodes: [node], outerTask }, nextNodes, stepId }: Position<S>,
-  strategy: Strategy
-): Question | undefined =>
-  outerTask !== undefined && node !== undefined && stopsAt(strategy, nextNodes)
-    ? pause("after", stepId, node)
-    : undefined
+export const pauseInsteadOfStop = <S>(position: Position<S>, strategy: Strategy): ReadonlyArray<Question> => {
+  const { metadata: { completedNodes: [node], outerTask }, nextNodes } = position
+  return outerTask !== undefined && stopsAt(strategy, nextNodes) ? pause("after", position, node) : []
+}
 
-const pause = (when: "before" | "after", stepId: string, node: string): Question => ({
-  interrupt: pauseInterrupt,
-  node,
-  interruptId: `${stepId}/${node}/${when}`,
-  request: { pause: when, node },
-  writeKey: pauseAnswerKey
-})
+const pause = <S>(
+  when: "before" | "after",
+  { metadata: { graph }, stepId }: Position<S>,
+  node: string | undefined
+): ReadonlyArray<Question> =>
+  node === undefined ? [] : [{
+    interruptId: `${stepId}/${node}/${when}`,
+    request: { pause: when, node },
+    about: { graph, kind: pauseInterrupt, node },
+    response: undefined
+  }]

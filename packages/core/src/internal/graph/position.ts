@@ -3,15 +3,17 @@ import type * as Schema from "effect/Schema"
 import * as Struct from "effect/Struct"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import { VersionConflict } from "../../CheckpointError.ts"
+import type { StepState } from "../../View.ts"
 import { type Metadata, stepIdOf, withMetadata } from "./metadata.ts"
 import type { StepsError } from "./model.ts"
-import type { Question } from "./question.ts"
+import { isOpen, isPause, ofStep, type Question, toStored, waits } from "./question.ts"
 import type { Thread } from "./thread.ts"
+import { updateKey } from "./updateKey.ts"
 
 /*
  * Where a run is. The newest checkpoint of a thread holds it: the state, the nodes of the next step, and the rest in
- * the metadata. The results of tasks of that step, and the answers to their questions, are its pending writes, whichever
- * of its versions is the newest.
+ * the metadata. The results of tasks of that step and their questions belong to the step, whichever of its versions is
+ * the newest.
  */
 
 export type Position<S> = SavedPosition<S> | UnsavedPosition<S>
@@ -27,6 +29,8 @@ interface Place<S> {
   readonly pendingWrites: Record<string, Schema.Json>
   /** The keys of those that are not stored. */
   readonly unstored: Set<string>
+  /** The questions of the next step. */
+  readonly questions: ReadonlyArray<Question>
 }
 
 /** A position that the newest version of the thread holds. */
@@ -60,14 +64,15 @@ export const unsavedPosition = <S>(
   metadata,
   stepId: `${runId}/${metadata.step}`,
   pendingWrites: {},
-  unstored: new Set()
+  unstored: new Set(),
+  questions: []
 })
 
 /** The position that a checkpoint holds. */
 export const savedPosition = <S>(
   head: Checkpoint<S>,
   metadata: Metadata,
-  pendingWrites: Schema.JsonObject
+  { pendingWrites, questions }: Pick<StepState, "pendingWrites" | "questions">
 ): SavedPosition<S> => ({
   _tag: "Saved",
   head,
@@ -76,8 +81,20 @@ export const savedPosition = <S>(
   metadata,
   stepId: stepIdOf(head, metadata),
   pendingWrites: { ...pendingWrites },
-  unstored: new Set()
+  unstored: new Set(),
+  questions: ofStep(questions)
 })
+
+/** Whether nothing can run before an answer: a pause, or a question of every task that has not returned. */
+export const isWaiting = (
+  { nextNodes, pendingWrites, questions }: Pick<Place<unknown>, "nextNodes" | "questions"> & {
+    readonly pendingWrites: Schema.JsonObject
+  }
+): boolean =>
+  questions.some((question) => isPause(question) && isOpen(question)) ||
+  (nextNodes.length > 0 &&
+    nextNodes.every((node) => pendingWrites[updateKey(node)] !== undefined || waits(questions, node)) &&
+    nextNodes.some((node) => waits(questions, node)))
 
 /** What the keys of pending writes begin with that hold results of `once`. */
 export const onceKeyPrefix = "once:"
@@ -90,26 +107,34 @@ export const hasStoredWrites = <S>(position: Position<S>): boolean =>
     !position.unstored.has(key) || (position._tag === "Saved" && key.startsWith(onceKeyPrefix))
   )
 
-/** Saves a position as the next version, with the question that the thread waits for from then on. */
+/** Saves what a step that stays where it is has done, without another version. */
+export const saveProgress = Effect.fnUntraced(function*<S>(
+  { view }: Thread<S>,
+  position: SavedPosition<S>,
+  asked: ReadonlyArray<Question>
+): Effect.fn.Return<void, StepsError> {
+  const { head, pendingWrites, unstored } = position
+  if (unstored.size > 0) yield* view.savePendingWrites(head, Struct.pick(pendingWrites, Array.from(unstored)))
+  unstored.clear()
+  if (asked.length > 0) yield* view.ask(head, asked.map(toStored))
+})
+
+/** Saves a position as the next version, with its questions. */
 export const savePosition = Effect.fnUntraced(function*<S>(
   { settings, threadId, view }: Thread<S>,
-  position: Position<S>,
-  question?: Question | undefined
+  position: Position<S>
 ): Effect.fn.Return<SavedPosition<S>, StepsError> {
   const { head, nextNodes, state, stepId } = position
   const pendingWrites = Struct.pick(position.pendingWrites, Array.from(position.unstored))
   const metadata: Metadata = {
     ...position.metadata,
     stepId,
-    ...(position._tag === "Saved" ? { cause: "interrupt", completedNodes: [] } : {}),
-    ...(question === undefined ? {} : { question: storedQuestion(question) })
+    ...(position._tag === "Saved" ? { cause: "interrupt", completedNodes: [] } : {})
   }
   const content = {
     state,
     nextNodes,
-    pendingInterrupts: question === undefined
-      ? []
-      : [{ interruptId: question.interruptId, request: question.request }],
+    pendingInterrupts: position.questions.filter(isOpen).map(toStored),
     metadata: withMetadata(settings, head, metadata)
   }
   const saved = yield* head === undefined
@@ -133,32 +158,21 @@ export const savePosition = Effect.fnUntraced(function*<S>(
 })
 
 /**
- * Saves a position that a run has reached. If the results of its step are too large, it is saved without them, and fails:
- * otherwise the steps before would be lost too.
+ * Saves a position that a run has reached. If the results or the questions of its step are too large, it is saved without
+ * them, and fails: otherwise the steps before would be lost too.
  */
 export const saveReached = <S>(
   thread: Thread<S>,
-  position: Position<S>,
-  question?: Question | undefined
-): Effect.Effect<SavedPosition<S>, StepsError> =>
-  Effect.catchTag(
-    savePosition(thread, position, question),
-    "StateTooLarge",
-    (error) =>
-      position._tag === "Unsaved" && error.tasks !== undefined
-        ? Effect.andThen(
-          savePosition(thread, { ...position, pendingWrites: {}, unstored: new Set() }),
-          Effect.fail(error)
-        )
-        : Effect.fail(error)
-  )
-
-const storedQuestion = (
-  { interrupt, nested, node, replaced = 0, writeKey }: Question
-): NonNullable<Metadata["question"]> => ({
-  interrupt,
-  node,
-  writeKey,
-  ...(replaced === 0 ? {} : { replaced }),
-  ...(nested === undefined ? {} : { nested })
-})
+  position: Position<S>
+): Effect.Effect<SavedPosition<S>, StepsError> => {
+  const without = <E>(error: E) =>
+    Effect.andThen(
+      savePosition(thread, { ...position, pendingWrites: {}, unstored: new Set(), questions: [] }),
+      Effect.fail(error)
+    )
+  const saved = savePosition(thread, position)
+  return position._tag === "Saved" ? saved : Effect.catchTags(saved, {
+    StateTooLarge: (error) => error.tasks === undefined ? Effect.fail(error) : without(error),
+    InvalidInput: (error) => error.field === "pendingInterrupts" ? without(error) : Effect.fail(error)
+  })
+}

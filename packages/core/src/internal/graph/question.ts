@@ -4,10 +4,10 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import type * as Checkpoint from "../../Checkpoint.ts"
 import { SchemaMismatch, StateDecodeError, StateEncodeError, UnstableRequest } from "../../CheckpointError.ts"
 import type * as Codec from "../codec.ts"
 import * as Json from "../json.ts"
-import { NestedVersion } from "./metadata.ts"
 
 /**
  * The questions of tasks: how they suspend a task, and how the task finds the answer when it runs again. A question is
@@ -30,36 +30,103 @@ export interface Ask<Request, Response> {
 /** The id of the interrupt that `interruptBefore` and `interruptAfter` raise. */
 export const pauseInterrupt = "Pause"
 
-/** A question that a task asked. */
+// -----------------------------------------------------------------------------
+// questions
+// -----------------------------------------------------------------------------
+
+/** A question of a step. */
 export interface Question {
-  /** The id of the interrupt. */
-  readonly interrupt: string
-  readonly node: string
   readonly interruptId: string
   readonly request: Schema.Json
-  /** The pending write that will hold the answer. */
-  readonly writeKey: string
-  /** How many questions in a row, up to this one, replaced an answered one. */
-  readonly replaced?: number | undefined
-  /** The version of the nested graph that asked, if one did. */
-  readonly nested?: typeof NestedVersion.Type | undefined
+  readonly about: About
+  /** `undefined` while the thread waits for the answer. */
+  readonly response: Schema.Json | undefined
 }
 
-/** An answer, as it is stored in the pending writes of the step. */
-export const Answer = Schema.Struct({
-  interruptId: Schema.String,
-  interrupt: Schema.String,
+/**
+ * What a graph stores in the metadata of a question.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface About {
+  /** The name of the graph. */
+  readonly graph: string
+  /** The id of the class that `Interrupt` made, or `"Pause"`. */
+  readonly kind: string
+  /** The node that asked. */
+  readonly node: string
+  /** How many questions in a row, up to this one, replaced one whose answer the node did not use. */
+  readonly replaced?: number
+  /** The question of the nested graph, if one asked, and the version at which that graph waited. */
+  readonly nested?: {
+    readonly threadId: string
+    readonly version: number
+    readonly checkpointId: string
+    readonly interruptId: string
+    readonly about: About
+  }
+}
+
+/** The schema of what a graph stores in the metadata of a question. */
+export const About: Schema.Codec<About> = Schema.Struct({
+  graph: Schema.String,
+  kind: Schema.String,
   node: Schema.String,
-  /** What was asked. */
-  request: Schema.Json,
-  response: Schema.Json,
   replaced: Schema.optionalKey(Schema.Int),
-  nested: Schema.optionalKey(NestedVersion)
+  nested: Schema.optionalKey(Schema.Struct({
+    threadId: Schema.String,
+    version: Schema.Int,
+    checkpointId: Schema.String,
+    interruptId: Schema.String,
+    about: Schema.suspend((): Schema.Codec<About> => About)
+  }))
 })
 
-export type Answer = typeof Answer.Type
+const decodeAbout = Schema.decodeUnknownOption(About)
 
-const decodeAnswer = Schema.decodeUnknownOption(Answer)
+/** A question that a graph has stored. */
+export const ofStored = (
+  { interruptId, metadata, request }: Checkpoint.Interrupt,
+  answer?: Checkpoint.Answer | undefined
+): Option.Option<Question> =>
+  Option.map(decodeAbout(metadata), (about) => ({ interruptId, request, about, response: answer?.response }))
+
+/** The questions of a step that a graph has stored. */
+export const ofStep = (questions: ReadonlyArray<Checkpoint.Question>): ReadonlyArray<Question> =>
+  questions.flatMap((question) => Option.toArray(ofStored(question, question.answer)))
+
+/** A question as it is stored. (What is said about it is copied because the compiler does not take it as JSON.) */
+export const toStored = ({ about, interruptId, request }: Question): Checkpoint.Interrupt => ({
+  interruptId,
+  request,
+  metadata: aboutJson(about)
+})
+
+const aboutJson = ({ nested, ...about }: About): Schema.JsonObject => ({
+  ...about,
+  ...nested === undefined ? {} : { nested: { ...nested, about: aboutJson(nested.about) } }
+})
+
+export const isOpen = ({ response }: Question): boolean => response === undefined
+
+/** Whether it is a pause of the graph itself, and not of one that is nested in a node. */
+export const isPause = ({ about: { kind, nested } }: Question): boolean =>
+  kind === pauseInterrupt && nested === undefined
+
+/**
+ * Whether a task waits for an answer. A nested graph that asked several questions does not, if one of them has an answer:
+ * it continues with the task that asked.
+ */
+export const waits = (questions: ReadonlyArray<Question>, node: string): boolean => {
+  const own = questions.filter((question) => question.about.node === node && !isPause(question))
+  const nested = own.filter(({ about }) => about.nested !== undefined)
+  return own.some(isOpen) && (nested.every(isOpen) || !nested.some(isOpen))
+}
+
+// -----------------------------------------------------------------------------
+// asking
+// -----------------------------------------------------------------------------
 
 /** How many times in a row a task may ask something else than what was just answered. */
 const maxReplaced = 3
@@ -67,44 +134,21 @@ const maxReplaced = 3
 /** How many answers may wait for other fibers of a task to ask for them. */
 const maxUnused = 100
 
-type AnswerKey = (node: string, index: number) => string
-
-const answerKey: AnswerKey = (node, index) => `answer:${node}:${index}`
-
-/** The key of the answer to a question of the graph that is nested in a node. */
-export const nestedAnswerKey: AnswerKey = (node, index) => `nested:${node}:${index}`
-
-/** The key of the answer to a question in a copy whose step has no answers yet. */
-export const firstAnswerKey = (key: string): string => key.replace(/\d+$/, "0")
-
-/** Answers of one kind that a node has, in the order in which they were given. */
-const answersOf = (key: AnswerKey, node: string, pendingWrites: Schema.JsonObject): ReadonlyArray<Answer> => {
-  const answers: Array<Answer> = []
-  for (;;) {
-    const answer = decodeAnswer(pendingWrites[key(node, answers.length)])
-    if (Option.isNone(answer)) return answers
-    answers.push(answer.value)
-  }
-}
-
-/** The answers to the questions of the graph that is nested in a node, in the order in which they were given. */
-export const nestedAnswers = (node: string, pendingWrites: Schema.JsonObject): ReadonlyArray<Answer> =>
-  answersOf(nestedAnswerKey, node, pendingWrites)
-
 /** An error that ends a task from outside, so that the node cannot catch it. */
 export type SuspensionError = StateEncodeError | StateDecodeError | UnstableRequest
 
 /** Completed when a task asks or cannot read an answer. Completing it ends the task from outside. */
-export type Suspension = Deferred.Deferred<Question, SuspensionError>
+export type Suspension = Deferred.Deferred<ReadonlyArray<Question>, SuspensionError>
 
 /** Ends the task here, even if it catches every error or is uninterruptible. */
 export const suspend = (
   suspension: Suspension,
-  question: Effect.Effect<Question, SuspensionError>
-): Effect.Effect<never> => Effect.andThen(Deferred.complete(suspension, question), Effect.interruptible(Effect.never))
+  questions: Effect.Effect<ReadonlyArray<Question>, SuspensionError>
+): Effect.Effect<never> => Effect.andThen(Deferred.complete(suspension, questions), Effect.interruptible(Effect.never))
 
 /** The task that asks. */
 export interface TaskLocation {
+  readonly graph: string
   readonly threadId: string
   readonly namespace: string
   /** The version at which its step begins, or 0 if none is saved. */
@@ -114,36 +158,42 @@ export interface TaskLocation {
 }
 
 /**
- * The services through which a task asks. They return the answer if it is among the pending writes of the step, and
- * suspend the task otherwise. `fiber` is the one that runs the node.
+ * The services through which a task asks. They return the answer if the step has it, and suspend the task otherwise.
+ * `fiber` is the one that runs the node.
  */
 export const interruptServices = (
   kinds: ReadonlyMap<string, InterruptKind>,
   location: TaskLocation,
-  pendingWrites: Schema.JsonObject,
+  questions: ReadonlyArray<Question>,
   suspension: Suspension,
   fiber: Fiber.Fiber<unknown, unknown>
 ): Context.Context<never> => {
-  const answers = answersOf(answerKey, location.node, pendingWrites)
-  const unused = new Set(answers)
+  const asked = questions.filter(({ about }) =>
+    about.node === location.node && about.kind !== pauseInterrupt && about.nested === undefined
+  )
+  const unused = new Set(asked)
   const ask = (kind: InterruptKind) => (request: unknown): Effect.Effect<unknown> =>
     Effect.withFiber((asking) =>
       Effect.matchEffect(encodeRequest(kind, location, request), {
         onFailure: (error) => suspend(suspension, Effect.fail(error)),
         onSuccess: (request) => {
-          const answer = answers.find((answer) =>
-            unused.has(answer) && answer.interrupt === kind.name && Json.equals(answer.request, request)
+          const question = asked.find((question) =>
+            unused.has(question) && question.about.kind === kind.name && Json.equals(question.request, request)
           )
-          if (answer === undefined) {
-            const last = answers.at(-1)
+          if (question === undefined) {
+            const last = asked.at(-1)
             // Other fibers may ask in any order, and find their answers later.
             const isReplaced = last !== undefined && unused.has(last) && asking === fiber
-            const replaced = isReplaced ? (last.replaced ?? 0) + 1 : Math.max(0, unused.size - maxUnused)
-            return suspend(suspension, makeQuestion(kind, location, answers.length, request, replaced))
+            const replaced = isReplaced ? (last.about.replaced ?? 0) + 1 : Math.max(0, unused.size - maxUnused)
+            return suspend(suspension, makeQuestion(kind, location, asked.length, request, replaced))
           }
-          unused.delete(answer)
+          if (question.response === undefined) return suspend(suspension, Effect.succeed([question]))
+          unused.delete(question)
           // The task must not be able to catch this error.
-          return Effect.catch(readAnswer(kind, location, answer), (error) => suspend(suspension, Effect.fail(error)))
+          return Effect.catch(
+            readAnswer(kind, location, question.response),
+            (error) => suspend(suspension, Effect.fail(error))
+          )
         }
       })
     )
@@ -166,30 +216,28 @@ const encodeRequest = (
       cause
     }))
 
-/** Makes the question of a task that has `answered` answers. */
+/** Makes the question of a task that has asked `asked` others. */
 const makeQuestion = (
   { name }: InterruptKind,
-  { namespace, node, stepId, threadId, version }: TaskLocation,
-  answered: number,
+  { graph, namespace, node, stepId, threadId, version }: TaskLocation,
+  asked: number,
   request: Schema.Json,
   replaced: number
-): Effect.Effect<Question, UnstableRequest> =>
+): Effect.Effect<ReadonlyArray<Question>, UnstableRequest> =>
   replaced > maxReplaced
     ? Effect.fail(new UnstableRequest({ threadId, namespace, version, node, kind: name, answers: maxReplaced + 1 }))
-    : Effect.succeed({
-      interrupt: name,
-      node,
-      // The answers only grow. Therefore a question that replaces another one has another id.
-      interruptId: `${stepId}/${node}/${answered}`,
+    : Effect.succeed([{
+      // Questions are only added. Therefore one that replaces another has another id.
+      interruptId: `${stepId}/${node}/${asked}`,
       request,
-      writeKey: answerKey(node, answered),
-      replaced
-    })
+      about: { graph, kind: name, node, ...replaced === 0 ? {} : { replaced } },
+      response: undefined
+    }])
 
 const readAnswer = (
   kind: InterruptKind,
   { namespace, node, threadId, version }: TaskLocation,
-  { response }: Answer
+  response: Schema.Json
 ): Effect.Effect<unknown, StateDecodeError> =>
   Effect.mapError(kind.response.decode(response), (cause) =>
     new StateDecodeError({

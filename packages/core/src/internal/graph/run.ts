@@ -3,6 +3,7 @@ import * as Option from "effect/Option"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import type { Checkpointer } from "../../Checkpointer.ts"
 import { ThreadUnfinished } from "../../CheckpointError.ts"
+import type { View } from "../../View.ts"
 import type { Definition } from "./definition.ts"
 import { runLoop } from "./loop.ts"
 import { outermostMetadata } from "./mismatch.ts"
@@ -25,25 +26,23 @@ export const run = Effect.fn("StateGraph.run")(function*<S, Input, U, E, R>(
   const run = yield* makeRunContext(graph, view, threadId, resolveSettings(graph, options), emit)
   const head = Option.getOrUndefined(yield* view.get(threadId))
   const metadata = head === undefined ? undefined : yield* outermostMetadata(graph, head)
-  if (head !== undefined && isUnfinished(head)) return yield* threadUnfinished(head, metadata?.stopped ?? false)
+  if (head !== undefined) yield* checkEnded(view, head, metadata?.stopped ?? false)
   return yield* beginRun(run, head, metadata?.step ?? 0, graph.begin(input, head?.state))
 })
 
-const isUnfinished = (head: Checkpoint<unknown>): boolean =>
-  head.nextNodes.length > 0 || head.pendingInterrupts.length > 0
-
-const threadUnfinished = (
-  { namespace, nextNodes, pendingInterrupts, threadId, version }: Checkpoint<unknown>,
+/** Fails if the last run of a thread has not ended. */
+const checkEnded = Effect.fnUntraced(function*<S>(
+  view: View<S>,
+  head: Checkpoint<S>,
   stopped: boolean
-): ThreadUnfinished =>
-  new ThreadUnfinished({
-    threadId,
-    namespace,
-    version,
-    nextNodes,
-    interruptIds: pendingInterrupts.map(({ interruptId }) => interruptId),
-    stopped
-  })
+): Effect.fn.Return<void, ThreadUnfinished | StepsError> {
+  const { namespace, nextNodes, pendingInterrupts, threadId, version } = head
+  if (nextNodes.length === 0 && pendingInterrupts.length === 0) return
+  const { questions } = yield* view.step(head)
+  const interruptIds = questions.flatMap(({ answer, interruptId }) => answer === undefined ? [interruptId] : [])
+  if (nextNodes.length === 0 && interruptIds.length === 0) return
+  yield* new ThreadUnfinished({ threadId, namespace, version, nextNodes, interruptIds, stopped })
+})
 
 /** Runs a graph from its start, after the versions that the thread already has. */
 export const beginRun = <S, U, E, R>(

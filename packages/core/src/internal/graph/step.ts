@@ -2,16 +2,19 @@ import * as Effect from "effect/Effect"
 import type { RunEvent, StepsError } from "./model.ts"
 import { makeOnce } from "./once.ts"
 import type { Position } from "./position.ts"
+import { isOpen, waits } from "./question.ts"
+import { recording } from "./recording.ts"
 import {
+  type Asked,
   decodeUpdate,
   encodeUpdate,
   type Returned,
   runTask,
   type Step,
   type TaskOutcome,
-  type TaskRun,
-  updateKey
+  type TaskRun
 } from "./task.ts"
+import { updateKey } from "./updateKey.ts"
 
 /** Runs the tasks of a step, and stores the updates of those that finish before the step does. */
 
@@ -31,18 +34,18 @@ export const runStep = <S, U, E, R>(
   position: Position<S>,
   restore: Restore
 ): Effect.Effect<StepOutcome<S, U>, E | StepsError, R> => {
-  const { head, metadata, nextNodes, pendingWrites, state, stepId } = position
+  const { head, metadata, nextNodes, questions, state, stepId } = position
   const once = makeOnce(run, position)
   const step: Step<S> = {
     id: stepId,
     number: metadata.step + 1,
     state,
     version: head?.version ?? 0,
-    pendingWrites,
+    questions,
     once
   }
   return nextNodes.length === 1
-    ? Effect.map(restore(runTask(run, step, nextNodes[0]!)), (outcome) => ({
+    ? Effect.map(recording(run, position, nextNodes[0]!)(restore(runTask(run, step, nextNodes[0]!))), (outcome) => ({
       outcomes: [outcome],
       eventsAfterSave: outcome._tag === "Returned" ? [nodeFinished(step, outcome)] : []
     }))
@@ -56,7 +59,7 @@ const nodeFinished = <S, U>({ number }: Step<S>, { node, update }: Returned<U>):
   update
 })
 
-/** Runs the tasks of a step, except those that returned when it ran before. */
+/** Runs the tasks of a step, except those that returned when it ran before, and those that wait for an answer. */
 const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
   run: TaskRun<S, U, E, R>,
   position: Position<S>,
@@ -64,11 +67,18 @@ const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
   restore: Restore
 ): Effect.fn.Return<StepOutcome<S, U>, E | StepsError, R> {
   const { emit, graph, settings: { concurrency }, threadId, view } = run
-  const { nextNodes, pendingWrites } = position
+  const { nextNodes, pendingWrites, questions } = position
   const location = { threadId, namespace: view.namespace, version: step.version }
   const outcomes = new Map<string, TaskOutcome<U>>()
   const eventsAfterSave: Array<RunEvent<S, U, string>> = []
-  let unfinished = nextNodes.filter((node) => pendingWrites[updateKey(node)] === undefined).length
+  const asked = (node: string): Asked => ({
+    _tag: "Asked",
+    node,
+    questions: questions.filter((question) => question.about.node === node && isOpen(question))
+  })
+  let unfinished = nextNodes.filter((node) =>
+    pendingWrites[updateKey(node)] === undefined && !waits(questions, node)
+  ).length
 
   // Stores an update at once, so that the task does not run again if another one fails.
   const keepUpdate = Effect.fnUntraced(function*(outcome: Returned<U>, restore: Restore) {
@@ -86,7 +96,7 @@ const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
 
   const runOne = (node: string) =>
     Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(restore(runTask(run, step, node)), (outcome) => {
+      Effect.flatMap(recording(run, position, node)(restore(runTask(run, step, node))), (outcome) => {
         unfinished--
         return outcome._tag === "Returned"
           ? keepUpdate(outcome, restore)
@@ -96,6 +106,7 @@ const runTasks = Effect.fnUntraced(function*<S, U, E, R>(
 
   const runOrRead = (node: string): Effect.Effect<void, E | StepsError, R> => {
     const write = pendingWrites[updateKey(node)]
+    if (write === undefined && waits(questions, node)) return Effect.sync(() => void outcomes.set(node, asked(node)))
     return write === undefined
       ? runOne(node)
       : Effect.map(

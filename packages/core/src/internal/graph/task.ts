@@ -9,7 +9,6 @@ import type * as Codec from "../codec.ts"
 import { internal, type NodeContext, type OuterTask } from "./model.ts"
 import {
   interruptServices,
-  nestedAnswers,
   type Question,
   suspend,
   type Suspension,
@@ -32,8 +31,7 @@ export interface Step<S> {
   readonly state: S
   /** The version at which the step begins, or 0 if none is saved. */
   readonly version: number
-  /** The pending writes of the step. */
-  readonly pendingWrites: Schema.JsonObject
+  readonly questions: ReadonlyArray<Question>
   /** Runs effects of a node once. */
   readonly once: (node: string) => NodeContext["once"]
 }
@@ -50,7 +48,7 @@ export interface Returned<U> {
 export interface Asked {
   readonly _tag: "Asked"
   readonly node: string
-  readonly question: Question
+  readonly questions: ReadonlyArray<Question>
 }
 
 const taskId = <S>(step: Step<S>, node: string): string => `${step.id}/${node}`
@@ -65,12 +63,19 @@ export const runTask = <S, U, E, R>(
     const { emit, graph, threadId, view: { namespace } } = run
     const suspension: Suspension = Deferred.makeUnsafe()
     let ended: Exit.Exit<unknown, E | StateEncodeError> | undefined
-    const location: TaskLocation = { threadId, namespace, version: step.version, stepId: step.id, node }
+    const location: TaskLocation = {
+      graph: graph.name,
+      threadId,
+      namespace,
+      version: step.version,
+      stepId: step.id,
+      node
+    }
     const context = nodeContext(run, step, node, suspension)
     const returned = Effect.withFiber<U | void, E, R>((fiber) =>
       Effect.provideContext(
         Effect.suspend(() => graph.nodes.get(node)!(step.state, context)),
-        interruptServices(graph.interrupts, location, step.pendingWrites, suspension, fiber)
+        interruptServices(graph.interrupts, location, step.questions, suspension, fiber)
       )
     ).pipe(
       Effect.flatMap((update) => returnedOf(run, step, node, update as U | undefined)),
@@ -78,7 +83,7 @@ export const runTask = <S, U, E, R>(
     )
     const asked = Effect.map(
       Deferred.await(suspension),
-      (question): TaskOutcome<U> => ({ _tag: "Asked", node, question })
+      (questions): TaskOutcome<U> => ({ _tag: "Asked", node, questions })
     )
     return Effect.andThen(
       emit({ _tag: "NodeStarted", node, step: step.number }),
@@ -141,8 +146,9 @@ const outerTask = <S, U, E, R>(
   id: taskId(step, node),
   settings,
   interrupts: graph.interrupts,
-  answers: nestedAnswers(node, step.pendingWrites),
-  suspend: (question) => suspend(suspension, Effect.succeed(question)),
+  graph: graph.name,
+  questions: step.questions.filter(({ about }) => about.node === node && about.nested !== undefined),
+  suspend: (questions) => suspend(suspension, Effect.succeed(questions)),
   emitNested: (event) => Effect.asVoid(emit({ _tag: "Nested", node, event })),
   runOnlyGraph: onlyGraph(node)
 })
@@ -159,9 +165,6 @@ const onlyGraph = (node: string): OuterTask["runOnlyGraph"] => {
       return Effect.onError(graph, () => Effect.sync(() => hasRun = false))
     })
 }
-
-/** The key of the pending write that holds the update of a task. */
-export const updateKey = (node: string): string => `update:${node}`
 
 /** Encodes what a task returned as a pending write. */
 export const encodeUpdate = <U>(
@@ -183,7 +186,7 @@ export const encodeUpdate = <U>(
 /** Decodes the pending write of a task that returned when its step ran before. */
 export const decodeUpdate = <U>(
   codec: Codec.Codec<U>,
-  { namespace, node, threadId, version }: Omit<TaskLocation, "stepId">,
+  { namespace, node, threadId, version }: Omit<TaskLocation, "graph" | "stepId">,
   write: Schema.Json
 ): Effect.Effect<Returned<U>, StateDecodeError> =>
   Predicate.hasProperty(write, "value")

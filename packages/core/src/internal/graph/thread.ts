@@ -1,6 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Checkpoint } from "../../Checkpoint.ts"
+import type { Checkpoint, CheckpointInfo } from "../../Checkpoint.ts"
 import { Checkpointer } from "../../Checkpointer.ts"
 import { CheckpointNotFound, type InvalidInput } from "../../CheckpointError.ts"
 import type { ReadError, View } from "../../View.ts"
@@ -21,6 +21,15 @@ export const viewOf = <S, U, E, R>(
   namespace = graph.namespace
 ): Effect.Effect<View<S>, InvalidInput, Checkpointer> =>
   Checkpointer.use((checkpointer) => checkpointer.view({ state: graph.state, namespace }))
+
+/** What belongs to the step of a version. Nothing does where nothing is left to run or to answer. */
+export const readStep = <S>(
+  { view }: Pick<Thread<S>, "view">,
+  checkpoint: CheckpointInfo
+): ReturnType<View<S>["step"]> =>
+  checkpoint.nextNodes.length === 0 && checkpoint.pendingInterrupts.length === 0
+    ? Effect.succeed({ ended: false, pendingWrites: {}, questions: [] })
+    : view.step(checkpoint)
 
 /** How `resume` selects a version of a thread. */
 export type VersionSelector = { readonly version: number } | { readonly checkpointId: string }

@@ -14,7 +14,7 @@ export interface Encoded {
   readonly state: Snapshot
   readonly stored: Pick<
     NewCheckpoint,
-    "nextNodes" | "pendingInterrupts" | "metadata" | "pendingWrites" | "step"
+    "nextNodes" | "pendingInterrupts" | "answered" | "metadata" | "pendingWrites" | "step"
   >
   readonly nextNodes: ReadonlyArray<string>
   readonly pendingInterrupts: ReadonlyArray<Interrupt>
@@ -31,7 +31,8 @@ export const encode = Effect.fnUntraced(function*(
   const { metadata, nextNodes, pendingInterrupts } = content
   const stored = {
     nextNodes: yield* Input.nodes(nextNodes),
-    pendingInterrupts: yield* Input.interrupts(pendingInterrupts),
+    pendingInterrupts: yield* Input.interrupts(thread, pendingInterrupts),
+    answered: step?.answered === undefined ? "[]" : yield* Input.answered(thread, step.answered, pendingInterrupts),
     metadata: yield* Input.jsonObject("metadata", metadata),
     pendingWrites: step?.pendingWrites === undefined
       ? "{}"

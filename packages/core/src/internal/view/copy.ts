@@ -4,19 +4,19 @@ import type { Checkpoint } from "../../Checkpoint.ts"
 import { StateTooLarge, ThreadExists } from "../../CheckpointError.ts"
 import type { CheckpointStore, HeadCondition, ThreadKey } from "../../CheckpointStore.ts"
 import type { CopyError, View } from "../../View.ts"
-import { asOwnStep } from "../graph/copied.ts"
+import { asOwnStep, copied } from "../graph/copied.ts"
 import type * as HeadCache from "../headCache.ts"
 import type * as Hydrate from "../hydrate.ts"
 import * as Input from "../input.ts"
 import * as Namespace from "../namespace.ts"
 import { newIds } from "./compose.ts"
 import * as Content from "./content.ts"
-import * as PendingWrites from "./pendingWrites.ts"
 import type { Reader } from "./read.ts"
 import type { Retry } from "./retry.ts"
 import { type HeadMismatch, type Ids, type Save, withState } from "./save.ts"
 import { select } from "./selector.ts"
 import * as Snapshot from "./snapshot.ts"
+import { readStep } from "./step.ts"
 import * as Thread from "./thread.ts"
 import type { Saving } from "./underway.ts"
 
@@ -50,13 +50,14 @@ export const make = <S>(
     const { state } = yield* reader.decode(raw)
     const metadata = options?.metadata ?? raw.info.metadata
     const given = options?.step?.pendingWrites
-    // What the step has done so far, if it has not ended.
-    const pendingWrites = given ?? (yield* PendingWrites.read({ store, retry }, raw.info))
-    const parts = asOwnStep({ ...raw.info, metadata }, stepIdOf(key, ids, options), pendingWrites)
-    const step = { pendingWrites, change: "Ends" } as const
+    const copy = asOwnStep(
+      { ...copied(raw.info, yield* readStep({ store, retry }, raw.info)), metadata },
+      stepIdOf(key, ids, options)
+    )
+    const step = { ...copy, ...given === undefined ? {} : { pendingWrites: given }, change: "Ends" } as const
     // What was stored may be stored again, although the answers of a step are not limited together.
     const maxWrites = given === undefined ? Number.POSITIVE_INFINITY : maxStateBytes
-    const content = yield* Content.encode(key, maxWrites, Snapshot.ofRead(raw.json), parts, step)
+    const content = yield* Content.encode(key, maxWrites, Snapshot.ofRead(raw.json), { ...raw.info, ...copy }, step)
     const parent = { threadId: raw.info.threadId, version: raw.info.version, checkpointId: raw.info.checkpointId }
     const saved = yield* inTurn(key, save({ ...ids, threadId, condition, parent, content, head: undefined }))
     return withState(headCache, saved, state)

@@ -1,14 +1,18 @@
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import type { CheckpointInfo } from "../../Checkpoint.ts"
 import { VersionConflict } from "../../CheckpointError.ts"
 import type { CheckpointStore } from "../../CheckpointStore.ts"
 import type { View } from "../../View.ts"
+import { copied } from "../graph/copied.ts"
 import type * as HeadCache from "../headCache.ts"
 import type { InTurn } from "../threadQueue.ts"
 import type { Compose } from "./compose.ts"
 import { headOf, type Reader } from "./read.ts"
+import type { Retry } from "./retry.ts"
 import { type Ids, type Save, withState } from "./save.ts"
 import { latest } from "./selector.ts"
+import { readStep } from "./step.ts"
 import * as Thread from "./thread.ts"
 import { type Saving, within } from "./underway.ts"
 
@@ -23,8 +27,9 @@ const maxConflicts = 20
  * this way, because two that update each other's threads would wait forever.
  */
 export const make = <S>(
-  { compose, headCache, inTurn, makeIds, namespace, reader, save, store, updateInTurn }: {
+  { compose, headCache, inTurn, makeIds, namespace, reader, retry, save, store, updateInTurn }: {
     readonly store: CheckpointStore["Service"]
+    readonly retry: Retry
     readonly headCache: HeadCache.HeadCache
     readonly inTurn: Saving
     readonly updateInTurn: InTurn
@@ -46,7 +51,8 @@ export const make = <S>(
     const key = { threadId, namespace }
     const raw = yield* reader.required(threadId, latest)
     const state = yield* Effect.flatMap(reader.decode(raw), (head) => f(head.state))
-    const { checkpointId, metadata, nextNodes, pendingInterrupts, version } = raw.info
+    const { checkpointId, metadata, nextNodes, version } = raw.info
+    const pendingInterrupts = raw.info.pendingInterrupts.length === 0 ? [] : yield* openInterrupts(raw.info)
     const condition = { _tag: "At", version, checkpointId, writeId: raw.writeId } as const
     const content = { state, metadata, nextNodes, pendingInterrupts }
     const write = yield* compose(key, condition, content, { change: "Continues" }, headOf(raw))
@@ -58,6 +64,10 @@ export const make = <S>(
       )
     )
   })
+
+  /** What a version still waits for. */
+  const openInterrupts = (info: CheckpointInfo) =>
+    Effect.map(readStep({ store, retry }, info), (step) => copied(info, step).pendingInterrupts)
 
   return {
     update: Effect.fn("Checkpointer.update")(function*(threadId, f) {

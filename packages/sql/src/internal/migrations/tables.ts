@@ -70,6 +70,28 @@ export const tables = (schema: string): ReadonlyArray<string> => [
     FOREIGN KEY (thread_id, namespace) REFERENCES ${schema}.checkpoint_threads ON DELETE CASCADE
   )`,
 
+  // What steps have asked, also those that have ended. Only the questions of the newest step can be answered. The order of the keys is that of the pending writes, and the foreign
+  // key is there for the same reason.
+  `CREATE TABLE ${schema}.checkpoint_questions (
+    thread_id    text COLLATE "C" NOT NULL,
+    namespace    text COLLATE "C" NOT NULL,
+    step_version bigint           NOT NULL,
+    asked_at     timestamptz      NOT NULL,
+    answered_at  timestamptz,
+    position     integer          NOT NULL,
+    interrupt_id text COLLATE "C" NOT NULL,
+    answer_id    text COLLATE "C",
+    metadata     jsonb            NOT NULL,
+    request      jsonb            NOT NULL,
+    response     jsonb,
+    PRIMARY KEY (thread_id, namespace, step_version, interrupt_id),
+    FOREIGN KEY (thread_id, namespace) REFERENCES ${schema}.checkpoint_threads ON DELETE CASCADE
+  )`,
+  // For the questions that threads of one namespace, or of all, wait for.
+  `CREATE INDEX checkpoint_questions_open
+    ON ${schema}.checkpoint_questions (asked_at, namespace, thread_id, interrupt_id)
+    WHERE answered_at IS NULL`,
+
   // Which process prunes. A lease works through a pooler, unlike a lock of the session.
   `CREATE TABLE ${schema}.checkpoint_leases (
     name       text        PRIMARY KEY,

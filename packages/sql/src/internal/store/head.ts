@@ -1,4 +1,4 @@
-import type { ThreadKey } from "@effect-checkpoint/core/CheckpointStore"
+import type { ThreadKey, VersionId } from "@effect-checkpoint/core/CheckpointStore"
 import { type Fragment, fragment, literal } from "../fragment.ts"
 import type { Tables } from "../tables.ts"
 
@@ -23,6 +23,9 @@ export const withHead = (tables: Tables, key: ThreadKey): Fragment =>
 
 /** The version of the head up to which others were pruned, in a statement that begins with `withHead`. */
 export const prunedThrough = "(SELECT pruned_through FROM head)"
+
+export const isVersion = (alias: string, { checkpointId, version }: VersionId): Fragment =>
+  fragment`${literal(alias)}.version = ${String(version)}::bigint AND ${literal(alias)}.checkpoint_id = ${checkpointId}`
 
 /** Whether a version can be read. */
 export const isVisible = (alias: string, prunedThrough: string): Fragment =>

@@ -1,16 +1,9 @@
-import type {
-  CheckpointStore,
-  PendingWrite,
-  PendingWritesOutcome,
-  VersionId
-} from "@effect-checkpoint/core/CheckpointStore"
+import type { CheckpointStore, PendingWritesOutcome } from "@effect-checkpoint/core/CheckpointStore"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
-import { type Fragment, fragment, literal } from "../fragment.ts"
 import type { Session } from "../session.ts"
 import type { Tables } from "../tables.ts"
-import { isVisible, ofSameThread, ofThread, prunedThrough, withHead } from "./head.ts"
+import { isVersion, isVisible, ofSameThread, ofThread } from "./head.ts"
 
 export const save = (
   sql: PgClient,
@@ -75,35 +68,3 @@ const toOutcome = ({ bytes, fits, is_current, version }: SavedRow): PendingWrite
     : fits
     ? { _tag: "Saved" }
     : { _tag: "TooLarge", bytes }
-
-/** A version that has no pending writes is a row without one. */
-interface PendingWriteRow {
-  readonly task: string | null
-  readonly value: string | null
-}
-
-export const read = (
-  sql: PgClient,
-  session: Session,
-  tables: Tables
-): CheckpointStore["Service"]["readPendingWrites"] => {
-  const { checkpoints } = tables
-  return (key, id) =>
-    session.run(
-      "readPendingWrites",
-      sql<PendingWriteRow>`
-        ${withHead(tables, key)}
-        SELECT w.task, w.value::text AS value
-          FROM head
-          JOIN ${checkpoints} c ON TRUE
-          LEFT JOIN ${tables.pendingWrites} w
-            ON ${ofThread("w", key)} AND w.step_version = c.step_version AND w.step_version = head.step_version
-         WHERE ${ofThread("c", key)} AND ${isVersion("c", id)} AND ${isVisible("c", prunedThrough)}`
-    ).pipe(Effect.map((rows) => rows.length === 0 ? Option.none() : Option.some(rows.flatMap(toPendingWrites))))
-}
-
-const toPendingWrites = ({ task, value }: PendingWriteRow): ReadonlyArray<PendingWrite> =>
-  task === null || value === null ? [] : [{ task, value }]
-
-const isVersion = (alias: string, { checkpointId, version }: VersionId): Fragment =>
-  fragment`${literal(alias)}.version = ${String(version)}::bigint AND ${literal(alias)}.checkpoint_id = ${checkpointId}`

@@ -13,6 +13,7 @@ import { isDelta } from "../formats.ts"
 import type { Session } from "../session.ts"
 import type { Tables } from "../tables.ts"
 import { millis, type ParentColumns, toParent } from "./columns.ts"
+import { insertQuestions, isAsked, lockHead } from "./questions.ts"
 
 interface SavedRow extends ParentColumns {
   readonly version: number
@@ -20,15 +21,27 @@ interface SavedRow extends ParentColumns {
 }
 
 export const make = (sql: PgClient, session: Session, tables: Tables): CheckpointStore["Service"]["put"] => {
-  const plain = statements(tables.quoted, () => "")
-  const withStepChanges = statements(tables.quoted, (first) => stepChanges(tables.quoted, first))
-  const insert = (checkpoint: NewCheckpoint, condition: HeadCondition) =>
-    sql.unsafe<SavedRow>(
-      (changesSteps(checkpoint) ? withStepChanges : plain)[formOf(checkpoint, condition)],
+  const schema = tables.quoted
+  const plain = statements(schema, sameQuestions, () => "")
+  const withStepChanges = statements(schema, sameQuestions, (first) => stepChanges(schema, first))
+  const withQuestions = statements(
+    schema,
+    mayBeAsked(schema),
+    (first) => stepChanges(schema, first) + questions(schema, first + 2)
+  )
+  const insert = (checkpoint: NewCheckpoint, condition: HeadCondition) => {
+    const forms = hasQuestions(checkpoint) ? withQuestions : changesSteps(checkpoint) ? withStepChanges : plain
+    return sql.unsafe<SavedRow>(
+      forms[formOf(checkpoint, condition)],
       [...checkpointParameters(checkpoint), ...headParameters(checkpoint, condition), ...stepParameters(checkpoint)]
     )
+  }
   return (checkpoint, condition) => {
-    const put = session.run("put", insert(checkpoint, condition))
+    // Whether a step waits after it was asked something more depends on what was asked and answered until the head is
+    // locked, which a statement that waits for the lock does not see.
+    const put = hasQuestions(checkpoint) && checkpoint.step === "Continues"
+      ? session.transaction("put", Effect.andThen(lockHead(sql, tables, checkpoint), insert(checkpoint, condition)))
+      : session.run("put", insert(checkpoint, condition))
     // Two puts of the same id at the same time both pass the checks, and the second one meets the index. Sent again, it
     // finds the row of the first. On partitions and shards the index has another name, therefore it may be any.
     return Effect.catchIf(
@@ -96,11 +109,16 @@ const headParameters = ({ step }: NewCheckpoint, condition: HeadCondition): Read
 const changesSteps = (checkpoint: NewCheckpoint): boolean =>
   checkpoint.pendingWrites !== "{}" || checkpoint.step === "Ends"
 
-/** The last parameters of a put that changes steps. */
-const stepParameters = (checkpoint: NewCheckpoint): ReadonlyArray<string> =>
-  changesSteps(checkpoint)
+const hasQuestions = (checkpoint: NewCheckpoint): boolean =>
+  checkpoint.pendingInterrupts !== "[]" || checkpoint.answered !== "[]"
+
+/** The last parameters of a put that changes steps, and of one that asks. */
+const stepParameters = (checkpoint: NewCheckpoint): ReadonlyArray<string> => [
+  ...(changesSteps(checkpoint) || hasQuestions(checkpoint)
     ? [checkpoint.pendingWrites, String(checkpoint.step === "Ends")]
-    : []
+    : []),
+  ...(hasQuestions(checkpoint) ? [checkpoint.answered] : [])
+]
 
 // -----------------------------------------------------------------------------
 // statements
@@ -120,11 +138,15 @@ const formOf = (checkpoint: NewCheckpoint, condition: HeadCondition): Form => {
 }
 
 /** One text for each form, so that each is prepared once. */
-const statements = (schema: string, stepChanges: (first: number) => string): Record<Form, string> => ({
+const statements = (
+  schema: string,
+  interrupted: string,
+  stepChanges: (first: number) => string
+): Record<Form, string> => ({
   append: insert(
     schema,
     `${firstHead(schema)}
-          ON CONFLICT (thread_id, namespace) DO UPDATE SET ${changes(beginsChain)}
+          ON CONFLICT (thread_id, namespace) DO UPDATE SET ${changes(beginsChain, interrupted)}
            WHERE t.checkpoint_id <> EXCLUDED.checkpoint_id`,
     stepChanges(16)
   ),
@@ -134,8 +156,8 @@ const statements = (schema: string, stepChanges: (first: number) => string): Rec
           ON CONFLICT (thread_id, namespace) DO NOTHING`,
     stepChanges(15)
   ),
-  keyframe: insert(schema, movedHead(schema, beginsChain), stepChanges(19)),
-  delta: insert(schema, movedHead(schema, continuesChain), stepChanges(19))
+  keyframe: insert(schema, movedHead(schema, beginsChain, interrupted), stepChanges(19)),
+  delta: insert(schema, movedHead(schema, continuesChain, interrupted), stepChanges(19))
 })
 
 /** Moves the head and inserts the checkpoint, in one statement. No row: the condition on the head does not hold. */
@@ -176,8 +198,8 @@ const firstHead = (schema: string): string => `
            WHERE ${idIsFree(schema)}`
 
 /** Moves the head row if it is the one that the condition names. */
-const movedHead = (schema: string, chain: string): string => `
-          UPDATE ${schema}.checkpoint_threads AS t SET ${changes(chain)}
+const movedHead = (schema: string, chain: string, interrupted: string): string => `
+          UPDATE ${schema}.checkpoint_threads AS t SET ${changes(chain, interrupted)}
             FROM (
               VALUES ($3::text, $14::uuid, jsonb_array_length($7::jsonb) > 0, $8::jsonb <> '[]')
             ) AS EXCLUDED (checkpoint_id, write_id, unfinished, interrupted)
@@ -192,14 +214,14 @@ const clock = "(SELECT clock_timestamp() AS time) clock"
  * the transaction began, nor that at which the statement began to wait for the version before. It is never earlier than
  * that of the version before, even if the server's clock is set back.
  */
-const changes = (chain: string): string => `
+const changes = (chain: string, interrupted: string): string => `
             version = t.version + 1,
             checkpoint_id = EXCLUDED.checkpoint_id,
             previous_id = t.checkpoint_id,
             write_id = EXCLUDED.write_id,${chain}
             step_version = CASE WHEN $15::boolean THEN t.step_version ELSE t.version + 1 END,
             unfinished = EXCLUDED.unfinished,
-            interrupted = EXCLUDED.interrupted,
+            interrupted = CASE WHEN $15::boolean THEN ${interrupted} ELSE EXCLUDED.interrupted END,
             (active_at, updated_at) = (
               SELECT CASE WHEN clock.time >= t.active_at + interval '1 minute'
                           THEN date_trunc('milliseconds'::text, clock.time) ELSE t.active_at END,
@@ -207,10 +229,20 @@ const changes = (chain: string): string => `
                 FROM ${clock}
             )`
 
+/** Whether a step that goes on waits: as before, if it is asked nothing. */
+const sameQuestions = "t.interrupted"
+
+/** If it may have got a question, which may be one that it has, and that was answered. */
+const mayBeAsked = (schema: string): string => `t.interrupted OR ${isAsked(schema, "$8::jsonb")}`
+
 const beginsChain = `
             keyframe_version = t.version + 1,`
 // The chain that the head is in, not the one that the writer read: a compaction may have begun another since.
 const continuesChain = ""
+
+/** Saves the questions of the new version, after those ($first) that the step has with their answers. */
+const questions = (schema: string, first: number): string =>
+  `, ${insertQuestions(schema, `$${first}::jsonb || $8::jsonb`)}`
 
 /** Saves pending writes with the new version ($first), and deletes those of steps that have ended, if there may be any. */
 const stepChanges = (schema: string, first: number): string =>

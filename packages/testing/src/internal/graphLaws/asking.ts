@@ -18,6 +18,7 @@ import {
   type Group,
   historyOf,
   refuses,
+  reply,
   setting,
   storeError,
   When,
@@ -28,7 +29,7 @@ import {
 
 const asked = <S, N extends string>(result: StateGraph.RunResult<S, N>): StateGraph.PendingInterrupt => {
   assert.strictEqual(result._tag, "Interrupted")
-  return result._tag === "Interrupted" ? result.interrupt : assert.fail()
+  return result._tag === "Interrupted" ? result.interrupts[0]! : assert.fail()
 }
 
 /** Questions, their answers, and pauses. */
@@ -49,13 +50,14 @@ export const asking: Group = (it) => {
         })
         const view = yield* elsewhere(StateGraph.view(graph))
         const stored = Option.getOrThrow(yield* view.get(threadId))
-        assert.deepStrictEqual(stored.pendingInterrupts[0]!, {
+        assert.deepStrictEqual(stored.pendingInterrupts, [{
           interruptId: question.interruptId,
-          request: "well?"
-        })
+          request: "well?",
+          metadata: { graph: graph.name, kind: "Ask", node: "ask" }
+        }])
         const again = yield* writesNothing(graph, threadId)(elsewhere(StateGraph.resume(graph, { threadId })))
         assert.deepStrictEqual(asked(again), question)
-        const ended = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" }))
+        const ended = yield* elsewhere(reply(graph, { threadId, response: "yes" }))
         assert.strictEqual(ended._tag, "Completed")
         assert.deepStrictEqual(ended.state, ["a", "ask", "b"])
         // Only the node that asked runs again, from its beginning.
@@ -82,12 +84,12 @@ export const asking: Group = (it) => {
         const question = asked(yield* StateGraph.run(graph, { threadId, input: [] }))
         assert.deepStrictEqual(question.request, { after: "2026-01-01T00:00:00.000Z" })
         const refused = yield* writesNothing(graph, threadId)(fails(
-          StateGraph.resume(graph, { threadId, response: { at: "tomorrow" as unknown as DateTime.Utc } }),
+          reply(graph, { threadId, response: { at: "tomorrow" as unknown as DateTime.Utc } }),
           "InvalidResponse"
         ))
         assert.strictEqual(refused.interruptId, question.interruptId)
         assert.deepStrictEqual(asked(yield* StateGraph.resume(graph, { threadId })), question)
-        const ended = yield* elsewhere(StateGraph.resume(graph, { threadId, response: { at: after } }))
+        const ended = yield* elsewhere(reply(graph, { threadId, response: { at: after } }))
         assert.deepStrictEqual(ended.state, ["2026-01-02T00:00:00.000Z"])
       }))
 
@@ -103,7 +105,7 @@ export const asking: Group = (it) => {
         yield* Effect.gen(function*() {
           asked(yield* StateGraph.run(graph, { threadId, input: [] }))
           for (const question of questions.slice(1)) {
-            const next = yield* StateGraph.resume(graph, { threadId, response: "y".repeat(400) })
+            const next = yield* reply(graph, { threadId, response: "y".repeat(400) })
             assert.strictEqual(asked(next).request, question)
           }
           // A copy takes all of them along.
@@ -111,7 +113,7 @@ export const asking: Group = (it) => {
           const copy = { threadId: `${threadId} copy` }
           yield* view.fork(threadId, Option.getOrThrow(yield* view.get(threadId)), copy)
           for (const thread of [{ threadId }, copy]) {
-            const ended = yield* StateGraph.resume(graph, { ...thread, response: "yes" })
+            const ended = yield* reply(graph, { ...thread, response: "yes" })
             assert.deepStrictEqual(ended.state, ["done"])
           }
         }).pipe(Effect.provideService(Checkpointer.Checkpointer, limited))
@@ -153,7 +155,7 @@ export const asking: Group = (it) => {
           let result = yield* StateGraph.run(graph, { threadId: id, input: [] })
           assert.strictEqual(asked(result).node, "ask")
           for (let i = 0; i < (name === "several" ? 2 : 1); i++) {
-            result = yield* StateGraph.resume(graph, { threadId: id, response: `yes ${i}` })
+            result = yield* reply(graph, { threadId: id, response: `yes ${i}` })
           }
           assert.deepStrictEqual(result.state, [name === "exits" ? "caught" : "yes 0"])
         }
@@ -171,12 +173,12 @@ export const asking: Group = (it) => {
           ran.length = 0
           const results = yield* Effect.forEach(range(1, 24), (i) =>
             Effect.result(elsewhere(
-              StateGraph.resume(graph, { threadId, response: `answer ${i}`, ...(named ? { interruptId } : {}) })
+              reply(graph, { threadId, response: `answer ${i}`, ...(named ? { interruptId } : {}) })
             )), { concurrency: "unbounded" })
           const errors = results.filter((result) => result._tag === "Failure").map(({ failure }) => failure._tag)
           assert.deepStrictEqual(errors, Array.from({ length: 23 }, () => "InterruptAlreadyResolved" as const))
           assert.deepStrictEqual(ran, ["ask", "b"])
-          const late = fails(StateGraph.resume(graph, { threadId, response: "late" }), "InterruptAlreadyResolved")
+          const late = fails(reply(graph, { threadId, response: "late" }), "InterruptAlreadyResolved")
           yield* writesNothing(graph, threadId)(late)
         }
       }))
@@ -188,9 +190,9 @@ export const asking: Group = (it) => {
         const graph = approval(here)
         yield* StateGraph.run(graph, { threadId, input: [] })
         let puts = 0
-        const dying = withFaults({ put: () => ++puts === 2 ? storeError : undefined })
-        yield* fails(dying(StateGraph.resume(graph, { threadId, response: "yes" })), "StoreError")
-        yield* fails(StateGraph.resume(graph, { threadId, response: "no" }), "InterruptAlreadyResolved")
+        const dying = withFaults({ put: () => ++puts === 1 ? storeError : undefined })
+        yield* fails(dying(reply(graph, { threadId, response: "yes" })), "StoreError")
+        yield* fails(reply(graph, { threadId, response: "no" }), "InterruptAlreadyResolved")
         const ended = yield* elsewhere(StateGraph.resume(graph, { threadId }))
         assert.strictEqual(ended._tag, "Completed")
         assert.deepStrictEqual(ran, ["a", "ask", "ask", "ask", "b"])
@@ -213,7 +215,7 @@ export const asking: Group = (it) => {
             })
         })
         yield* StateGraph.run(graph, { threadId, input: [] })
-        yield* fails(StateGraph.resume(graph, { threadId, response: "yes" }), "Boom")
+        yield* fails(reply(graph, { threadId, response: "yes" }), "Boom")
         const fiber = yield* Effect.forkChild(StateGraph.resume(graph, { threadId }))
         yield* Deferred.await(isIn)
         yield* Fiber.interrupt(fiber)
@@ -228,8 +230,8 @@ export const asking: Group = (it) => {
         const graph = approval(here)
         yield* StateGraph.run(graph, { threadId, input: [] })
         let puts = 0
-        const dying = withFaults({ put: () => ++puts === 2 ? storeError : undefined })
-        yield* fails(dying(StateGraph.resume(graph, { threadId, response: "yes" })), "StoreError")
+        const dying = withFaults({ put: () => ++puts === 1 ? storeError : undefined })
+        yield* fails(dying(reply(graph, { threadId, response: "yes" })), "StoreError")
         class Stricter
           extends StateGraph.Interrupt<Stricter>()("Ask", { request: Schema.String, response: Schema.Int })
         {}
@@ -275,15 +277,15 @@ export const asking: Group = (it) => {
         const view = yield* StateGraph.view(graph)
         const first = asked(yield* StateGraph.run(graph, { threadId, input: { amount: 250 } }))
         yield* view.update(threadId, () => ({ amount: 9999 }))
-        const second = asked(yield* StateGraph.resume(graph, { threadId, response: "yes" }))
+        const second = asked(yield* reply(graph, { threadId, response: "yes" }))
         assert.deepStrictEqual([second.request, paid], ["pay 9999?", []])
         assert.notStrictEqual(second.interruptId, first.interruptId)
-        const late = StateGraph.resume(graph, { threadId, interruptId: first.interruptId, response: "yes" })
+        const late = reply(graph, { threadId, interruptId: first.interruptId, response: "yes" })
         yield* writesNothing(graph, threadId)(fails(late, "InterruptAlreadyResolved"))
         // An edit in the same call as the answer changes the question too.
-        const third = asked(yield* StateGraph.resume(graph, { threadId, response: "yes", update: { amount: 300 } }))
+        const third = asked(yield* reply(graph, { threadId, response: "yes", update: { amount: 300 } }))
         assert.deepStrictEqual([third.request, paid], ["pay 300?", []])
-        const ended = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" }))
+        const ended = yield* elsewhere(reply(graph, { threadId, response: "yes" }))
         assert.deepStrictEqual([ended._tag, paid], ["Completed", [300]])
       }))
 
@@ -306,9 +308,9 @@ export const asking: Group = (it) => {
           edges: { ask: [] }
         })
         yield* StateGraph.run(graph, { threadId, input: [] })
-        const other = asked(yield* StateGraph.resume(graph, { threadId, response: "1", update: "changed" }))
+        const other = asked(yield* reply(graph, { threadId, response: "1", update: "changed" }))
         assert.deepStrictEqual([other.kind, other.request], ["Other", "well?"])
-        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId, response: "2" })).state, ["changed", "2"])
+        assert.deepStrictEqual((yield* reply(graph, { threadId, response: "2" })).state, ["changed", "2"])
       }))
 
     it.effect("an answer to one item of a list is not used for another item after the list has changed", () =>
@@ -331,16 +333,16 @@ export const asking: Group = (it) => {
           edges: { buy: [] }
         })
         yield* StateGraph.run(graph, { threadId, input: { items: ["paper", "pens"], log: [] } })
-        yield* StateGraph.resume(graph, { threadId, response: "yes to paper" })
-        const result = yield* StateGraph.resume(graph, {
+        yield* reply(graph, { threadId, response: "yes to paper" })
+        const result = yield* reply(graph, {
           threadId,
           response: "yes to pens",
           update: { items: ["safe", "pens", "paper", "paper"] }
         })
         assert.strictEqual(asked(result).request, "safe")
-        const again = asked(yield* StateGraph.resume(graph, { threadId, response: "no to the safe" }))
+        const again = asked(yield* reply(graph, { threadId, response: "no to the safe" }))
         assert.strictEqual(again.request, "paper")
-        const ended = yield* StateGraph.resume(graph, { threadId, response: "no more paper" })
+        const ended = yield* reply(graph, { threadId, response: "no more paper" })
         assert.deepStrictEqual(ended.state.log, [
           "safe: no to the safe",
           "pens: yes to pens",
@@ -381,9 +383,9 @@ export const asking: Group = (it) => {
         let result = yield* StateGraph.run(graph, { threadId, input: [] })
         const seen: Array<unknown> = []
         while (result._tag === "Interrupted") {
-          const { request } = result.interrupt
+          const { request } = result.interrupts[0]!
           seen.push(request)
-          result = yield* elsewhere(StateGraph.resume(graph, { threadId, response: `to ${String(request)}` }))
+          result = yield* elsewhere(reply(graph, { threadId, response: `to ${String(request)}` }))
         }
         assert.deepStrictEqual(seen, questions)
         assert.deepStrictEqual(result.state, [questions.map((question) => `${question} to ${question}`).join()])
@@ -407,7 +409,7 @@ export const asking: Group = (it) => {
           edges: { ask: [] }
         })
         yield* StateGraph.run(graph, { threadId, input: [] })
-        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId, response: "yes" })).state, ["yes"])
+        assert.deepStrictEqual((yield* reply(graph, { threadId, response: "yes" })).state, ["yes"])
       }))
 
     it.effect("a node that asks something else each time it runs fails with UnstableRequest after three replacements", () =>
@@ -435,11 +437,11 @@ export const asking: Group = (it) => {
         const requests: Array<unknown> = []
         let response = "Ada"
         for (let i = 0; i < 4; i++) {
-          requests.push(asked(yield* elsewhere(StateGraph.resume(graph, { threadId, response }))).request)
+          requests.push(asked(yield* elsewhere(reply(graph, { threadId, response }))).request)
           response = "send it"
         }
         assert.deepStrictEqual(requests, ["draft 1?", "draft 2?", "draft 3?", "draft 4?"])
-        const error = yield* fails(StateGraph.resume(graph, { threadId, response }), "UnstableRequest")
+        const error = yield* fails(reply(graph, { threadId, response }), "UnstableRequest")
         assert.deepStrictEqual([error.node, error.kind, error.answers], ["ask", "Ask", 4])
         for (const part of [`"${threadId}"`, "keep it in the state", "next: [\"ask\"]"]) {
           assert.include(error.message, part)
@@ -447,8 +449,8 @@ export const asking: Group = (it) => {
         yield* fails(elsewhere(StateGraph.resume(graph, { threadId })), "UnstableRequest")
         isStable = true
         assert.strictEqual(asked(yield* StateGraph.resume(graph, { threadId, next: ["ask"] })).request, "name?")
-        assert.strictEqual(asked(yield* StateGraph.resume(graph, { threadId, response: "Ada" })).request, "draft?")
-        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId, response: "yes" })).state, ["Ada yes"])
+        assert.strictEqual(asked(yield* reply(graph, { threadId, response: "Ada" })).request, "draft?")
+        assert.deepStrictEqual((yield* reply(graph, { threadId, response: "yes" })).state, ["Ada yes"])
       }))
 
     it.effect("an answer that the node uses begins the count of replaced questions again", () =>
@@ -470,15 +472,15 @@ export const asking: Group = (it) => {
         // Each answer is used, because the state only grows, and then the first word changes three times.
         const requests: Array<unknown> = []
         for (const update of ["2", "3", "4", "5", "6"]) {
-          requests.push(asked(yield* StateGraph.resume(graph, { threadId, response: "yes", update })).request)
+          requests.push(asked(yield* reply(graph, { threadId, response: "yes", update })).request)
         }
         assert.deepStrictEqual(requests, ["2", "3", "4", "5", "6"])
         const view = yield* StateGraph.view(graph)
         for (const word of ["a", "b", "c"]) {
           yield* view.update(threadId, () => [word])
-          assert.strictEqual(asked(yield* StateGraph.resume(graph, { threadId, response: "yes" })).request, word)
+          assert.strictEqual(asked(yield* reply(graph, { threadId, response: "yes" })).request, word)
         }
-        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId, response: "yes" })).state, ["c", "yes"])
+        assert.deepStrictEqual((yield* reply(graph, { threadId, response: "yes" })).state, ["c", "yes"])
       }))
 
     it.effect("interrupts of one node are raised one at a time, and again at each visit of the node", () =>
@@ -503,8 +505,8 @@ export const asking: Group = (it) => {
         const questions: Array<StateGraph.PendingInterrupt> = []
         let result = yield* StateGraph.run(graph, { threadId, input: [] })
         for (let i = 0; result._tag === "Interrupted"; i++) {
-          questions.push(result.interrupt)
-          result = yield* elsewhere(StateGraph.resume(graph, { threadId, response: String(i) }))
+          questions.push(result.interrupts[0]!)
+          result = yield* elsewhere(reply(graph, { threadId, response: String(i) }))
         }
         assert.deepStrictEqual(result.state, ["01", "23", "45"])
         assert.deepStrictEqual(questions.map(({ request }) => request), [
@@ -518,7 +520,7 @@ export const asking: Group = (it) => {
         assert.strictEqual(new Set(questions.map(({ interruptId }) => interruptId)).size, 6)
       }))
 
-    it.effect("interrupts of parallel nodes are raised one at a time, and nodes that returned do not run again", () =>
+    it.effect("questions of parallel nodes are open at once, each is answered by itself, and only nodes with an answer run again", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { ran, says, threadId } = here
@@ -528,18 +530,22 @@ export const asking: Group = (it) => {
             (answer) => `${name} ${answer}`
           )
         const graph = fanOut(here, { a: says("a"), b: asks("b"), c: says("c"), d: asks("d") })
-        const first = asked(yield* StateGraph.run(graph, { threadId, input: [] }))
-        assert.deepStrictEqual([first.node, first.request], ["b", "b?"])
+        const waits = yield* StateGraph.run(graph, { threadId, input: [] })
+        const open = waits._tag === "Interrupted" ? waits.interrupts : []
+        assert.deepStrictEqual(open.map(({ node, request }) => [node, request]), [["b", "b?"], ["d", "d?"]])
         assert.deepStrictEqual(ran.splice(0).toSorted(), ["a", "b", "c", "d", "go"])
-        const second = asked(yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" })))
-        assert.deepStrictEqual([second.node, second.request], ["d", "d?"])
-        assert.deepStrictEqual(ran.splice(0), ["b", "d"])
-        const ended = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "no" }))
+        const { interruptId } = open[1]!
+        const left = yield* writesNothing(graph, threadId)(
+          elsewhere(reply(graph, { threadId, interruptId, response: "no" }))
+        )
+        assert.deepStrictEqual(left._tag === "Interrupted" ? left.interrupts : left._tag, [open[0]!])
+        assert.deepStrictEqual(ran.splice(0), ["d"])
+        const ended = yield* elsewhere(reply(graph, { threadId, response: "yes" }))
         assert.deepStrictEqual(ended.state, ["go", "a", "b yes", "c", "d no"])
-        assert.deepStrictEqual(ran, ["d"])
+        assert.deepStrictEqual(ran, ["b"])
       }))
 
-    it.effect("an interrupt whose response is void or undefined takes undefined as its answer, and only where it is given", () =>
+    it.effect("an interrupt whose response is void or undefined takes undefined as its answer", () =>
       Effect.gen(function*() {
         class Done extends StateGraph.Interrupt<Done>()("Done", { request: Schema.String, response: Schema.Void }) {}
         class Maybe extends StateGraph.Interrupt<Maybe>()("Maybe", {
@@ -565,27 +571,18 @@ export const asking: Group = (it) => {
         })
         const first = asked(yield* StateGraph.run(graph, { threadId, input: [] }))
         assert.deepStrictEqual(asked(yield* StateGraph.resume(graph, { threadId, update: "edited" })), first)
-        const second = asked(yield* StateGraph.resume(graph, { threadId, response: undefined }))
+        const second = asked(yield* reply(graph, { threadId, response: undefined }))
         assert.strictEqual(second.request, "maybe?")
         const { interruptId } = second
-        const third = asked(yield* elsewhere(StateGraph.resume(graph, { threadId, interruptId, response: undefined })))
+        const third = asked(yield* elsewhere(reply(graph, { threadId, interruptId, response: undefined })))
         assert.strictEqual(third.request, "well?")
         const nothing = writesNothing(graph, threadId)
-        // Ask does not accept undefined, so nothing is given, unless the interrupt is named.
-        assert.deepStrictEqual(
-          asked(yield* nothing(StateGraph.resume(graph, { threadId, response: undefined }))),
-          third
-        )
-        const named = StateGraph.resume(graph, { threadId, interruptId: third.interruptId, response: undefined })
+        const named = reply(graph, { threadId, interruptId: third.interruptId, response: undefined })
         yield* nothing(fails(named, "InvalidResponse"))
-        const late = StateGraph.resume(graph, { threadId, interruptId, response: undefined })
+        const late = reply(graph, { threadId, interruptId, response: undefined })
         yield* nothing(fails(late, "InterruptAlreadyResolved"))
-        const ended = yield* StateGraph.resume(graph, { threadId, response: "yes" })
+        const ended = yield* reply(graph, { threadId, response: "yes" })
         assert.deepStrictEqual(ended.state, ["edited", "undefined undefined yes"])
-        assert.deepStrictEqual(yield* nothing(StateGraph.resume(graph, { threadId, response: undefined })), {
-          ...ended,
-          checkpoint: (yield* StateGraph.resume(graph, { threadId })).checkpoint
-        })
       }))
 
     it.effect("an interrupt does not hide a defect in a finalizer of its node", () =>
@@ -599,7 +596,7 @@ export const asking: Group = (it) => {
         assert.isTrue(exit._tag === "Failure" && String(exit.cause).includes("the finalizer is broken"))
         isBroken = false
         asked(yield* StateGraph.resume(graph, { threadId }))
-        assert.deepStrictEqual((yield* StateGraph.resume(graph, { threadId, response: "yes" })).state, ["yes"])
+        assert.deepStrictEqual((yield* reply(graph, { threadId, response: "yes" })).state, ["yes"])
       }))
 
     it.effect("an interrupt that a retry of its node asks again is another question, and one before the retry is asked once", () =>
@@ -611,7 +608,7 @@ export const asking: Group = (it) => {
           let questions = 0
           let result = yield* StateGraph.run(graph, { threadId: id, input: [] })
           while (result._tag === "Interrupted") {
-            result = yield* StateGraph.resume(graph, { threadId: id, response: `yes ${++questions}` })
+            result = yield* reply(graph, { threadId: id, response: `yes ${++questions}` })
           }
           return [questions, ...result.state]
         })
@@ -656,8 +653,8 @@ export const asking: Group = (it) => {
         yield* refuses(StateGraph.run(twice, { threadId, input: [] }), "interrupts")
         yield* refuses(StateGraph.run(pause, { threadId, input: [] }), "interrupts")
         asked(yield* StateGraph.run(same, { threadId, input: [] }))
-        yield* refuses(StateGraph.resume(twice, { threadId, response: "yes" }), "interrupts")
-        assert.deepStrictEqual((yield* StateGraph.resume(same, { threadId, response: "yes" })).state, ["yes"])
+        yield* refuses(reply(twice, { threadId, response: "yes" }), "interrupts")
+        assert.deepStrictEqual((yield* reply(same, { threadId, response: "yes" })).state, ["yes"])
       }))
 
     it.effect("an interrupt refuses an answer with the id of another interrupt", () =>
@@ -675,17 +672,17 @@ export const asking: Group = (it) => {
         })
         const first = asked(yield* StateGraph.run(graph, { threadId, input: [] }))
         const second = asked(
-          yield* StateGraph.resume(graph, { threadId, response: "one", interruptId: first.interruptId })
+          yield* reply(graph, { threadId, response: "one", interruptId: first.interruptId })
         )
         const stale = fails(
-          StateGraph.resume(graph, { threadId, response: "late", interruptId: first.interruptId, update: "not this" }),
+          reply(graph, { threadId, response: "late", interruptId: first.interruptId, update: "not this" }),
           "InterruptAlreadyResolved"
         )
         assert.strictEqual((yield* writesNothing(graph, threadId)(stale)).interruptId, first.interruptId)
         assert.deepStrictEqual(asked(yield* StateGraph.resume(graph, { threadId })), second)
-        const ended = yield* StateGraph.resume(graph, { threadId, response: "two" })
+        const ended = yield* reply(graph, { threadId, response: "two" })
         assert.deepStrictEqual(ended.state, ["one", "two"])
-        const finished = fails(StateGraph.resume(graph, { threadId, response: "three" }), "InterruptAlreadyResolved")
+        const finished = fails(reply(graph, { threadId, response: "three" }), "InterruptAlreadyResolved")
         yield* writesNothing(graph, threadId)(finished)
       }))
 
@@ -701,11 +698,11 @@ export const asking: Group = (it) => {
         const first = asked(yield* StateGraph.run(graph, { threadId, input: [] }))
         yield* view.update(threadId, (state) => [...state, "edited"])
         assert.deepStrictEqual(asked(yield* StateGraph.resume(graph, { threadId })), first)
-        const second = asked(yield* StateGraph.resume(graph, { threadId, response: "1", update: "with the answer" }))
+        const second = asked(yield* reply(graph, { threadId, response: "1", update: "with the answer" }))
         assert.strictEqual(second.request, "second?")
         assert.deepStrictEqual(asked(yield* StateGraph.resume(graph, { threadId, update: "between" })), second)
         const ended = yield* elsewhere(
-          StateGraph.resume(graph, { threadId, response: "2", interruptId: second.interruptId })
+          reply(graph, { threadId, response: "2", interruptId: second.interruptId })
         )
         assert.deepStrictEqual(ended.state, ["go", "edited", "with the answer", "between", "a", "1 2 4"])
         assert.deepStrictEqual(ran, ["go", "a"])
@@ -726,20 +723,20 @@ export const asking: Group = (it) => {
             view: (options) =>
               Effect.map(store.view(options), (inside) => ({
                 ...inside,
-                put: ((input: never) =>
+                answer: (id, answers, options) =>
                   Effect.suspend(() => {
-                    if (!isFirst) return inside.put(input)
+                    if (!isFirst) return inside.answer(id, answers, options)
                     isFirst = false
                     return Effect.andThen(
                       Effect.orDie(view.update(threadId, (state) => [...state, "edited"])),
-                      inside.put(input)
+                      inside.answer(id, answers, options)
                     )
-                  })) as typeof inside.put
+                  })
               }))
           })
         })
         const ended = yield* Effect.provideServiceEffect(
-          StateGraph.resume(graph, { threadId, response: "yes" }),
+          reply(graph, { threadId, response: "yes" }),
           Checkpointer.Checkpointer,
           beaten
         )
@@ -752,11 +749,11 @@ export const asking: Group = (it) => {
         const { ran, threadId } = here
         const graph = approval(here)
         yield* StateGraph.run(graph, { threadId, input: [] })
-        const both = StateGraph.resume(graph, { threadId, next: ["b"], response: "yes" })
-        assert.strictEqual((yield* writesNothing(graph, threadId)(fails(both, "InvalidInput"))).field, "response")
+        const both = reply(graph, { threadId, next: ["b"], response: "yes" })
+        assert.strictEqual((yield* writesNothing(graph, threadId)(fails(both, "InvalidInput"))).field, "answers")
         const ended = yield* StateGraph.resume(graph, { threadId, next: ["b"] })
         assert.deepStrictEqual(ended.state, ["a", "b"])
-        yield* fails(StateGraph.resume(graph, { threadId, response: "yes" }), "InterruptAlreadyResolved")
+        yield* fails(reply(graph, { threadId, response: "yes" }), "InterruptAlreadyResolved")
         assert.deepStrictEqual(ran, ["a", "ask", "b"])
       }))
 
@@ -772,7 +769,7 @@ export const asking: Group = (it) => {
           yield* StateGraph.run(graph, { threadId, input: [] })
           yield* edit
           yield* prune
-          const ended = yield* StateGraph.resume(graph, { threadId, response: "yes" })
+          const ended = yield* reply(graph, { threadId, response: "yes" })
           assert.strictEqual(ended._tag, "Completed")
           yield* prune
           assert.deepStrictEqual(
@@ -790,7 +787,7 @@ export const asking: Group = (it) => {
         const graph = approval(here)
         const ids = range(1, 3).map((i) => `${threadId} ${i}`)
         yield* Effect.forEach(ids, (id) => StateGraph.run(graph, { threadId: id, input: [] }))
-        yield* StateGraph.resume(graph, { threadId: ids[1]!, response: "yes" })
+        yield* reply(graph, { threadId: ids[1]!, response: "yes" })
         const view = yield* StateGraph.view(graph)
         yield* view.append({ threadId: "by hand", state: [], pendingInterrupts: [{ interruptId: "1", request: null }] })
         const other = chain({ ...here, name: "other" }, { ask: () => StateGraph.interrupt(Ask, "other?") })
@@ -806,7 +803,7 @@ export const asking: Group = (it) => {
           [ids[2], "ask"]
         ])
         for (const { interruptId, threadId } of open) {
-          yield* StateGraph.resume(graph, { threadId, interruptId, response: "yes" })
+          yield* reply(graph, { threadId, interruptId, response: "yes" })
         }
         assert.deepStrictEqual(yield* Stream.runCollect(StateGraph.interrupts(graph)), [])
       }))
@@ -830,14 +827,14 @@ export const asking: Group = (it) => {
             const seen: Array<unknown> = []
             const ids = new Set<string>()
             while (result._tag === "Interrupted") {
-              const { interruptId, kind, node, request } = result.interrupt
+              const { interruptId, kind, node, request } = result.interrupts[0]!
               ids.add(interruptId)
               assert.deepStrictEqual([kind, node], ["Pause", "a"])
               seen.push([(request as { readonly pause: string }).pause, result.state])
               assert.deepStrictEqual(asked(yield* StateGraph.resume(graph, options)).interruptId, interruptId)
-              const refused = StateGraph.resume(graph, { ...options, response: "go" })
+              const refused = reply(graph, { ...options, response: "go" })
               yield* writesNothing(graph, id)(fails(refused, "InvalidResponse"))
-              result = yield* elsewhere(StateGraph.resume(graph, { ...options, response: "continue" }))
+              result = yield* elsewhere(reply(graph, { ...options, response: "continue" }))
             }
             assert.deepStrictEqual(seen, expected[when])
             assert.strictEqual(ids.size, 2)
@@ -856,9 +853,9 @@ export const asking: Group = (it) => {
         const kinds: Array<string> = []
         let result = yield* StateGraph.run(graph, { ...options, input: [] })
         while (result._tag === "Interrupted") {
-          kinds.push(result.interrupt.kind)
-          const response = result.interrupt.kind === "Pause" ? "continue" : "yes"
-          result = yield* elsewhere(StateGraph.resume(graph, { ...options, response }))
+          kinds.push(result.interrupts[0]!.kind)
+          const response = result.interrupts[0]!.kind === "Pause" ? "continue" : "yes"
+          result = yield* elsewhere(reply(graph, { ...options, response }))
         }
         assert.deepStrictEqual(kinds, ["Pause", "Ask", "Pause"])
         assert.deepStrictEqual(result.state, ["a", "ask", "b"])
@@ -868,12 +865,8 @@ export const asking: Group = (it) => {
           [
             [0, []],
             [1, ["a"]],
-            [1, []],
-            [1, []],
-            [1, []],
             [2, ["ask"]],
-            [3, ["b"]],
-            [3, []]
+            [3, ["b"]]
           ]
         )
       }))
@@ -886,7 +879,7 @@ export const asking: Group = (it) => {
         const settings = { strategy: "StopAtNonLinear", interruptAfter: ["go"] } as const
         asked(yield* StateGraph.run(graph, { ...settings, threadId, input: [] }))
         asked(yield* elsewhere(StateGraph.resume(graph, { threadId })))
-        const result = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "continue" }))
+        const result = yield* elsewhere(reply(graph, { threadId, response: "continue" }))
         assert.deepStrictEqual(result._tag === "Stopped" ? result.branches : result._tag, ["a", "b"])
         const ended = yield* elsewhere(StateGraph.resume(graph, { threadId }))
         assert.deepStrictEqual([ended._tag, ended.state], ["Completed", ["go", "a", "b"]])

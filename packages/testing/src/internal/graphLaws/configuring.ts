@@ -8,6 +8,7 @@ import * as Stream from "effect/Stream"
 import { patient } from "../laws/suite.ts"
 import { chain, fanOut, takingTurns } from "./graphs.ts"
 import {
+  answersOf,
   Ask,
   counting,
   elsewhere,
@@ -16,6 +17,7 @@ import {
   type Group,
   historyOf,
   refuses,
+  reply,
   setting,
   words,
   writesNothing
@@ -59,13 +61,16 @@ export const configuring: Group = (it) => {
             const { threadId } = here
             const graph = graphOf(here, ofGraph)
             const begin = { ...ofRun, threadId, input: [] }
-            const answer = { ...ofResume, threadId, response: "yes" }
+            const answered = Effect.map(
+              answersOf(graph, threadId, "yes"),
+              (answers) => ({ ...ofResume, threadId, answers })
+            )
             if (way === "run") {
               yield* StateGraph.run(graph, begin)
-              yield* elsewhere(StateGraph.resume(graph, answer))
+              yield* elsewhere(StateGraph.resume(graph, yield* answered))
             } else {
               yield* Stream.runDrain(StateGraph.stream(graph, begin))
-              yield* elsewhere(Stream.runDrain(StateGraph.stream(graph, answer)))
+              yield* elsewhere(Stream.runDrain(StateGraph.stream(graph, yield* answered)))
             }
             assert.deepStrictEqual(here.ran, ["go", "go", ...ran])
           }
@@ -103,7 +108,7 @@ export const configuring: Group = (it) => {
           yield* Fiber.interrupt(fiber)
           hangs = false
           yield* elsewhere(StateGraph.resume(graph, { threadId }))
-          const ended = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" }))
+          const ended = yield* elsewhere(reply(graph, { threadId, response: "yes" }))
           const picked = { PickFirst: ["a"], PickLast: ["b"], Parallel: ["a", "b"] }[strategy]
           assert.deepStrictEqual([ended._tag, ended.state], ["Completed", ["slow", "ask", ...picked]])
           assert.deepStrictEqual(ran, ["slow", "slow", "ask", "ask", ...picked])
@@ -116,17 +121,17 @@ export const configuring: Group = (it) => {
         const { ran, says, threadId } = here
         const graph = chain(here, { a: says("a"), b: says("b"), c: says("c") }, { interruptBefore: ["b"] })
         const paused = yield* StateGraph.run(graph, { threadId, input: [] })
-        assert.strictEqual(paused._tag === "Interrupted" ? paused.interrupt.node : paused._tag, "b")
-        const again = yield* StateGraph.resume(graph, { threadId, response: "continue", interruptBefore: ["c"] })
-        assert.strictEqual(again._tag === "Interrupted" ? again.interrupt.node : again._tag, "c")
+        assert.strictEqual(paused._tag === "Interrupted" ? paused.interrupts[0]!.node : paused._tag, "b")
+        const again = yield* reply(graph, { threadId, response: "continue", interruptBefore: ["c"] })
+        assert.strictEqual(again._tag === "Interrupted" ? again.interrupts[0]!.node : again._tag, "c")
         // A branch begins with the settings of its version.
         const branch = yield* elsewhere(StateGraph.resume(graph, { threadId, version: again.checkpoint.version }))
         assert.deepStrictEqual(settingsOf(branch.checkpoint), { interruptBefore: ["c"] })
         yield* elsewhere(StateGraph.resume(graph, { threadId, next: ["b"] }))
-        const ended = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "continue" }))
+        const ended = yield* elsewhere(reply(graph, { threadId, response: "continue" }))
         assert.strictEqual(ended._tag, "Completed")
         const next = yield* StateGraph.run(graph, { threadId, input: [] })
-        assert.strictEqual(next._tag === "Interrupted" ? next.interrupt.node : next._tag, "b")
+        assert.strictEqual(next._tag === "Interrupted" ? next.interrupts[0]!.node : next._tag, "b")
         assert.deepStrictEqual(ran, ["a", "b", "b", "c", "a"])
       }))
 
@@ -148,9 +153,9 @@ export const configuring: Group = (it) => {
           const { threadId } = here
           const graph = graphOf(here, ofGraph)
           yield* StateGraph.run(graph, { ...ofRun, threadId, input: [] })
-          yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" }))
+          yield* elsewhere(reply(graph, { threadId, response: "yes" }))
           const versions = yield* Effect.flatMap(StateGraph.view(graph), (view) => view.listVersions(threadId))
-          assert.isAtLeast(versions.length, 3)
+          assert.isAtLeast(versions.length, 2)
           for (const version of versions) assert.deepStrictEqual(settingsOf(version), stored)
         }
       }))
@@ -163,8 +168,8 @@ export const configuring: Group = (it) => {
         const nodes: Array<unknown> = []
         let result = yield* StateGraph.run(graph, { threadId, input: [] })
         while (result._tag === "Interrupted") {
-          nodes.push([result.interrupt.kind, result.interrupt.node])
-          result = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "continue" }))
+          nodes.push([result.interrupts[0]!.kind, result.interrupts[0]!.node])
+          result = yield* elsewhere(reply(graph, { threadId, response: "continue" }))
         }
         assert.deepStrictEqual(nodes, [["Pause", "b"], ["Pause", "b"]])
         assert.deepStrictEqual(ran, ["a", "b", "a", "b"])
@@ -273,19 +278,19 @@ export const configuring: Group = (it) => {
         }, { maxSteps: 3 })
         yield* fails(StateGraph.run(graph, { threadId, input: [] }), "Boom")
         yield* StateGraph.resume(graph, { threadId })
-        yield* fails(StateGraph.resume(graph, { threadId, response: "yes" }), "StepLimitExceeded")
+        yield* fails(reply(graph, { threadId, response: "yes" }), "StepLimitExceeded")
         const counts = yield* Effect.map(
           Effect.flatMap(StateGraph.view(graph), (view) => view.listVersions(threadId)),
           (versions) => versions.toReversed().map((version) => Option.getOrThrow(StateGraph.metadata(version)).runSteps)
         )
-        assert.deepStrictEqual(counts, [0, 1, 2, 2, 2, 3])
+        assert.deepStrictEqual(counts, [0, 1, 2, 2, 3])
         const branch = StateGraph.resume(graph, { threadId, version: 3 })
         assert.strictEqual((yield* branch)._tag, "Interrupted")
-        yield* fails(StateGraph.resume(graph, { threadId, response: "yes" }), "StepLimitExceeded")
+        yield* fails(reply(graph, { threadId, response: "yes" }), "StepLimitExceeded")
         assert.strictEqual((yield* StateGraph.resume(graph, { threadId, maxSteps: 4 }))._tag, "Completed")
         // The next run counts from 0, although its thread has completed more steps.
         yield* StateGraph.run(graph, { threadId, input: [] })
-        const limited = yield* fails(StateGraph.resume(graph, { threadId, response: "yes" }), "StepLimitExceeded")
+        const limited = yield* fails(reply(graph, { threadId, response: "yes" }), "StepLimitExceeded")
         assert.deepStrictEqual(limited.nextNodes, ["c"])
       }))
 
@@ -299,7 +304,7 @@ export const configuring: Group = (it) => {
         })
         yield* fails(StateGraph.run(graph, { threadId, input: [] }), "StepLimitExceeded")
         yield* elsewhere(StateGraph.resume(graph, { threadId, maxSteps: 5 }))
-        const ended = yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" }))
+        const ended = yield* elsewhere(reply(graph, { threadId, response: "yes" }))
         assert.deepStrictEqual([ended._tag, ended.state], ["Completed", ["a", "b", "ask", "c", "d"]])
       }))
   })

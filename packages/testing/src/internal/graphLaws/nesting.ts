@@ -14,6 +14,7 @@ import {
   type Group,
   historyOf,
   refuses,
+  reply,
   setting,
   stepsOf,
   storeError,
@@ -142,8 +143,8 @@ export const nesting: Group = (it) => {
         assert.strictEqual(inside?.metadata["tenant"], 1)
         // The outer graph pauses, and the nested one does not.
         const paused = yield* StateGraph.run(outer, { ...options, input: [], interruptBefore: ["otherwise"] })
-        assert.strictEqual(paused._tag === "Interrupted" ? paused.interrupt.node : paused._tag, "otherwise")
-        const went = yield* StateGraph.resume(outer, { ...options, response: "continue", interruptAfter: ["as"] })
+        assert.strictEqual(paused._tag === "Interrupted" ? paused.interrupts[0]!.node : paused._tag, "otherwise")
+        const went = yield* reply(outer, { ...options, response: "continue", interruptAfter: ["as"] })
         assert.deepStrictEqual(went.state, ["(x y)", "(x z)"])
       }))
 
@@ -158,14 +159,17 @@ export const nesting: Group = (it) => {
           for (let visit = 0; visit < 2; visit++) {
             assert.strictEqual(result._tag, "Interrupted")
             if (result._tag !== "Interrupted") return
-            assert.deepStrictEqual([result.interrupt.kind, result.interrupt.node], ["Ask", "inner"])
+            assert.deepStrictEqual([result.interrupts[0]!.kind, result.interrupts[0]!.node], ["Ask", "inner"])
             const waits = yield* elsewhere(StateGraph.resume(outer, { threadId, durability }))
-            assert.deepStrictEqual(waits._tag === "Interrupted" ? waits.interrupt : undefined, result.interrupt)
+            assert.deepStrictEqual(
+              waits._tag === "Interrupted" ? waits.interrupts[0]! : undefined,
+              result.interrupts[0]!
+            )
             assert.deepStrictEqual(ran.splice(0), visit === 0 ? ["a", "x", "y"] : ["y", "z", "b", "a", "x", "y"])
-            const { interruptId } = result.interrupt
+            const { interruptId } = result.interrupts[0]!
             const all = yield* Effect.forEach([1, 2, 3, 4], (i) =>
               Effect.result(
-                elsewhere(StateGraph.resume(outer, { threadId, durability, response: `yes ${i}`, interruptId }))
+                elsewhere(reply(outer, { threadId, durability, response: `yes ${i}`, interruptId }))
               ), {
               concurrency: "unbounded"
             })
@@ -183,13 +187,14 @@ export const nesting: Group = (it) => {
       Effect.gen(function*() {
         const here = yield* setting
         const outer = outerOf(here, innerOf(here, StateGraph.interrupt(Ask, "inside?")))
-        // The puts after an answer: the outer answer, the inner answer, y, z, the outer step, b and so on.
+        // What is saved: the outer answer, the inner answer, y, z, the outer step, b and so on.
         for (let broken = 2; broken <= 8; broken++) {
           const threadId = `law ${broken}`
           yield* StateGraph.run(outer, { threadId, input: ["1", "2", "3"] })
-          let puts = 0
-          const dying = withFaults({ put: () => ++puts === broken ? storeError : undefined })
-          const first = yield* Effect.result(dying(StateGraph.resume(outer, { threadId, response: "yes" })))
+          let saves = 0
+          const save = () => ++saves === broken ? storeError : undefined
+          const dying = withFaults({ put: save, saveQuestions: save })
+          const first = yield* Effect.result(dying(reply(outer, { threadId, response: "yes" })))
           const result = first._tag === "Success"
             ? first.success
             : yield* elsewhere(StateGraph.resume(outer, { threadId }))
@@ -217,28 +222,31 @@ export const nesting: Group = (it) => {
           middle: StateGraph.subgraph(middle, { input: (state: ReadonlyArray<string>) => state, output: join })
         })
         const first = yield* StateGraph.run(outer, { threadId, input: [] })
-        assert.strictEqual(first._tag === "Interrupted" ? first.interrupt.request : first._tag, "deep?")
-        yield* fails(StateGraph.resume(outer, { threadId, response: "1" }), "Boom")
+        assert.strictEqual(first._tag === "Interrupted" ? first.interrupts[0]!.request : first._tag, "deep?")
+        yield* fails(reply(outer, { threadId, response: "1" }), "Boom")
         const second = yield* elsewhere(StateGraph.resume(outer, { threadId }))
-        assert.strictEqual(second._tag === "Interrupted" ? second.interrupt.request : second._tag, "deeper?")
-        const result = yield* elsewhere(StateGraph.resume(outer, { threadId, response: "2" }))
+        assert.strictEqual(second._tag === "Interrupted" ? second.interrupts[0]!.request : second._tag, "deeper?")
+        // A copy that is made now returns to the second question in both nested graphs.
+        const view = yield* StateGraph.view(outer)
+        const fork = yield* view.fork(threadId, second.checkpoint, { threadId: `${threadId} fork` })
+        const result = yield* elsewhere(reply(outer, { threadId, response: "2" }))
         assert.deepStrictEqual(result.state, ["o", "(o m (o m go 1 2))"])
+        const forked = yield* elsewhere(reply(outer, { threadId: fork.threadId, response: "3" }))
+        assert.deepStrictEqual(forked.state, ["o", "(o m (o m go 1 3))"])
         assert.deepStrictEqual(ran, ["o", "m", "go"])
-        assert.strictEqual((yield* stepsOf(yield* within(`${namespace}/middle/deep%2Fest`), threadId)).length, 8)
+        assert.strictEqual((yield* stepsOf(yield* within(`${namespace}/middle/deep%2Fest`), threadId)).length, 6)
 
-        // A branch from the second question returns to it in both nested graphs.
-        const branch = yield* elsewhere(
-          StateGraph.resume(outer, { threadId, version: second.checkpoint.version, response: "3" })
-        )
-        assert.deepStrictEqual(branch.state, ["o", "(o m (o m go 1 3))"])
         // A branch from the first question asks the second one again.
-        const asksAgain = yield* StateGraph.resume(outer, {
+        const asksAgain = yield* reply(outer, {
           threadId,
           version: first.checkpoint.version,
           response: "4"
         })
-        assert.strictEqual(asksAgain._tag === "Interrupted" ? asksAgain.interrupt.request : asksAgain._tag, "deeper?")
-        const last = yield* StateGraph.resume(outer, { threadId, response: "5" })
+        assert.strictEqual(
+          asksAgain._tag === "Interrupted" ? asksAgain.interrupts[0]!.request : asksAgain._tag,
+          "deeper?"
+        )
+        const last = yield* reply(outer, { threadId, response: "5" })
         assert.deepStrictEqual(last.state, ["o", "(o m (o m go 4 5))"])
         assert.deepStrictEqual(ran, ["o", "m", "go"])
       }))
@@ -249,12 +257,12 @@ export const nesting: Group = (it) => {
         const { ran, threadId } = here
         const outer = outerOf(here, innerOf(here, StateGraph.interrupt(Ask, "inside?")))
         yield* StateGraph.run(outer, { threadId, input: ["1", "2", "3"] })
-        yield* StateGraph.resume(outer, { threadId, response: "yes" })
+        yield* reply(outer, { threadId, response: "yes" })
         ran.length = 0
         const branch = yield* StateGraph.resume(outer, { threadId, version: 2 })
         assert.strictEqual(branch._tag, "Interrupted")
         assert.deepStrictEqual(ran, ["x", "y"])
-        assert.strictEqual((yield* StateGraph.resume(outer, { threadId, response: "again" }))._tag, "Completed")
+        assert.strictEqual((yield* reply(outer, { threadId, response: "again" }))._tag, "Completed")
       }))
 
     it.effect("a nested graph runs again in a restored or forked version before it whose state was updated", () =>
@@ -305,7 +313,7 @@ export const nesting: Group = (it) => {
             })
             const view = yield* StateGraph.view(outer)
             const { checkpoint } = yield* StateGraph.run(outer, { threadId: here.threadId, input: [] })
-            yield* StateGraph.resume(outer, { threadId: here.threadId, response: "yes" })
+            yield* reply(outer, { threadId: here.threadId, response: "yes" })
             const { threadId } = way === "fork"
               ? yield* view.fork(here.threadId, checkpoint, { threadId: `${here.threadId} fork` })
               : yield* view.restore(here.threadId, checkpoint)
@@ -313,13 +321,13 @@ export const nesting: Group = (it) => {
             // The puts: the outer answer, the copy of the nested version, the nested answer.
             let puts = 0
             const dying = withFaults({ put: () => ++puts === broken ? storeError : undefined })
-            yield* fails(dying(StateGraph.resume(outer, { threadId, response: "no" })), "StoreError")
+            yield* fails(dying(reply(outer, { threadId, response: "no" })), "StoreError")
             const ended = yield* elsewhere(StateGraph.resume(outer, { threadId }))
             assert.deepStrictEqual([ended._tag, ended.state], ["Completed", ["(x y z)"]])
             assert.notInclude(ran, "x")
             // The nested versions of the fork are in the way of the first one now, which is in the other thread.
             yield* view.restore(threadId, { version: way === "fork" ? 1 : checkpoint.version })
-            const again = yield* elsewhere(StateGraph.resume(outer, { threadId, response: "again" }))
+            const again = yield* elsewhere(reply(outer, { threadId, response: "again" }))
             assert.deepStrictEqual([again._tag, again.state], ["Completed", ["(x y z)"]])
             assert.notInclude(ran, "x")
           }
@@ -333,7 +341,7 @@ export const nesting: Group = (it) => {
         const outer = outerOf(here, innerOf(here, StateGraph.interrupt(Ask, "inside?")))
         yield* StateGraph.run(outer, { threadId, input: ["1", "2", "3"] })
         yield* StateGraph.resume(outer, { threadId, version: 2 })
-        assert.strictEqual((yield* StateGraph.resume(outer, { threadId, response: "yes" }))._tag, "Completed")
+        assert.strictEqual((yield* reply(outer, { threadId, response: "yes" }))._tag, "Completed")
         yield* Checkpointer.Checkpointer.use(({ prune }) => prune({ namespace: `${namespace}/inner`, maxVersions: 1 }))
         const inside = yield* within(`${namespace}/inner`)
         assert.strictEqual((yield* inside.listVersions(threadId)).length, 1)
@@ -356,8 +364,8 @@ export const nesting: Group = (it) => {
         const requests: Array<unknown> = []
         let result = yield* StateGraph.run(outer, { threadId, input: [] })
         while (result._tag === "Interrupted") {
-          requests.push(result.interrupt.request)
-          result = yield* StateGraph.resume(outer, { threadId, response: `to ${String(result.interrupt.request)}` })
+          requests.push(result.interrupts[0]!.request)
+          result = yield* reply(outer, { threadId, response: `to ${String(result.interrupts[0]!.request)}` })
         }
         assert.deepStrictEqual(requests, ["1?", "2?", "3?", "4?"])
         assert.deepStrictEqual(result.state, ["to 1? to 4?"])
@@ -377,18 +385,18 @@ export const nesting: Group = (it) => {
         let last = 0
         let result = yield* StateGraph.run(outer, { ...options, input: [] })
         while (result._tag === "Interrupted") {
-          nodes.push(result.interrupt.node)
+          nodes.push(result.interrupts[0]!.node)
           last = result.checkpoint.version
-          result = yield* elsewhere(StateGraph.resume(outer, { ...options, response: "yes" }))
+          result = yield* elsewhere(reply(outer, { ...options, response: "yes" }))
         }
         assert.deepStrictEqual(nodes, ["one", "two"])
         assert.deepStrictEqual(result.state, ["go", "(x y z)", "(x y z)"])
-        // The branch returns to the question of the second graph. The first one begins again with the step.
-        const branch = yield* StateGraph.resume(outer, { ...options, version: last, response: "otherwise" })
-        assert.strictEqual(branch._tag === "Interrupted" ? branch.interrupt.node : branch._tag, "one")
-        const ended = yield* StateGraph.resume(outer, { ...options, response: "yes" })
+        // The branch returns to the questions of both graphs.
+        const branch = yield* reply(outer, { ...options, version: last, response: "otherwise" })
+        assert.strictEqual(branch._tag === "Interrupted" ? branch.interrupts[0]!.node : branch._tag, "two")
+        const ended = yield* reply(outer, { ...options, response: "yes" })
         assert.deepStrictEqual(ended.state, ["go", "(x y z)", "(x y z)"])
-        assert.strictEqual(ran.filter((node) => node === "x").length, 3)
+        assert.strictEqual(ran.filter((node) => node === "x").length, 2)
       }))
 
     it.effect("a nested graph that does not fit its thread fails with GraphMismatch, and does not begin again", () =>
@@ -469,10 +477,10 @@ export const nesting: Group = (it) => {
             inner: StateGraph.subgraph(inner as typeof asks, { input: () => [], output: join })
           })
         const { checkpoint: { version } } = yield* StateGraph.run(outerOfGraph(asks), { threadId, input: [] })
-        yield* StateGraph.resume(outerOfGraph(asks), { threadId, response: "yes" })
+        yield* reply(outerOfGraph(asks), { threadId, response: "yes" })
         const inside = yield* within(`${namespace}/inner`)
         const before = yield* inside.listVersions(threadId)
-        const branch = StateGraph.resume(outerOfGraph(other), { threadId, version, response: "no" })
+        const branch = reply(outerOfGraph(other), { threadId, version, response: "no" })
         assert.include((yield* fails(branch, "GraphMismatch")).message, "node \"x\"")
         assert.deepStrictEqual(yield* inside.listVersions(threadId), before)
       }))
@@ -499,7 +507,7 @@ export const nesting: Group = (it) => {
         for (const [i, response] of ["one", "two", "three"].entries()) {
           const to = `${threadId} ${i}`
           yield* view.fork(from, Option.getOrThrow(yield* view.get(from)), { threadId: to })
-          yield* StateGraph.resume(outer, { threadId: to, response })
+          yield* reply(outer, { threadId: to, response })
           from = to
         }
         const ended = Option.getOrThrow(yield* view.get(from))
@@ -534,11 +542,11 @@ export const nesting: Group = (it) => {
         for (const result of [paused, again]) {
           assert.strictEqual(result._tag, "Interrupted")
           if (result._tag !== "Interrupted") return
-          const { kind, node, request } = result.interrupt
+          const { kind, node, request } = result.interrupts[0]!
           assert.deepStrictEqual([kind, node, request], ["Pause", "node", { pause: "after", node: "x" }])
         }
         assert.deepStrictEqual(ran, ["x"])
-        yield* fails(elsewhere(StateGraph.resume(outer, { threadId, response: "continue" })), "Boom")
+        yield* fails(elsewhere(reply(outer, { threadId, response: "continue" })), "Boom")
         const ended = yield* elsewhere(StateGraph.resume(outer, { threadId }))
         assert.deepStrictEqual([ended._tag, ended.state], ["Completed", ["(x y z)", "end"]])
         assert.deepStrictEqual(ran, ["x", "y", "z", "end", "end"])
@@ -555,8 +563,8 @@ export const nesting: Group = (it) => {
         const requests: Array<unknown> = []
         let result = yield* StateGraph.run(outer, { threadId, input: [], interruptBefore: ["x"] })
         while (result._tag === "Interrupted") {
-          requests.push(result.interrupt.request)
-          result = yield* elsewhere(StateGraph.resume(outer, { threadId, response: "continue" }))
+          requests.push(result.interrupts[0]!.request)
+          result = yield* elsewhere(reply(outer, { threadId, response: "continue" }))
         }
         assert.deepStrictEqual(requests, [
           { pause: "before", node: "x" },

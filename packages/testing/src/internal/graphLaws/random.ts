@@ -102,32 +102,36 @@ const runToEnd = Effect.fnUntraced(function*(plan: Plan, namespace: string, thre
   })
   const graph = graphOf(plan, namespace, fate)
   const { concurrency, strategy } = plan
-  let question: StateGraph.PendingInterrupt | undefined
+  let questions: ReadonlyArray<StateGraph.PendingInterrupt> = []
   let isThere = false
   for (let attempt = 0; attempt < 200; attempt++) {
     hanging = yield* Deferred.make<void>()
     const crash = plan.crashes[attempt] ?? Infinity
     let writes = 0
     const gone = () => ++writes > crash ? storeError : undefined
-    const answer = question === undefined ? {} : { response: `yes, ${String(question.request)}` }
+    // One answer, or all of them.
+    const answered = attempt % 2 === 0 ? questions : questions.slice(-1)
+    const answers = Object.fromEntries(
+      answered.map(({ interruptId, request }) => [interruptId, `yes, ${String(request)}`])
+    )
     const going = Effect.suspend((): Effect.Effect<
       StateGraph.RunResult<ReadonlyArray<string>, Name>,
       unknown,
       Checkpointer.Checkpointer
     > =>
       isThere
-        ? StateGraph.resume(graph, { threadId, ...answer })
+        ? StateGraph.resume(graph, { threadId, answers })
         : StateGraph.run(graph, { threadId, input: [], strategy, concurrency })
     )
-    const fiber = yield* Effect.forkChild(withFaults({ put: gone, saveWrites: gone })(going))
+    const fiber = yield* Effect.forkChild(withFaults({ put: gone, saveWrites: gone, saveQuestions: gone })(going))
     yield* Effect.raceFirst(Fiber.await(fiber), Effect.andThen(Deferred.await(hanging), Fiber.interrupt(fiber)))
     const exit = yield* Fiber.await(fiber)
-    question = undefined
+    questions = []
     if (Exit.isSuccess(exit)) {
       const result = exit.value
       isThere = true
       if (result._tag === "Completed") return result.state
-      if (result._tag === "Interrupted") question = result.interrupt
+      if (result._tag === "Interrupted") questions = result.interrupts
     } else {
       isThere = (yield* Effect.flatMap(StateGraph.view(graph), (view) => view.listVersions(threadId))).length > 0
     }

@@ -17,6 +17,7 @@ import {
   type Group,
   historyOf,
   refuses,
+  reply,
   setting,
   When,
   words,
@@ -39,7 +40,7 @@ export const resuming: Group = (it) => {
         assert.deepStrictEqual([failed.version, failed.nextNodes, failed.interruptIds], [1, ["a"], []])
         const asked = yield* StateGraph.resume(graph, { threadId })
         const waiting = yield* again
-        assert.isTrue(asked._tag === "Interrupted" && waiting.interruptIds[0] === asked.interrupt.interruptId)
+        assert.isTrue(asked._tag === "Interrupted" && waiting.interruptIds[0] === asked.interrupts[0]!.interruptId)
         assert.deepStrictEqual(ran, ["a", "a"])
       }))
 
@@ -328,7 +329,7 @@ export const resuming: Group = (it) => {
         })
         yield* StateGraph.run(asking, { threadId, input: [] })
         const silent = StateGraph.make({ ...options, nodes: { a: () => Effect.succeed("a") } })
-        const answered = fails(StateGraph.resume(silent, { threadId, response: "continue" }), "GraphMismatch")
+        const answered = fails(reply(silent, { threadId, response: "continue" }), "GraphMismatch")
         assert.include((yield* writesNothing(asking, threadId)(answered)).message, "Ask")
         yield* Effect.flatMap(StateGraph.view(asking), (view) =>
           view.append({
@@ -339,7 +340,7 @@ export const resuming: Group = (it) => {
             metadata: { graph: { graph: "law", step: 0, cause: "edit", completedNodes: [] } }
           }))
         assert.include(
-          (yield* fails(StateGraph.resume(asking, { threadId, response: "yes" }), "GraphMismatch")).message,
+          (yield* fails(reply(asking, { threadId, response: "yes" }), "GraphMismatch")).message,
           "no graph raised"
         )
       }))

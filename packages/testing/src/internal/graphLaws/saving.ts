@@ -15,6 +15,7 @@ import {
   fails,
   type Group,
   historyOf,
+  reply,
   setting,
   storeError,
   withFaults,
@@ -37,15 +38,14 @@ export const saving: Group = (it) => {
           edges: { a: ["b", "ask"], b: [], ask: [] }
         })
         yield* StateGraph.run(graph, { threadId, input: ["in"] })
-        yield* elsewhere(StateGraph.resume(graph, { threadId, response: "yes" }))
+        yield* elsewhere(reply(graph, { threadId, response: "yes" }))
         const both = ["b", "ask"]
         assert.deepStrictEqual(yield* historyOf(graph, threadId), [
           { version: 1, state: ["in"], next: ["a"], cause: "input", step: 0, completedNodes: [], waits: false },
           { version: 2, state: ["in", "a"], next: both, cause: "step", step: 1, completedNodes: ["a"], waits: false },
           { version: 3, state: ["in", "a"], next: both, cause: "interrupt", step: 1, completedNodes: [], waits: true },
-          { version: 4, state: ["in", "a"], next: both, cause: "answer", step: 1, completedNodes: [], waits: false },
           {
-            version: 5,
+            version: 4,
             state: ["in", "a", "b", "yes"],
             next: [],
             cause: "step",
@@ -80,22 +80,25 @@ export const saving: Group = (it) => {
           edges: { inner: ["ask"], ask: ["b", "c"], b: [], c: [] }
         })
         yield* StateGraph.run(graph, { threadId, input: [], strategy: "StopAtNonLinear" })
-        yield* StateGraph.resume(graph, { threadId, response: "yes" })
+        yield* reply(graph, { threadId, response: "yes" })
         const view = yield* StateGraph.view(graph)
         const versions = (yield* view.listVersions(threadId)).toReversed()
         const all = versions.map((version) => Option.getOrThrow(StateGraph.metadata(version)))
         const [first, second, third] = new Set(all.map(({ stepId }) => stepId))
-        const question = { interrupt: "Ask", node: "ask", writeKey: "answer:ask:0" }
         const run = { graph: "law", completedNodes: [], settings: { strategy: "StopAtNonLinear" } } as const
         const expected: ReadonlyArray<StateGraph.Metadata> = [
           { ...run, step: 0, runSteps: 0, cause: "input", stepId: first! },
           { ...run, step: 1, runSteps: 1, cause: "step", completedNodes: ["inner"], stepId: second! },
-          { ...run, step: 1, runSteps: 1, cause: "interrupt", stepId: second!, question },
-          { ...run, step: 1, runSteps: 1, cause: "answer", stepId: second! },
+          { ...run, step: 1, runSteps: 1, cause: "interrupt", stepId: second! },
           { ...run, step: 2, runSteps: 2, cause: "step", completedNodes: ["ask"], stepId: third!, stopped: true }
         ]
         assert.deepStrictEqual(all, expected)
         assert.strictEqual(innerTask, `${first}/inner`)
+        assert.deepStrictEqual(versions.map(({ pendingInterrupts }) => pendingInterrupts), [[], [], [{
+          interruptId: `${second}/ask/0`,
+          request: "well?",
+          metadata: { graph: "law", kind: "Ask", node: "ask" }
+        }], []])
 
         const within = yield* Checkpointer.Checkpointer.use((checkpointer) =>
           checkpointer.view({ state: words.state, namespace: `${namespace}/inner` })
@@ -215,8 +218,8 @@ export const saving: Group = (it) => {
         assert.deepStrictEqual(yield* counting(run), { puts: 1, writes: 0 })
         const asked = yield* StateGraph.resume(graph, { threadId })
         assert.strictEqual(asked._tag, "Interrupted")
-        const resume = StateGraph.resume(graph, { threadId, response: "yes", durability })
-        assert.deepStrictEqual(yield* counting(resume), { puts: 2, writes: 0 })
+        const resume = reply(graph, { threadId, response: "yes", durability })
+        assert.deepStrictEqual(yield* counting(resume), { puts: 1, writes: 0 })
         assert.deepStrictEqual(here.ran, ["a", "b", "c"])
         const ended = yield* StateGraph.resume(graph, { threadId })
         assert.strictEqual(ended._tag, "Completed")
@@ -225,7 +228,6 @@ export const saving: Group = (it) => {
           (yield* historyOf(graph, threadId)).map(({ completedNodes, step }) => [step, completedNodes]),
           [
             [3, ["c"]],
-            [3, []],
             [4, ["d", "ask"]]
           ]
         )
@@ -321,7 +323,7 @@ export const saving: Group = (it) => {
         })
         yield* fails(StateGraph.run(graph, { threadId, input: [], durability }), "Boom")
         yield* StateGraph.resume(graph, { threadId, durability })
-        yield* StateGraph.resume(graph, { threadId, durability, response: "yes" })
+        yield* reply(graph, { threadId, durability, response: "yes" })
         yield* StateGraph.run(graph, { threadId: `${threadId} 2`, input: [], durability })
         yield* Effect.flatMap(StateGraph.view(graph), (view) => view.deleteThread(threadId))
         yield* StateGraph.run(graph, { threadId, input: [], durability })
@@ -361,7 +363,7 @@ export const saving: Group = (it) => {
         yield* view.update(threadId, (state) => [...state, "edited while it waits"])
         const firstVisit = keys.length
         assert.strictEqual(firstVisit, 3)
-        yield* StateGraph.resume(graph, { threadId, response: "again" })
+        yield* reply(graph, { threadId, response: "again" })
         // One key for the visit that was answered, and one for the next visit.
         assert.strictEqual(new Set(keys).size, 2)
         assert.strictEqual(new Set(keys.slice(0, firstVisit + 1)).size, 1)

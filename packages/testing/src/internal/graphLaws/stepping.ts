@@ -6,7 +6,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { patient } from "../laws/suite.ts"
 import { approval, chain, fanOut } from "./graphs.ts"
-import { elsewhere, type Group, historyOf, refuses, setting, words, writesNothing } from "./suite.ts"
+import { answersOf, elsewhere, type Group, historyOf, refuses, setting, words, writesNothing } from "./suite.ts"
 
 const strategies = ["StopAtNonLinear", "PickFirst", "PickLast", "Parallel"] as const
 
@@ -267,19 +267,20 @@ export const stepping: Group = (it) => {
         })
         const { threadId } = first
         const begin = { threadId, input: ["before"] }
-        const answer = { threadId, response: "yes" }
         const ways = {
           data: [
             yield* StateGraph.run(one, begin),
-            yield* StateGraph.resume(one, answer),
+            yield* StateGraph.resume(one, { threadId, answers: yield* answersOf(one, threadId, "yes") }),
             yield* resultOf(StateGraph.stream(one, begin)),
-            yield* resultOf(StateGraph.stream(one, answer))
+            yield* resultOf(StateGraph.stream(one, { threadId, answers: yield* answersOf(one, threadId, "yes") }))
           ],
           pipe: [
             yield* two.pipe(StateGraph.run(begin)),
-            yield* two.pipe(StateGraph.resume(answer)),
+            yield* two.pipe(StateGraph.resume({ threadId, answers: yield* answersOf(two, threadId, "yes") })),
             yield* resultOf(two.pipe(StateGraph.stream(begin))),
-            yield* resultOf(two.pipe(StateGraph.stream(answer)))
+            yield* resultOf(
+              two.pipe(StateGraph.stream({ threadId, answers: yield* answersOf(two, threadId, "yes") }))
+            )
           ]
         }
         const ends = ways.data.map(({ _tag, checkpoint, state }) => [_tag, state, checkpoint.version])

@@ -6,7 +6,18 @@ import * as Ref from "effect/Ref"
 import * as Stream from "effect/Stream"
 import { patient, range } from "../laws/suite.ts"
 import { chain } from "./graphs.ts"
-import { Ask, failing, type Group, historyOf, setting, storeError, withFaults, words } from "./suite.ts"
+import {
+  answersOf,
+  Ask,
+  failing,
+  type Group,
+  historyOf,
+  reply,
+  setting,
+  storeError,
+  withFaults,
+  words
+} from "./suite.ts"
 
 /** Describes an event in a few words. */
 const brief = (event: StateGraph.RunEvent<unknown, unknown, string>): string => {
@@ -79,25 +90,26 @@ export const streaming: Group = (it) => {
         ])
         const waits = yield* Stream.runCollect(StateGraph.stream(graph, { threadId }))
         assert.deepStrictEqual(waits.map(brief), ["Interrupted"])
-        const ended = yield* Stream.runCollect(StateGraph.stream(graph, { threadId, response: "yes" }))
+        const ended = yield* Stream.runCollect(
+          StateGraph.stream(graph, { threadId, answers: yield* answersOf(graph, threadId, "yes") })
+        )
         assert.deepStrictEqual(ended.map(brief), [
-          "saved 5",
           "3 ask",
           "3 ask = yes",
-          "saved 6",
+          "saved 5",
           "4 inner",
           "inner / saved 1",
           "inner / 1 x",
           "inner / 1 x = x",
           "inner / saved 2",
           "4 inner = x",
-          "saved 7",
+          "saved 6",
           "Completed"
         ])
         const other = yield* setting
         const run = yield* StateGraph.run(graphOf(other), { threadId: other.threadId, input: [] })
         assert.strictEqual(run._tag, "Interrupted")
-        yield* StateGraph.resume(graphOf(other), { threadId: other.threadId, response: "yes" })
+        yield* reply(graphOf(other), { threadId: other.threadId, response: "yes" })
         assert.deepStrictEqual(
           yield* historyOf(graph, threadId),
           yield* historyOf(graphOf(other), other.threadId)

@@ -108,6 +108,41 @@ export const writesNothing = <S, I, U, N extends string, A, E, R, Q>(
     return result
   })
 
+/** One answer to all open questions of a thread. */
+export const answersOf = <S, I, U, N extends string, A, E, R, Q, B>(
+  graph: StateGraph.StateGraph<S, I, U, N, A, E, R, Q>,
+  threadId: string,
+  response: B
+) =>
+  Effect.gen(function*() {
+    const view = yield* StateGraph.view(graph)
+    const { questions } = yield* view.step(Option.getOrThrow(yield* view.get(threadId)))
+    return Object.fromEntries(
+      questions.filter(({ answer }) => answer === undefined).map(({ interruptId }) => [interruptId, response])
+    )
+  })
+
+/** Resumes with the answer to a question: that with the id, by default the first one that is open. */
+export const reply = <S, I, U, N extends string, A, E, R, Q>(
+  graph: StateGraph.StateGraph<S, I, U, N, A, E, R, Q>,
+  { interruptId, response, ...options }:
+    & Omit<StateGraph.ResumeOptions<NoInfer<U>, NoInfer<N>, NoInfer<A>>, "answers">
+    & {
+      readonly response: NoInfer<A>
+      readonly interruptId?: string | undefined
+    }
+) =>
+  Effect.gen(function*() {
+    const { checkpointId, threadId, version } = options
+    const view = yield* StateGraph.view(graph)
+    const selector = version !== undefined ? { version } : checkpointId !== undefined ? { checkpointId } : undefined
+    const target = Option.getOrThrow(yield* view.get(threadId, selector))
+    const { ended, questions } = yield* view.step(target)
+    const [first] = ended ? target.pendingInterrupts : questions.filter(({ answer }) => answer === undefined)
+    const answers = { [interruptId ?? first?.interruptId ?? "no question"]: response }
+    return yield* StateGraph.resume(graph, { ...options, answers })
+  })
+
 /** Runs an effect with another service over the same store, as in another process. */
 export const elsewhere = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.flatMap(
@@ -127,6 +162,8 @@ export interface Faults {
   readonly saveWrites?: () => CheckpointError.StoreError | undefined
   /** Runs before pending writes are saved. */
   readonly savingWrites?: Effect.Effect<unknown>
+  /** Called before questions or answers are saved without a version. */
+  readonly saveQuestions?: () => CheckpointError.StoreError | undefined
   /** Runs after pending writes were saved. */
   readonly savedWrites?: Effect.Effect<unknown>
 }
@@ -151,7 +188,11 @@ export const withFaults = (faults: Faults) => <A, E, R>(effect: Effect.Effect<A,
               () => faults.savedWrites ?? Effect.void
             )
           )
-        )
+        ),
+      ask: (key, version, questions) =>
+        Effect.suspend(() => orFail(faults.saveQuestions?.(), store.ask(key, version, questions))),
+      answer: (key, answers, answerId) =>
+        Effect.suspend(() => orFail(faults.saveQuestions?.(), store.answer(key, answers, answerId)))
     })
     return yield* Effect.provideService(elsewhere(effect), CheckpointStore.CheckpointStore, faulty)
   })

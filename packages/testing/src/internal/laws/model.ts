@@ -46,16 +46,28 @@ interface Version extends Checkpoint.CheckpointRef {
   readonly content: Content
   readonly parent: Version | undefined
   /** Shared by the versions of a step. */
-  readonly step: { pendingWrites: Schema.JsonObject }
+  readonly step: Step
   tags: ReadonlyArray<string>
   /** Ages are whole hours and policies are between two of them. The time that the test takes does not matter. */
   hours: number
+}
+
+interface Step {
+  pendingWrites: Schema.JsonObject
+  questions: ReadonlyArray<Question>
+}
+
+interface Question extends Checkpoint.Interrupt {
+  /** `undefined` while it is open. */
+  response: Schema.Json | undefined
 }
 
 interface Thread {
   /** The visible versions, ascending. The last one is the newest. */
   versions: ReadonlyArray<Version>
   prunedThrough: number
+  /** How long ago something was saved, asked or answered. */
+  hours: number
 }
 
 type Model = Map<string, Thread>
@@ -64,7 +76,12 @@ type Key = Pick<Checkpoint.CheckpointRef, "threadId" | "namespace">
 
 /** An expected error: its tag and fields. */
 class Refusal {
-  readonly _tag: "CheckpointIdTaken" | "CheckpointNotFound" | "ThreadExists" | "VersionConflict"
+  readonly _tag:
+    | "CheckpointIdTaken"
+    | "CheckpointNotFound"
+    | "InterruptAlreadyResolved"
+    | "ThreadExists"
+    | "VersionConflict"
   constructor(tag: Refusal["_tag"], fields?: object) {
     this._tag = tag
     Object.assign(this, fields)
@@ -114,21 +131,70 @@ const save = (model: Model, write: Write): Version | Refusal => {
     checkpointId: write.checkpointId ?? "",
     content,
     parent: write.parent ?? head,
-    step: write.step?.change === "Continues" && head !== undefined ? head.step : { pendingWrites: {} },
+    step: write.step?.change === "Continues" && head !== undefined ? head.step : { pendingWrites: {}, questions: [] },
     tags: [],
     hours: 0
   }
   Object.assign(version.step.pendingWrites, write.step?.pendingWrites)
+  ask(version.step, [...content.pendingInterrupts, ...write.step?.answered ?? []])
   model.set(nameOf(write), {
     versions: [...versionsOf(model, write), version],
-    prunedThrough: model.get(nameOf(write))?.prunedThrough ?? 0
+    prunedThrough: model.get(nameOf(write))?.prunedThrough ?? 0,
+    hours: 0
   })
   return version
+}
+
+/** Asks what the step does not have. */
+const ask = (
+  step: Step,
+  given: ReadonlyArray<Checkpoint.Interrupt & { readonly response?: Schema.Json | undefined }>
+): void => {
+  for (const { interruptId, request, response } of given) {
+    if (step.questions.some((question) => question.interruptId === interruptId)) continue
+    step.questions = [...step.questions, { interruptId, request, response }]
+  }
+}
+
+const openOf = ({ questions }: Step): ReadonlyArray<Checkpoint.Interrupt> =>
+  questions.flatMap(({ interruptId, request, response }) => response === undefined ? [{ interruptId, request }] : [])
+
+const isWaiting = ({ step }: Version): boolean => openOf(step).length > 0
+
+/** What a copy of a version takes along: what its step has done, unless it has ended. */
+const copied = (model: Model, source: Version) => {
+  const { content, step } = source
+  const isCurrent = headOf(model, source)?.step === step
+  return {
+    content: { ...content, pendingInterrupts: isCurrent ? openOf(step) : content.pendingInterrupts },
+    step: {
+      pendingWrites: pendingWritesOf(model, source),
+      answered: isCurrent
+        ? step.questions.flatMap(({ response, ...question }) =>
+          response === undefined ? [] : [{ ...question, response }]
+        )
+        : []
+    }
+  }
 }
 
 /** The pending writes of a version, which has none once its step has ended. */
 const pendingWritesOf = (model: Model, { step, ...key }: Version): Schema.JsonObject =>
   headOf(model, key)?.step === step ? step.pendingWrites : {}
+
+/** What belongs to the step of a version. */
+const stepOf = (model: Model, version: Version) => ({
+  ended: headOf(model, version)?.step !== version.step,
+  pendingWrites: pendingWritesOf(model, version),
+  questions: version.step.questions.map((question) => ({ ...question }))
+})
+
+/** The same of a step that was read. */
+const shownStep = ({ ended, pendingWrites, questions }: Checkpointer.StepState) => ({
+  ended,
+  pendingWrites,
+  questions: questions.map(({ answer, interruptId, request }) => ({ interruptId, request, response: answer?.response }))
+})
 
 /** Applies a policy, and returns what it removes of each thread. A dry run changes nothing. */
 const prune = (model: Model, policy: ModelPolicy, within: string | undefined, dryRun: boolean) =>
@@ -137,15 +203,16 @@ const prune = (model: Model, policy: ModelPolicy, within: string | undefined, dr
     const head = versions.at(-1)!
     const { namespace, threadId } = head
     if (within !== undefined && within !== namespace) return []
-    const idle = olderThan(head, policy.idleThreads)
-    const deleted = idle && head!.content.pendingInterrupts.length === 0 && !versions.some(isPinned)
+    const idle = olderThan(thread, policy.idleThreads)
+    const deleted = idle && !isWaiting(head) && !versions.some(isPinned)
     const condemned = versions.filter((version) =>
       version !== head && (idle || olderThan(version, policy.maxAge) ||
         (policy.maxVersions !== undefined && version.version <= head.version - policy.maxVersions))
     )
     const pruned = {
       versions: deleted ? [] : versions,
-      prunedThrough: Math.max(thread.prunedThrough, ...condemned.map(({ version }) => version))
+      prunedThrough: Math.max(thread.prunedThrough, ...condemned.map(({ version }) => version)),
+      hours: thread.hours
     }
     sweep(pruned)
     if (!dryRun && deleted) model.delete(name)
@@ -185,6 +252,7 @@ const back = Schema.Literals([0, 1, 2, 3, 5, 8])
 const id = Schema.Literals(["", "", "x", "y"])
 const by = Schema.Literals(["version", "id", "tag"])
 const tasks = Schema.Literals(["", "", "a", "b", "ab"])
+const asked = Schema.Literals(["?", "?", "!", "?!", ""])
 const index = Schema.Literals([0, 1, 2])
 const { Boolean } = Schema
 const MaybeBoolean = Schema.optionalKey(Boolean)
@@ -244,7 +312,9 @@ const Command = Schema.Union([
   Tag,
   Tag,
   command("SavePendingWrites", { back, tasks }),
-  command("PendingWrites", { back }),
+  command("Ask", { back, asked }),
+  command("Answer", { asked, answerId: Schema.Literals(["", "", "x"]) }),
+  command("Step", { back }),
   // May create the thread again: with its first put, or with versions up to the old number that resemble the old ones.
   command("Delete", { really: Boolean, recreate: Schema.Literals(["", "same", "like"]) }),
   command("Threads", {
@@ -366,7 +436,12 @@ const breaking = (
         store.savePendingWrites(key, version, pendingWrites, maxBytes),
         ({ _tag }) => _tag === "Saved"
       ),
-    readPendingWrites: (key, version) => breaker.wrap("readPendingWrites", store.readPendingWrites(key, version)),
+    readStep: (key, version) => breaker.wrap("readStep", store.readStep(key, version)),
+    ask: (key, version, questions) =>
+      breaker.wrap("ask", onItsClock(store.ask(key, version, questions)), ({ _tag }) => _tag === "Saved"),
+    answer: (key, answers, answerId) =>
+      breaker.wrap("answer", onItsClock(store.answer(key, answers, answerId)), ({ _tag }) => _tag === "Saved"),
+    questions: (query) => breaker.wrap("questions", store.questions(query)),
     deleteThread: (key) => breaker.wrap("deleteThread", store.deleteThread(key), (versions) => versions > 0),
     prune: (query) =>
       Stream.fromIterableEffect(
@@ -417,7 +492,11 @@ const makeWorld = Effect.gen(function*() {
     Effect.provideService(Effect.orDie(Checkpointer.make(options)), CheckpointStore.CheckpointStore, over)
   const viewOf = (service: Checkpointer.Checkpointer["Service"], namespace: string) =>
     namespace === ""
-      ? Effect.succeed<JsonView>({ ...service, threads: (filter) => service.threads({ namespace, ...filter }) })
+      ? Effect.succeed<JsonView>({
+        ...service,
+        threads: (filter) => service.threads({ namespace, ...filter }),
+        openQuestions: (filter) => service.openQuestions({ namespace, ...filter })
+      })
       : Effect.provideService(jsonView(namespace), Checkpointer.Checkpointer, service)
   const clock = yield* Clock.Clock
   const broken = breaking(store, breaker, clock)
@@ -446,6 +525,7 @@ type LawError =
   | Checkpointer.WriteError
   | Checkpointer.ReadError
   | CheckpointError.CheckpointNotFound
+  | CheckpointError.InterruptAlreadyResolved
   | CheckpointError.VersionConflict
   | CheckpointError.ThreadExists
 
@@ -493,7 +573,9 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
   world.counter++
   if (command._tag === "Age") {
     yield* age(`${command.hours} hours`)
-    for (const { versions } of model.values()) for (const version of versions) version.hours += command.hours
+    for (const thread of model.values()) {
+      for (const aged of [thread, ...thread.versions]) aged.hours += command.hours
+    }
     return
   }
   const { known, namespace, puts, reader, views } = world.spaces[command.space]!
@@ -636,7 +718,11 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
         if (head === undefined) return new Refusal("CheckpointNotFound")
         return save(model, {
           ...key,
-          content: { ...head.content, state: changed(head.content.state, "append", world.counter) },
+          content: {
+            ...head.content,
+            state: changed(head.content.state, "append", world.counter),
+            pendingInterrupts: head.content.pendingInterrupts.length === 0 ? [] : openOf(head.step)
+          },
           step: { change: "Continues" }
         })
       }, saves)
@@ -648,16 +734,17 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
         metadata: command.metadata === undefined ? undefined : metadatas[command.metadata],
         step: command.tasks === "" ? undefined : { pendingWrites: values }
       }
-      return yield* does(world, key, view.restore(threadId, selector, options), () =>
-        source === undefined
-          ? new Refusal("CheckpointNotFound")
-          : save(model, {
-            ...key,
-            ...options,
-            content: { ...source.content, metadata: options.metadata ?? source.content.metadata },
-            parent: source,
-            step: { pendingWrites: options.step === undefined ? pendingWritesOf(model, source) : values }
-          }), saves)
+      return yield* does(world, key, view.restore(threadId, selector, options), () => {
+        if (source === undefined) return new Refusal("CheckpointNotFound")
+        const { content, step } = copied(model, source)
+        return save(model, {
+          ...key,
+          ...options,
+          content: { ...content, metadata: options.metadata ?? content.metadata },
+          parent: source,
+          step: { ...step, ...options.step }
+        })
+      }, saves)
     }
     case "Fork": {
       const fork = view.fork(target.threadId, target, { threadId, checkpointId })
@@ -666,10 +753,9 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
           ? new Refusal("CheckpointNotFound")
           : save(model, {
             ...key,
-            content: byReference.content,
+            ...copied(model, byReference),
             checkpointId,
             parent: byReference,
-            step: { pendingWrites: pendingWritesOf(model, byReference) },
             expected: 0,
             isHead: (head) => head === undefined
           }), saves)
@@ -720,13 +806,44 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
         step.pendingWrites = { ...values, ...step.pendingWrites }
         return undefined
       }, () => {})
-    case "PendingWrites":
+    case "Ask": {
+      const questions = Array.from(command.asked, (interruptId) => ({ interruptId, request: world.counter }))
+      return yield* does(world, target, view.ask(target, questions), () => {
+        if (byReference === undefined) return new Refusal("CheckpointNotFound")
+        const { step, version } = byReference
+        const head = headOf(model, byReference)!
+        if (step !== head.step) return new Refusal("VersionConflict", { expected: version, actual: head.version })
+        ask(step, questions)
+        model.get(nameOf(byReference))!.hours = 0
+        return undefined
+      }, () => {})
+    }
+    case "Answer": {
+      const answers = Object.fromEntries(Array.from(command.asked, (interruptId) => [interruptId, world.counter]))
+      const operation = view.answer(
+        threadId,
+        answers,
+        command.answerId === "" ? undefined : { answerId: `${world.counter}` }
+      )
+      return yield* does(world, key, operation, () => {
+        if (head === undefined) return new Refusal("CheckpointNotFound")
+        const open = openOf(head.step).map(({ interruptId }) => interruptId)
+        const resolved = Object.keys(answers).toSorted().find((interruptId) => !open.includes(interruptId))
+        if (resolved !== undefined) {
+          return new Refusal("InterruptAlreadyResolved", { version: head.version, interruptId: resolved })
+        }
+        for (const question of head.step.questions) question.response ??= answers[question.interruptId]
+        model.get(nameOf(key))!.hours = 0
+        return openOf(head.step)
+      }, (found, expected) => same(found.map(({ interruptId, request }) => ({ interruptId, request })), expected))
+    }
+    case "Step":
       return yield* does(
         world,
         target,
-        view.pendingWrites(target),
-        () => byReference === undefined ? new Refusal("CheckpointNotFound") : pendingWritesOf(model, byReference),
-        (found, expected) => same(found, expected)
+        view.step(target),
+        () => byReference === undefined ? new Refusal("CheckpointNotFound") : stepOf(model, byReference),
+        (found, expected) => same(shownStep(found), expected)
       )
     case "Delete": {
       if (!command.really) return
@@ -758,7 +875,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
       const expected = Array.from(model.values(), ({ versions }) => versions.at(-1)!).filter((head) =>
         (all || head.namespace === namespace) &&
         (metadata === undefined || contains(head.content.metadata, metadata)) &&
-        (interrupted === undefined || (head.content.pendingInterrupts.length > 0) === interrupted) &&
+        (interrupted === undefined || isWaiting(head) === interrupted) &&
         (unfinished === undefined || (head.content.nextNodes.length > 0) === unfinished)
       )
       return yield* does(world, key, Stream.runCollect(threads), () => expected, (found, expected) => {
@@ -787,7 +904,7 @@ const perform = Effect.fnUntraced(function*(world: World, command: Command) {
 const newestFirst = (a: Checkpoint.CheckpointInfo, b: Checkpoint.CheckpointInfo): number =>
   DateTime.Order(b.createdAt, a.createdAt) || (nameOf(a) < nameOf(b) ? -1 : 1)
 
-const isRead: ReadonlySet<Command["_tag"]> = new Set(["Get", "Time", "List", "History", "PendingWrites", "Threads"])
+const isRead: ReadonlySet<Command["_tag"]> = new Set(["Get", "Time", "List", "History", "Step", "Threads"])
 
 /** Checks that every way of reading finds what the model has. */
 const agree = Effect.fnUntraced(function*({ model, spaces, threadIds }: World, touched: ReadonlyArray<Key>) {
@@ -799,6 +916,15 @@ const agree = Effect.fnUntraced(function*({ model, spaces, threadIds }: World, t
       const expected = headOf(model, { threadId, namespace })
       same(head && timeless(head), expected && shownInfo(expected))
     }
+    const open = yield* Stream.runCollect(reader.openQuestions())
+    for (const threadId of threadIds) {
+      const expected = headOf(model, { threadId, namespace })
+      assert.sameDeepMembers(
+        open.filter((question) => question.threadId === threadId)
+          .map(({ interruptId, request, version }) => ({ interruptId, request, version })),
+        expected === undefined ? [] : openOf(expected.step).map((each) => ({ ...each, version: expected.version }))
+      )
+    }
   }
   for (const key of touched) {
     const { reader } = spaces.find(({ namespace }) => namespace === key.namespace)!
@@ -806,7 +932,7 @@ const agree = Effect.fnUntraced(function*({ model, spaces, threadIds }: World, t
     const history = yield* historyOf(reader, key.threadId)
     same(history.map(timeless), versions.map(shown))
     same((yield* reader.listVersions(key.threadId)).map(timeless), versions.map(shownInfo))
-    for (const version of versions) same(yield* reader.pendingWrites(version), pendingWritesOf(model, version))
+    for (const version of versions) same(shownStep(yield* reader.step(version)), stepOf(model, version))
   }
 })
 

@@ -429,6 +429,7 @@ const unreadable: Group = (it) => {
           stateBytes: 18,
           nextNodes: "[]",
           pendingInterrupts: "[]",
+          answered: "[]",
           metadata: `{"a":1}`,
           pendingWrites: "{}",
           step: "Begins"

@@ -43,6 +43,7 @@ const checkpoint = (
     stateBytes: text.length,
     nextNodes: "[]",
     pendingInterrupts: "[]",
+    answered: "[]",
     metadata: "{}",
     pendingWrites: "{}",
     step: "Begins",
@@ -78,7 +79,8 @@ const contentOf = Effect.fnUntraced(function*(
   return {
     infos,
     records: yield* store.read(key, { _tag: "Latest" }, 100),
-    pendingWrites: yield* Effect.forEach(infos, (info) => store.readPendingWrites(key, info))
+    steps: yield* Effect.forEach(infos, (info) => store.readStep(key, info)),
+    open: yield* store.questions({ namespace: key.namespace, metadata: undefined, after: undefined, limit: 100 })
   }
 })
 
@@ -108,7 +110,9 @@ const refusalOf = Effect.fnUntraced(function*(
 /** What a put may also write, and must not write if it is refused. */
 const extras = {
   step: "Ends",
-  pendingWrites: `{"b":2}`
+  pendingWrites: `{"b":2}`,
+  pendingInterrupts: `[{"interruptId":"j","request":null}]`,
+  answered: `[{"interruptId":"k","request":null,"response":null}]`
 } as const
 
 const unmet: ReadonlyArray<

@@ -62,7 +62,7 @@ const remove = (
   condition: Fragment,
   { atMost, isThorough }: Batch
 ) => {
-  const { checkpoints, pendingWrites, threads } = tables
+  const { checkpoints, pendingWrites, questions, threads } = tables
   const hasDeltas = query.compact && isThorough
     ? fragment`NOT d.deletes_thread AND EXISTS (
                    SELECT FROM ${checkpoints} c
@@ -79,6 +79,21 @@ const remove = (
           ), removed_writes AS (
             DELETE FROM ${pendingWrites} w USING d
              WHERE ${ofSameThread("w", "d")} AND (d.deletes_thread OR w.step_version < d.step_version)
+          ), steps AS MATERIALIZED (
+            SELECT d.thread_id, d.namespace, ${
+    isThorough ? literal("0::bigint") : stepAfter(tables, "d.pruned_before")
+  } AS visited_from,
+                   ${stepAfter(tables, "d.pruned_through")} AS needed_from
+              FROM d
+             WHERE NOT d.deletes_thread
+          ), removed_questions AS (
+            DELETE FROM ${questions} q USING steps
+             WHERE ${ofSameThread("q", "steps")} AND q.step_version >= steps.visited_from
+               AND q.step_version < steps.needed_from AND NOT EXISTS (
+                 SELECT FROM ${checkpoints} c
+                  WHERE ${ofSameThread("c", "q")} AND c.pinned AND c.step_version = q.step_version
+                    AND c.version >= q.step_version AND c.version < steps.needed_from
+               )
           )${query.compact ? shortenedChains(tables) : literal("")}, pruned AS (
             UPDATE ${threads} t
                SET pruned_through = d.pruned_through, keyframe_version = GREATEST(t.keyframe_version, d.needed_from)
@@ -97,6 +112,14 @@ const remove = (
             FROM d
            ORDER BY d.thread_id, d.namespace`
 }
+
+/** The step of the version after another one: the first one that a prune through that version leaves. */
+const stepAfter = ({ checkpoints }: Tables, version: string): Fragment =>
+  fragment`(
+                     SELECT c.step_version
+                       FROM ${checkpoints} c
+                      WHERE ${ofSameThread("c", "d")} AND c.version = ${literal(version)} + 1::bigint
+                   )`
 
 /**
  * Where a version was made a keyframe, the deltas after it begin their chain there. A prune with another policy may be
