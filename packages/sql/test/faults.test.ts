@@ -25,7 +25,7 @@ import { mkdtempSync, rmdirSync } from "node:fs"
 import { platform, tmpdir, userInfo } from "node:os"
 import { join } from "node:path"
 import * as History from "./history.ts"
-import { clientLayer, Database, inBackground, pgLayer, some } from "./support.ts"
+import { clientLayer, Database, inBackground, isThorough, pgLayer, some } from "./support.ts"
 import * as Worker from "./worker.ts"
 
 const seed = process.env["CHECKPOINT_TEST_SEED"]
@@ -80,7 +80,7 @@ const strike = Effect.fnUntraced(function*(
 const manyFaults = Effect.gen(function*() {
   const writers = 16
   const threads = 50
-  const least = 5000
+  const least = isThorough ? 5000 : 2500
   const { faults } = yield* PostgresServer.PostgresServer
   const { url } = yield* Database
   const ours = { applicationName: "a program among faults", database: databaseOf(url) }
@@ -347,7 +347,11 @@ layer(Database.layerOwn, { excludeTestServices: true })("faults", (it) => {
           Effect.forever,
           Random.withSeed(`processes ${seed}`)
         )
-        const attempts = yield* writeInProcesses(proxy.url, { clocks: [0, 0, 0, 0], threads: 3, rounds: 200 }, cuts)
+        const attempts = yield* writeInProcesses(proxy.url, {
+          clocks: [0, 0, 0, 0],
+          threads: 3,
+          rounds: isThorough ? 200 : 100
+        }, cuts)
         yield* Effect.gen(function*() {
           const checkpointer = yield* Checkpointer.Checkpointer
           const stored = yield* History.read(checkpointer, threadIds(3))

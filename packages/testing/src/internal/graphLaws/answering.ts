@@ -263,10 +263,10 @@ export const answering: Group = (it) => {
           },
           edges: { go: ["one", "two"], one: [], two: [] }
         })
-        const ids = range(1, 120).map((i) => `${threadId} ${i}`)
+        const ids = range(1, 60).map((i) => `${threadId} ${i}`)
         for (const id of ids) yield* StateGraph.run(graph, { ...parallel, threadId: id, input: [] })
         const listed = yield* Stream.runCollect(StateGraph.interrupts(graph))
-        assert.strictEqual(listed.length, 240)
+        assert.strictEqual(listed.length, 120)
         const times = listed.map(({ askedAt }) => DateTime.toEpochMillis(askedAt))
         assert.deepStrictEqual(times, times.toSorted((a, b) => a - b))
         const others = yield* Stream.runCollect(StateGraph.interrupts(graph, { kind: "Other" }))
@@ -281,7 +281,7 @@ export const answering: Group = (it) => {
         )
         assert.deepStrictEqual(yield* Stream.runCollect(StateGraph.interrupts(graph, { kind: "Other" })), [])
         const view = yield* StateGraph.view(graph)
-        assert.strictEqual((yield* Stream.runCollect(view.threads({ interrupted: true }))).length, 120)
+        assert.strictEqual((yield* Stream.runCollect(view.threads({ interrupted: true }))).length, 60)
         assert.strictEqual((yield* Stream.runCollect(view.threads({ interrupted: false }))).length, 0)
       }))
   })

@@ -357,10 +357,12 @@ const answering: Group = (it, properties) => {
     properties
   )
 
-  it.effect("100 responses of 100 KB are saved by one answer and read back", () =>
+  it.effect("responses that are together larger than maxStateBytes are saved by one answer and read back", () =>
     Effect.gen(function*() {
-      const [view, threadId] = yield* freshThread
-      const ids = range(1, 100).map((i) => `question ${i}`)
+      const [{ namespace }, threadId] = yield* freshThread
+      const limited = yield* Effect.orDie(Checkpointer.make({ maxStateBytes: 150_000 }))
+      const view = yield* Effect.provideService(jsonView(namespace), Checkpointer.Checkpointer, limited)
+      const ids = range(1, 10).map((i) => `question ${i}`)
       const saved = yield* view.append({ threadId, state: 1, pendingInterrupts: ask(...ids) })
       const answers = Object.fromEntries(ids.map((id) => [id, randomText(100_000)]))
       assert.deepStrictEqual(yield* view.answer(threadId, answers), [])
