@@ -95,7 +95,7 @@ export interface CheckpointInfo extends CheckpointRef {
   readonly nextNodes: ReadonlyArray<string>
   /**
    * The questions that the thread waited for when this version was saved. Those that were asked or answered since, without
-   * another version, are found with `questions`.
+   * another version, are found with `step`.
    */
   readonly pendingInterrupts: ReadonlyArray<Interrupt>
   readonly metadata: Schema.JsonObject

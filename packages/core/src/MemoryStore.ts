@@ -185,7 +185,7 @@ const put = (
   return Option.some({ version: saved.version, parent: saved.parent, createdAt: saved.createdAt })
 }
 
-/** The step of the version after `head`. Nobody reads what is left of the one that ends. */
+/** The step of the version after `head`. The pending writes of one that ends are never read again. */
 const stepOf = ({ pendingWrites, step }: NewCheckpoint, head: MemoryCheckpoint | undefined): MemoryStep => {
   if (step !== "Continues") head?.step.pendingWrites.clear()
   const own = step === "Continues" && head !== undefined

@@ -159,7 +159,7 @@ layer(Database.layer, { excludeTestServices: true })("locks of a thread", (it) =
       assert.strictEqual(yield* waitingThreads, 0)
     }).pipe(within({ schema: "put_answer" })))
 
-  it.effect("a put that goes on with a step and waits, meanwhile its question is asked and answered, does not ask it again", () =>
+  it.effect("a put that continues a step does not ask again what was asked and answered while it waited for the lock", () =>
     Effect.gen(function*() {
       const checkpointer = yield* Checkpointer.Checkpointer
       const first = yield* checkpointer.append({ threadId: "t", state: 1 })

@@ -33,7 +33,7 @@ const decodeFailure = Schema.decodeUnknownOption(Failure)
 
 export const encodeFailure = Schema.encodeSync(Failure)
 
-/** How many failures of a node are kept. Those after them are only counted by the process. */
+/** How many failures of a node are recorded in a step. Later ones are not. */
 export const maxAttempts = 100
 
 const prefix = "failure:"

@@ -29,7 +29,7 @@ interface Arrival<S, U> {
   readonly position: Position<S>
   /** The questions that are asked there. */
   readonly asked: ReadonlyArray<Question>
-  /** Whether the step cannot go on without answers. */
+  /** Whether the step has to wait for answers. */
   readonly waits: boolean
   /** The events to emit after the next save. */
   readonly events: ReadonlyArray<RunEvent<S, U, string>>
@@ -60,7 +60,7 @@ export const runLoop = <S, U, E, R>(
           const known: ReadonlyArray<Question> = [...arrival.position.questions, ...arrival.asked]
           const stored: SavedPosition<S> = yield* wait(run, arrival, restore)
           if (!isAnswered(known, stored)) return interruptedResult(stored)
-          // Nobody else continues with answers that arrived while the step ran.
+          // The answers arrived while the step ran, so that this run has to continue with them.
           arrival = arrivalAt(stored)
           continue
         }

@@ -13,7 +13,7 @@ const maxText = 2048
 const patience = "5 seconds"
 
 /**
- * Records why a task failed, before anybody learns of it. It does not hide the error if that cannot be saved. What an
+ * Records why a task failed, before the run reports it. It does not hide the error if that cannot be saved. What an
  * unsaved position records is saved with it.
  */
 export const recording = <S, U, E, R>(

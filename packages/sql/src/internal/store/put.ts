@@ -229,7 +229,7 @@ const changes = (chain: string, interrupted: string): string => `
                 FROM ${clock}
             )`
 
-/** Whether a step that goes on waits: as before, if it is asked nothing. */
+/** Whether the thread waits for answers: unchanged, if the step continues without new questions. */
 const sameQuestions = "t.interrupted"
 
 /** If it may have got a question, which may be one that it has, and that was answered. */

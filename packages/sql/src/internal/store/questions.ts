@@ -8,9 +8,9 @@ import { millis } from "./columns.ts"
 import { ofThread } from "./head.ts"
 
 /*
- * Whether a thread waits is a column of its head, and what it waits for are rows of another table. Who changes the rows
- * locks the head first, and the next statement sees all that was committed until then. It always changes the head, too:
- * a transaction with an older snapshot, which does not show the rows, fails.
+ * Whether a thread waits is a column of its head, and what it waits for are rows of another table. A transaction that
+ * changes those rows first locks the head, so that its next statement sees everything that was committed before. It also
+ * changes the head: another transaction whose snapshot is older, and does not show the rows, then fails.
  */
 
 /** Keeps others from saving, asking and answering until the transaction ends. */
@@ -22,7 +22,7 @@ export const lockHead = (sql: PgClient, { threads }: Tables, key: ThreadKey) =>
 // asking
 // -----------------------------------------------------------------------------
 
-/** What is of the head is `undefined` when the version does not exist. */
+/** The head, if the version exists. */
 interface AskedRow {
   readonly version: number
   readonly is_current: boolean

@@ -232,7 +232,7 @@ export const answering: Group = (it) => {
         assert.deepStrictEqual(ran, ["a"])
       }))
 
-    it.effect("a run on a thread whose questions have answers that nobody has resumed is ThreadUnfinished", () =>
+    it.effect("a run on a thread whose questions are answered, but which was not resumed, is ThreadUnfinished", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { threadId } = here

@@ -266,7 +266,7 @@ export const configuring: Group = (it) => {
         }
       }))
 
-    it.effect("maxSteps counts the steps of a run across failures, answers and branches, and those of each run anew", () =>
+    it.effect("maxSteps counts the steps of one run, across failures, answers and branches", () =>
       Effect.gen(function*() {
         const here = yield* setting
         const { says, threadId } = here

@@ -306,7 +306,7 @@ const answering: Group = (it, properties) => {
       assert.deepStrictEqual(yield* waiting(view), [])
     }))
 
-  it.effect("a step that goes on still waits for its open questions, and an update does not ask again what was answered", () =>
+  it.effect("a step that continues still waits for its open questions, and an update does not ask again what was answered", () =>
     Effect.gen(function*() {
       const [view, threadId] = yield* freshThread
       const first = yield* view.append({ threadId, state: 1, pendingInterrupts: ask("a", "b") })
@@ -393,7 +393,7 @@ const copying: Group = (it) => {
             .toSorted((x, y) => x.interruptId < y.interruptId ? -1 : 1),
           ask("a", "b", "c").map(({ interruptId, metadata, request }) => ({ interruptId, metadata, request }))
         )
-        // An answer that was copied is nobody's any more.
+        // A question that was copied with its answer cannot be answered again.
         yield* fails(view.answer(copy.threadId, { a: 1 }), "InterruptAlreadyResolved")
       }
       yield* view.answer(fork.threadId, { b: 2 })
@@ -513,7 +513,7 @@ const removing: Group = (it) => {
       yield* prune(view, { idleThreads: "1 day" })
       assert.deepStrictEqual(yield* openOf(view), [[threadId, 1, "a"]])
       yield* view.answer(threadId, { a: 1 })
-      // What goes on with the answer may need a while.
+      // The run that continues with the answer may take a while.
       yield* prune(view, { idleThreads: "1 day" })
       assert.deepStrictEqual(yield* questionsOf(view, first), [["a", 1]])
       yield* age("2 days")
