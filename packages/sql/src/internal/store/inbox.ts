@@ -16,8 +16,8 @@ interface OpenRow extends QuestionRow {
 
 /**
  * Reads the index of open questions in order, up to the limit, which is written out: a generic plan must know how few rows
- * are wanted. Each head is looked up for itself, and not joined: the planner would take the join for one that leaves hardly
- * a row, and therefore read all questions.
+ * are wanted. The heads are looked up one by one: the planner expects a join to leave hardly any rows, and would read all
+ * questions.
  */
 export const make =
   (sql: PgClient, session: Session, tables: Tables): CheckpointStore["Service"]["questions"] => (query) =>

@@ -52,7 +52,7 @@ export const save = (
     ).pipe(Effect.map(([row]) => toOutcome(row!)))
 }
 
-/** What is of the head is `null` when the version does not exist. */
+/** The columns of the head are `null` if the version does not exist. */
 interface SavedRow {
   readonly version: number | null
   readonly is_current: boolean
