@@ -26,6 +26,7 @@ if (PgBouncer.version === undefined) {
       "reading",
       "branching",
       "steps",
+      "questions",
       "threads",
       "retention",
       "store"
